@@ -1,0 +1,6 @@
+//! The Linux kernel, typed and safe: one room for each kernel object. Knows
+//! nothing of OCI, JSON or containers as users see them.
+
+pub mod error;
+
+pub use error::{Result, SysError};

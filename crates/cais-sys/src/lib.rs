@@ -1,0 +1,9 @@
+//! The system calls that rustix lacks, each as a safe function where that is
+//! possible. This is the only crate of the workspace that holds `unsafe` code.
+//!
+//! It is `no_std` and never allocates, because the init stub (`cais-init`)
+//! runs it between clone and exec.
+#![no_std]
+#![allow(unsafe_code)]
+
+pub mod syscall;

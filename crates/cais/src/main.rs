@@ -1,0 +1,2 @@
+//! The `cais` command.
+fn main() {}
