@@ -6,4 +6,18 @@
 #![no_std]
 #![allow(unsafe_code)]
 
+pub mod clone;
+pub mod cred;
+pub mod exec;
+pub mod keyring;
+pub mod memory;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;
+#[cfg(feature = "stub")]
+pub mod start;
 pub mod syscall;
+pub mod tty;

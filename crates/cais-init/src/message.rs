@@ -1,0 +1,113 @@
+//! The messages on the channel (a `SOCK_SEQPACKET` pair): one plan down, reports up.
+
+use crate::wire::{Field, Malformed, Sink, Source};
+
+/// The most bytes of arguments that a failure carries.
+pub const DETAIL: usize = 192;
+/// The longest report in bytes.
+pub const REPORT_MAX: usize = 32 + DETAIL;
+
+/// What goes down with the descriptors: the first one is the sealed memfd of the
+/// plan, the others are the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanHeader {
+    /// Length of the plan in bytes.
+    pub length: u64,
+    /// How many descriptors follow the plan's own: a plan with more than one
+    /// message can carry sends the rest in further messages.
+    pub slots: u16,
+    /// Whether each step's time is wanted.
+    pub timings: bool,
+    /// For tests: kill the stub before this step.
+    pub kill_before: u32,
+}
+
+/// Length of an encoded [`PlanHeader`].
+pub const HEADER_LENGTH: usize = 15;
+
+impl Field<'_> for PlanHeader {
+    fn encode(&self, sink: &mut impl Sink) {
+        self.length.encode(sink);
+        self.slots.encode(sink);
+        self.timings.encode(sink);
+        self.kill_before.encode(sink);
+    }
+    fn decode(source: &mut Source<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            length: Field::decode(source)?,
+            slots: Field::decode(source)?,
+            timings: Field::decode(source)?,
+            kill_before: Field::decode(source)?,
+        })
+    }
+}
+
+/// What comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report<'a> {
+    /// A step failed; nothing more comes.
+    Failed {
+        /// Its index in the plan.
+        step: u32,
+        /// The errno.
+        errno: i32,
+        /// The system call that failed and its arguments.
+        detail: &'a [u8],
+    },
+    /// A step took this long.
+    Took {
+        /// Its index in the plan.
+        step: u32,
+        /// Nanoseconds.
+        nanoseconds: u64,
+    },
+    /// The master of the terminal comes with this message.
+    Terminal,
+    /// The seccomp notification descriptor comes with this message.
+    Listener,
+    /// All is ready: the stub waits for the start.
+    Created,
+    /// The next thing is execve(2): the end of the channel without a failure
+    /// means that it succeeded.
+    Executing,
+}
+
+impl<'a> Field<'a> for Report<'a> {
+    fn encode(&self, sink: &mut impl Sink) {
+        match self {
+            Self::Failed { step, errno, detail } => {
+                sink.put(&[1]);
+                step.encode(sink);
+                errno.encode(sink);
+                detail.get(..DETAIL).unwrap_or(detail).encode(sink);
+            }
+            Self::Took { step, nanoseconds } => {
+                sink.put(&[2]);
+                step.encode(sink);
+                nanoseconds.encode(sink);
+            }
+            Self::Terminal => sink.put(&[3]),
+            Self::Listener => sink.put(&[4]),
+            Self::Created => sink.put(&[5]),
+            Self::Executing => sink.put(&[6]),
+        }
+    }
+    fn decode(source: &mut Source<'a>) -> Result<Self, Malformed> {
+        match source.take(1)? {
+            [1] => Ok(Self::Failed {
+                step: Field::decode(source)?,
+                errno: Field::decode(source)?,
+                detail: Field::decode(source)?,
+            }),
+            [2] => Ok(Self::Took {
+                step: Field::decode(source)?,
+                nanoseconds: Field::decode(source)?,
+            }),
+            [3] => Ok(Self::Terminal),
+            [4] => Ok(Self::Listener),
+            [5] => Ok(Self::Created),
+            [6] => Ok(Self::Executing),
+            _ => Err(Malformed),
+        }
+    }
+}

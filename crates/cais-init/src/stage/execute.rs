@@ -1,0 +1,96 @@
+//! The last steps: the working directory, the start signal, and execve(2).
+
+use super::{Failure, Stage, StepResult, failed, plain};
+use crate::message::Report;
+use crate::wire::StrBlock;
+use cais_sys::exec::{Vector, execve};
+use core::ffi::CStr;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+
+/// The longest path of a program (`PATH_MAX`).
+const PATH_MAX: usize = 4096;
+/// Where programs are looked for without `PATH`, as execvp(3) does.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// Changes the directory; a result outside the root (a descriptor of the host that
+/// leaked, CVE-2024-21626) shows as a path that does not begin with a slash.
+pub(super) fn set_working_directory(path: &CStr) -> StepResult<'_> {
+    rustix::process::chdir(path).map_err(failed("chdir", path))?;
+    let mut buffer = [0u8; PATH_MAX];
+    match cais_sys::process::working_directory(&mut buffer) {
+        Ok(directory) if directory.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) => Err(Failure::new("getcwd", path.to_bytes(), Errno::XDEV)),
+        Err(errno) => Err(Failure::new("getcwd", path.to_bytes(), errno)),
+    }
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn await_start(&self) -> StepResult<'a> {
+        self.report(&Report::Created, &[]);
+        let channel = self
+            .channel
+            .as_ref()
+            .ok_or(Failure::new("recvmsg", b"the start", Errno::BADF))?;
+        let mut byte = [0u8; 1];
+        match cais_sys::socket::receive_with_fds(channel.as_fd(), &mut byte, drop) {
+            Ok(0) => Err(Failure::new("recvmsg", b"the start", Errno::CONNRESET)),
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Failure::new("recvmsg", b"the start", errno)),
+        }
+    }
+
+    /// Executes the program; comes back only with a failure.
+    pub(super) fn execute(&self, arguments: StrBlock<'a>, environment: StrBlock<'a>) -> StepResult<'a> {
+        let argv = vector(arguments)?;
+        let envp = vector(environment)?;
+        let program = argv.first().ok_or(Failure::new("execve", b"", Errno::NOENT))?;
+        // Until here the container dies with its maker; from here it lives on.
+        rustix::process::set_parent_process_death_signal(None).map_err(plain("prctl PR_SET_PDEATHSIG"))?;
+        self.report(&Report::Executing, &[]);
+        let errno = if program.to_bytes().contains(&b'/') {
+            execve(program, argv, envp)
+        } else {
+            let path = environment
+                .iter()
+                .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
+            execute_in_path(program.to_bytes(), path.unwrap_or(DEFAULT_PATH), argv, envp)
+        };
+        Err(Failure::new("execve", program.to_bytes(), errno))
+    }
+}
+
+fn vector<'a>(block: StrBlock<'a>) -> StepResult<'a, Vector<'a>> {
+    let slots = cais_sys::memory::allocate_pointers(block.count() + 1).map_err(plain("mmap"))?;
+    Vector::fill(slots, block.0).ok_or(Failure::new("execve", b"arguments without an end", Errno::INVAL))
+}
+
+/// Tries each directory of `path`, as execvp(3): a program that is there but may not
+/// be executed is remembered, one that is not there is passed over.
+fn execute_in_path(name: &[u8], path: &[u8], argv: Vector<'_>, envp: Vector<'_>) -> Errno {
+    let mut result = Errno::NOENT;
+    if name.is_empty() {
+        return result;
+    }
+    for directory in path.split(|byte| *byte == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let mut buffer = [0u8; PATH_MAX];
+        let length = directory.len() + 1 + name.len();
+        let Some(room) = buffer.get_mut(..=length) else {
+            continue;
+        };
+        let (front, rest) = room.split_at_mut(directory.len());
+        front.copy_from_slice(directory);
+        rest[0] = b'/';
+        rest[1..=name.len()].copy_from_slice(name);
+        let Ok(candidate) = CStr::from_bytes_with_nul(room) else {
+            continue;
+        };
+        match execve(candidate, argv, envp) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => result = Errno::ACCESS,
+            errno => return errno,
+        }
+    }
+    result
+}

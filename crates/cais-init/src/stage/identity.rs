@@ -1,0 +1,114 @@
+//! Who the process is and what it may do: users, groups, capabilities, labels,
+//! keys, descriptors, seccomp.
+
+use super::{Failure, Stage, StepResult, failed, plain};
+use crate::message::Report;
+use core::ffi::CStr;
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+/// The highest number a capability can have in a 64-bit set.
+const LAST_CAPABILITY: u32 = 63;
+
+pub(super) fn new_keyring<'a>() -> StepResult<'a> {
+    match cais_sys::keyring::join_new_session_keyring() {
+        Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS) | Ok(()) => Ok(()),
+        Err(errno) => Err(Failure::new("keyctl", b"KEYCTL_JOIN_SESSION_KEYRING", errno)),
+    }
+}
+
+pub(super) fn set_undumpable<'a>() -> StepResult<'a> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(plain("prctl PR_SET_DUMPABLE"))
+}
+
+pub(super) fn set_bounding_set<'a>(keep: u64) -> StepResult<'a> {
+    for number in 0..=LAST_CAPABILITY {
+        let capability = 1u64 << number;
+        if keep & capability != 0 {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(capability))
+        {
+            // This kernel does not know the number: it knows none above it either.
+            Err(Errno::INVAL) => break,
+            other => other.map_err(plain("prctl PR_CAPBSET_DROP"))?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_user(uid: u32, gid: u32, groups: &[u8]) -> StepResult<'_> {
+    rustix::thread::set_keep_capabilities(true).map_err(plain("prctl PR_SET_KEEPCAPS"))?;
+    cais_sys::cred::set_groups(groups).map_err(plain("setgroups"))?;
+    cais_sys::cred::set_gid(gid).map_err(plain("setresgid"))?;
+    cais_sys::cred::set_uid(uid).map_err(plain("setresuid"))?;
+    // A change of ids clears the parent death signal (prctl(2)).
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(plain("prctl PR_SET_PDEATHSIG"))
+}
+
+pub(super) fn set_capabilities<'a>(
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+    ambient: u64,
+) -> StepResult<'a> {
+    let set = |bits| CapabilitySet::from_bits_retain(bits);
+    let sets = CapabilitySets {
+        effective: set(effective),
+        permitted: set(permitted),
+        inheritable: set(inheritable),
+    };
+    rustix::thread::set_capabilities(None, sets).map_err(plain("capset"))?;
+    match rustix::thread::clear_ambient_capability_set() {
+        // Before Linux 4.3 there is no ambient set.
+        Err(Errno::INVAL) if ambient == 0 => return Ok(()),
+        other => other.map_err(plain("prctl PR_CAP_AMBIENT_CLEAR_ALL"))?,
+    }
+    for number in 0..=LAST_CAPABILITY {
+        let capability = 1u64 << number;
+        if ambient & capability != 0 {
+            rustix::thread::configure_capability_in_ambient_set(set(capability), true)
+                .map_err(plain("prctl PR_CAP_AMBIENT_RAISE"))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn close_descriptors<'a>(first: u32) -> StepResult<'a> {
+    cais_sys::process::close_on_exec_from(first).map_err(plain("close_range"))
+}
+
+pub(super) fn set_security_label<'a>(name: &'a CStr, text: &[u8]) -> StepResult<'a> {
+    let directory = open(
+        c"/proc/thread-self/attr",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(failed("open", c"/proc/thread-self/attr"))?;
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::openat(directory.as_fd(), name, flags, Mode::empty()).map_err(failed("openat", name))?;
+    // The image may have put something else at /proc (CVE-2019-16884).
+    let filesystem = rustix::fs::fstatfs(file.as_fd()).map_err(failed("fstatfs", name))?;
+    if filesystem.f_type != rustix::fs::PROC_SUPER_MAGIC {
+        return Err(Failure::new("fstatfs", b"/proc is no procfs", Errno::XDEV));
+    }
+    rustix::io::write(file.as_fd(), text)
+        .map(drop)
+        .map_err(failed("write", name))
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn install_seccomp(&self, flags: u32, program: &'a [u8]) -> StepResult<'a> {
+        let listener = cais_sys::seccomp::set_mode_filter(flags, program).map_err(plain("seccomp"))?;
+        if let Some(listener) = listener {
+            self.report(&Report::Listener, &[listener.as_fd()]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Finding and making the places where things are mounted, inside a tree that an
+//! image or another container may have written: each path is resolved once, by
+//! openat2(2) inside the root, and from then on only its descriptor is used.
+
+use super::{Failure, StepResult, failed};
+use crate::step::target as kind;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::io::Errno;
+
+/// The longest path that the kernel takes (`PATH_MAX`).
+const PATH_MAX: usize = 4096;
+
+/// Opens `path` inside `root`, following links only within it.
+fn open_inside(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, real: bool) -> Result<OwnedFd, Errno> {
+    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    if real {
+        resolve |= ResolveFlags::NO_SYMLINKS;
+    }
+    loop {
+        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // A rename or mount elsewhere crossed the walk: openat2(2) says to try again.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Opens the place of a mount as `wanted` (see [`kind`]) says. `None` is an optional
+/// one that is not there.
+pub(super) fn open<'a>(root: BorrowedFd<'_>, path: &'a CStr, wanted: u32) -> StepResult<'a, Option<OwnedFd>> {
+    let real = wanted & kind::REAL != 0;
+    match open_inside(root, path, OFlags::PATH, real) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) if wanted & kind::OPTIONAL != 0 => Ok(None),
+        Err(Errno::NOENT) if wanted & kind::MAKE_DIRECTORY != 0 => {
+            make(root, path, real, Last::Directory(0o755)).map(Some)
+        }
+        Err(Errno::NOENT) if wanted & kind::MAKE_FILE != 0 => make(root, path, real, Last::File).map(Some),
+        Err(errno) => Err(Failure::new("openat2", path.to_bytes(), errno)),
+    }
+}
+
+/// Opens the directory that holds `path`, without following any link, and returns
+/// it with the last component.
+pub(super) fn open_parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> StepResult<'a, (OwnedFd, &'a CStr)> {
+    let bytes = path.to_bytes_with_nul();
+    let split = path
+        .to_bytes()
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    let name = bytes
+        .get(split..)
+        .and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+    let name =
+        name.filter(|name| !name.is_empty())
+            .ok_or(Failure::new("openat2", path.to_bytes(), Errno::INVAL))?;
+    let mut buffer = [0u8; PATH_MAX];
+    let parent = prefix(&mut buffer, path, split).map_err(failed("openat2", path))?;
+    let parent =
+        open_inside(root, parent, OFlags::PATH | OFlags::DIRECTORY, true).map_err(failed("openat2", path))?;
+    Ok((parent, name))
+}
+
+/// Makes a directory with its parents; one that is there stays as it is.
+pub(super) fn make_directory<'a>(root: BorrowedFd<'_>, path: &'a CStr, mode: u32) -> StepResult<'a> {
+    match open_inside(root, path, OFlags::PATH, false) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => make(root, path, false, Last::Directory(mode)).map(drop),
+        Err(errno) => Err(Failure::new("openat2", path.to_bytes(), errno)),
+    }
+}
+
+/// What the last component becomes.
+#[derive(Clone, Copy)]
+enum Last {
+    Directory(u32),
+    File,
+}
+
+/// Makes the missing part of `path`, component by component, each below the
+/// descriptor of the one before (CVE-2024-45310).
+fn make<'a>(root: BorrowedFd<'_>, path: &'a CStr, real: bool, last: Last) -> StepResult<'a, OwnedFd> {
+    let bytes = path.to_bytes();
+    let mut buffer = [0u8; PATH_MAX];
+    let mut parent = open_inside(root, c"/", OFlags::PATH, true).map_err(failed("openat2", path))?;
+    let mut start = 0;
+    while let Some((name_start, name_end)) = next_component(bytes, start) {
+        let is_last = next_component(bytes, name_end).is_none();
+        let upto = prefix(&mut buffer, path, name_end).map_err(failed("openat2", path))?;
+        parent = match open_inside(root, upto, OFlags::PATH, real) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => {
+                let mut name_buffer = [0u8; 256];
+                let name = bytes.get(name_start..name_end).unwrap_or(&[]);
+                let name = terminated(&mut name_buffer, name).map_err(failed("mkdirat", path))?;
+                make_one(
+                    parent.as_fd(),
+                    name,
+                    if is_last { last } else { Last::Directory(0o755) },
+                )
+                .map_err(failed("mkdirat", path))?
+            }
+            Err(errno) => return Err(Failure::new("openat2", path.to_bytes(), errno)),
+        };
+        start = name_end;
+    }
+    Ok(parent)
+}
+
+fn make_one(parent: BorrowedFd<'_>, name: &CStr, last: Last) -> Result<OwnedFd, Errno> {
+    match last {
+        Last::Directory(mode) => {
+            mkdirat(parent, name, Mode::from_raw_mode(mode))?;
+            openat(
+                parent,
+                name,
+                OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+        }
+        Last::File => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            drop(openat(parent, name, flags, Mode::from_raw_mode(0o644))?);
+            openat(
+                parent,
+                name,
+                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+        }
+    }
+}
+
+/// The bounds of the next component at or after `start`; `.` counts as none.
+fn next_component(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
+    let mut from = start;
+    loop {
+        from += bytes.get(from..)?.iter().position(|byte| *byte != b'/')?;
+        let rest = bytes.get(from..)?;
+        let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        if rest.get(..length) != Some(b".") {
+            return Some((from, from + length));
+        }
+        from += length;
+    }
+}
+
+/// The first `length` bytes of `path` as a C string of its own; `/` for none.
+fn prefix<'b>(buffer: &'b mut [u8; PATH_MAX], path: &CStr, length: usize) -> Result<&'b CStr, Errno> {
+    match path.to_bytes().get(..length) {
+        Some(b"") | None => terminated(buffer, b"/"),
+        Some(part) => terminated(buffer, part),
+    }
+}
+
+fn terminated<'b>(buffer: &'b mut [u8], bytes: &[u8]) -> Result<&'b CStr, Errno> {
+    let room = buffer.get_mut(..=bytes.len()).ok_or(Errno::NAMETOOLONG)?;
+    let (text, end) = room.split_at_mut(bytes.len());
+    text.copy_from_slice(bytes);
+    end.fill(0);
+    CStr::from_bytes_with_nul(room).or(Err(Errno::INVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_skip_slashes_and_dots() {
+        let path = b"//a/./bc/";
+        let mut found = [(0, 0); 3];
+        let mut start = 0;
+        let mut count = 0;
+        while let Some((from, to)) = next_component(path, start) {
+            found[count] = (from, to);
+            count += 1;
+            start = to;
+        }
+        assert_eq!(&found[..count], &[(2, 3), (6, 8)]);
+    }
+
+    #[test]
+    fn prefixes_end_with_a_nul() {
+        let mut buffer = [1; PATH_MAX];
+        assert_eq!(prefix(&mut buffer, c"dev/pts", 3), Ok(c"dev"));
+        assert_eq!(prefix(&mut buffer, c"dev/pts", 0), Ok(c"/"));
+    }
+}

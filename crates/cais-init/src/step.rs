@@ -1,0 +1,242 @@
+//! The steps of a plan: everything that the stub can do. There is no step that
+//! runs code of somebody else before the last one, [`Step::Execute`].
+
+use crate::wire::{Field, Malformed, Sink, Source, StrBlock};
+use core::ffi::CStr;
+
+/// The place of a descriptor among those that came with the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub u16);
+
+impl Field<'_> for Slot {
+    fn encode(&self, sink: &mut impl Sink) {
+        self.0.encode(sink);
+    }
+    fn decode(source: &mut Source<'_>) -> Result<Self, Malformed> {
+        u16::decode(source).map(Self)
+    }
+}
+
+/// What must be true of a mount's target, and what to do where it is missing.
+pub mod target {
+    /// No component may be a symbolic link: for `/proc`, `/sys`, `/dev`, where a
+    /// link made by the image redirects set-up (CVE-2019-16884, CVE-2025-54867).
+    pub const REAL: u32 = 1;
+    /// Make a missing directory, with its parents.
+    pub const MAKE_DIRECTORY: u32 = 2;
+    /// Make a missing empty file, with its parents.
+    pub const MAKE_FILE: u32 = 4;
+    /// A missing target, or a path through something that is no directory, is no error.
+    pub const OPTIONAL: u32 = 8;
+    /// What is mounted brings its own subtree: attach it recursively.
+    pub const RECURSIVE: u32 = 16;
+}
+
+/// Declares the enum, its encoder, its decoder and its names from one list.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $code:literal $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        /// One thing that the stub does.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Step<'a> {
+            $($(#[$doc])* #[allow(missing_docs, reason = "the step's text names its fields")] $name { $($(#[$field_doc])* $field: $type),* },)*
+        }
+
+        impl<'a> Step<'a> {
+            /// The step's name, as error messages and `--explain` show it.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$name { .. } => stringify!($name),)* }
+            }
+
+            /// Appends the step's bytes.
+            pub fn encode(&self, sink: &mut impl Sink) {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        sink.put(&[$code]);
+                        $($field.encode(sink);)*
+                    })*
+                }
+            }
+
+            /// Takes the next step.
+            ///
+            /// # Errors
+            /// [`Malformed`] for an unknown code or a field that is cut short.
+            pub fn decode(source: &mut Source<'a>) -> Result<Self, Malformed> {
+                match source.take(1)? {
+                    $([$code] => Ok(Self::$name { $($field: Field::decode(source)?),* }),)*
+                    _ => Err(Malformed),
+                }
+            }
+        }
+    };
+}
+
+steps! {
+    /// Joins a cgroup v1 hierarchy by writing `0` to its `tasks` file, opened by the
+    /// caller. The kernel takes no lock for that, while a pid or `cgroup.procs`
+    /// costs an RCU grace period of some 8 ms (facts: `cgroup_procs_write_start`).
+    1 JoinCgroup { tasks: Slot }
+    /// Enters the namespaces `kinds` of the process or namespace behind `target`
+    /// (setns(2)); `kinds` is 0 for a namespace file.
+    2 EnterNamespaces { target: Slot, kinds: u32 }
+    /// Leaves the caller's namespaces `kinds` (unshare(2)): the cgroup namespace,
+    /// whose root is the cgroup at the time of the call, and the time namespace.
+    3 LeaveNamespaces { kinds: u32 }
+    /// Starts a session of its own (setsid(2)), away from the caller's terminal.
+    4 NewSession {}
+    /// Takes a new session keyring (keyctl(2)); a kernel without keys is no error.
+    5 NewKeyring {}
+    /// Sets the host name (sethostname(2)).
+    6 SetHostname { name: &'a [u8] }
+    /// Sets the domain name (setdomainname(2)).
+    7 SetDomainname { name: &'a [u8] }
+    /// Brings `lo` up (netdevice(7)).
+    8 LoopbackUp {}
+    /// Sets the propagation of the whole tree at `/` (`MS_PRIVATE`, `MS_SLAVE`), so
+    /// that nothing mounted here reaches the host.
+    9 SetTreePropagation { propagation: u64 }
+    /// Mounts the root file system over `/` and holds it as the root for the steps
+    /// that follow.
+    10 AttachRoot { mount: Slot }
+    /// Makes a file system and mounts it. `parameters` are key and value in turn;
+    /// an empty value is a flag. `attributes` are `MOUNT_ATTR_*`.
+    11 MountNew { path: &'a CStr, fstype: &'a CStr, parameters: StrBlock<'a>, attributes: u64, target: u32 }
+    /// Mounts what the caller opened with open_tree(2) or fsmount(2).
+    12 MountTree { mount: Slot, path: &'a CStr, propagation: u64, target: u32 }
+    /// Makes a device node (mknod(2)) with exactly this mode and owner.
+    13 MakeDevice { path: &'a CStr, mode: u32, major: u32, minor: u32, uid: u32, gid: u32 }
+    /// Makes a symbolic link in a directory that holds no link itself.
+    14 MakeSymlink { path: &'a CStr, content: &'a CStr }
+    /// Hides a path: a file behind the null device (verified by the caller, never the
+    /// image's own: CVE-2025-31133), a directory behind an empty read-only tmpfs.
+    15 MaskPath { path: &'a CStr, null: Slot }
+    /// Makes a path read-only by a bind mount of itself.
+    16 ReadonlyPath { path: &'a CStr }
+    /// Writes a kernel setting through a procfs instance that nobody else sees
+    /// (CVE-2025-52881).
+    17 WriteSysctl { name: &'a CStr, value: &'a [u8] }
+    /// Makes a directory of the root, with its parents, where it is missing.
+    18 MakeDirectory { path: &'a CStr, mode: u32 }
+    /// Changes the attributes of the mount at `path` (mount_setattr(2)).
+    19 SetMountAttributes { path: &'a CStr, set: u64, clear: u64, recursive: bool }
+    /// Sets the propagation of the root mount as the configuration asks.
+    20 SetRootPropagation { propagation: u64, recursive: bool }
+    /// Makes the held root the root of the mount namespace and detaches the old one
+    /// (pivot_root(2)).
+    21 PivotRoot {}
+    /// Makes the descriptors standard input, output and error.
+    22 SetStdio { input: Slot, output: Slot, error: Slot }
+    /// Opens a terminal of the container's own devpts, makes it the controlling terminal
+    /// and standard input, output and error, and sends its master to the caller. With
+    /// `bind` it is mounted at `/dev/console` too (CVE-2025-52565: by descriptor).
+    23 OpenTerminal { bind: bool, rows: u16, columns: u16 }
+    /// Sets the file mode mask (umask(2)).
+    24 SetUmask { mask: u32 }
+    /// Makes the process undumpable, so that nothing in the namespaces that it enters
+    /// can open what it holds (CVE-2016-9962).
+    25 SetUndumpable {}
+    /// Drops capabilities from the bounding set: those that are not in `keep`.
+    26 SetBoundingSet { keep: u64 }
+    /// Changes to the user and the groups (setgroups(2), setresgid(2), setresuid(2)),
+    /// keeping the permitted capabilities for the step after.
+    27 SetUser { uid: u32, gid: u32, groups: &'a [u8] }
+    /// Sets the four other capability sets (capabilities(7)).
+    28 SetCapabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64 }
+    /// Gives up gaining privileges by execve(2) (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    29 SetNoNewPrivs {}
+    /// Restricts file system, network and signals (landlock(7)). `rules` is a
+    /// sequence of encoded rules; see `stage/landlock.rs`.
+    30 RestrictByLandlock { filesystem: u64, network: u64, scoped: u64, rules: &'a [u8] }
+    /// Installs a seccomp filter of whole `struct sock_filter` instructions.
+    31 InstallSeccomp { flags: u32, program: &'a [u8] }
+    /// Marks every descriptor from `first` on close-on-exec (close_range(2)).
+    32 CloseDescriptors { first: u32 }
+    /// Changes the working directory and verifies that it lies inside the root
+    /// (CVE-2024-21626).
+    33 SetWorkingDirectory { path: &'a CStr }
+    /// Waits for one message on the channel: the start of a container that was created.
+    34 AwaitStart {}
+    /// Stays as the init of the container: the rest of the plan runs in a child, and
+    /// this process reaps and forwards signals.
+    35 BecomeInit {}
+    /// Writes `text` to /proc/self/attr/`name`: the label of the next exec.
+    36 SetSecurityLabel { name: &'a CStr, text: &'a [u8] }
+    /// Executes the program: looked up in `PATH` of `environment` unless it has a slash.
+    37 Execute { arguments: StrBlock<'a>, environment: StrBlock<'a> }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Buffer([u8; 512], usize);
+    impl Sink for Buffer {
+        fn put(&mut self, bytes: &[u8]) {
+            self.0[self.1..self.1 + bytes.len()].copy_from_slice(bytes);
+            self.1 += bytes.len();
+        }
+    }
+
+    #[test]
+    fn every_form_of_field_survives() {
+        let steps = [
+            Step::JoinCgroup { tasks: Slot(7) },
+            Step::NewSession {},
+            Step::SetHostname { name: b"web" },
+            Step::MountNew {
+                path: c"dev/shm",
+                fstype: c"tmpfs",
+                parameters: StrBlock(b"size\x0065536\0"),
+                attributes: 6,
+                target: target::REAL | target::MAKE_DIRECTORY,
+            },
+            Step::SetMountAttributes {
+                path: c"",
+                set: 1,
+                clear: 2,
+                recursive: true,
+            },
+            Step::SetCapabilities {
+                effective: 1 << 40,
+                permitted: 2,
+                inheritable: 0,
+                ambient: u64::MAX,
+            },
+            Step::Execute {
+                arguments: StrBlock(b"true\0"),
+                environment: StrBlock(b""),
+            },
+        ];
+        let mut buffer = Buffer([0; 512], 0);
+        for step in &steps {
+            step.encode(&mut buffer);
+        }
+        let mut source = Source(&buffer.0[..buffer.1]);
+        for step in &steps {
+            assert_eq!(Step::decode(&mut source).as_ref(), Ok(step));
+        }
+        assert!(source.0.is_empty());
+    }
+
+    #[test]
+    fn every_cut_is_malformed() {
+        let mut buffer = Buffer([0; 512], 0);
+        Step::MountTree {
+            mount: Slot(1),
+            path: c"proc",
+            propagation: 0,
+            target: 0,
+        }
+        .encode(&mut buffer);
+        for length in 0..buffer.1 {
+            assert_eq!(
+                Step::decode(&mut Source(&buffer.0[..length])),
+                Err(Malformed),
+                "{length} bytes"
+            );
+        }
+        assert_eq!(Step::decode(&mut Source(&[0])), Err(Malformed));
+        assert_eq!(Step::decode(&mut Source(&[255])), Err(Malformed));
+    }
+}

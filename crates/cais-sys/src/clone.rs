@@ -1,0 +1,347 @@
+//! clone3(2): making the process that becomes the init stub.
+//!
+//! The child shares the caller's memory (`CLONE_VM`) on a stack of its own, so
+//! no page table is copied, and runs nothing but the few system calls of
+//! [`child`] until it executes the stub. The caller goes on meanwhile: it
+//! writes the id maps, opens the mounts and sends the plan. Nothing that the
+//! child reads may be freed before the stub has answered, which is why
+//! [`StubProcess`] owns it.
+
+use crate::process::exit_now;
+use crate::syscall::{check, number, syscall6};
+use core::arch::asm;
+use core::ffi::c_char;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// `CLONE_NEWTIME` and its kin as clone3(2) takes them.
+pub mod namespace {
+    /// Clocks (time_namespaces(7)).
+    pub const TIME: u64 = 0x80;
+    /// The file tree (mount_namespaces(7)).
+    pub const MOUNT: u64 = 0x0002_0000;
+    /// The cgroup root (cgroup_namespaces(7)).
+    pub const CGROUP: u64 = 0x0200_0000;
+    /// Host and domain name (uts_namespaces(7)).
+    pub const UTS: u64 = 0x0400_0000;
+    /// System V IPC and POSIX queues (ipc_namespaces(7)).
+    pub const IPC: u64 = 0x0800_0000;
+    /// Users and capabilities (user_namespaces(7)).
+    pub const USER: u64 = 0x1000_0000;
+    /// Process ids (pid_namespaces(7)).
+    pub const PID: u64 = 0x2000_0000;
+    /// The network (network_namespaces(7)).
+    pub const NETWORK: u64 = 0x4000_0000;
+}
+
+const CLONE_VM: u64 = 0x100;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+const SIGCHLD: u64 = 17;
+/// Enough for [`child`]: it calls a handful of small functions.
+pub const STACK_SIZE: usize = 16 * 1024;
+
+/// `struct clone_args` of clone3(2).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// What the new process is made of.
+#[derive(Debug)]
+pub struct CloneRequest<'fd> {
+    /// The namespaces that it gets of its own ([`namespace`]).
+    pub namespaces: u64,
+    /// The cgroup v2 directory that it starts in.
+    pub cgroup: Option<BorrowedFd<'fd>>,
+    /// The sealed memfd of the stub.
+    pub stub: BorrowedFd<'fd>,
+    /// The child's end of the channel; kept open for the stub.
+    pub channel: BorrowedFd<'fd>,
+    /// The caller's end: the child closes its copy, so that the caller's death is seen.
+    pub parent_channel: BorrowedFd<'fd>,
+    /// Whether to wait for one message on the channel and become id 0 before
+    /// the stub is executed: needed in a new user namespace, because execve(2)
+    /// takes the capabilities of a user without a mapping.
+    pub await_id_maps: bool,
+}
+
+/// Everything that [`child`] reads. It lives in memory of the caller.
+#[repr(C, align(16))]
+pub struct ChildMemory {
+    stack: [u8; STACK_SIZE],
+    stub: usize,
+    channel: usize,
+    parent_channel: usize,
+    await_id_maps: bool,
+    name: [u8; 16],
+    channel_digits: [u8; 12],
+    argv: [*const c_char; 3],
+    envp: [*const c_char; 1],
+}
+
+impl core::fmt::Debug for ChildMemory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ChildMemory")
+            .field("stub", &self.stub)
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChildMemory {
+    /// Memory in which nothing has been written yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            stack: [0; STACK_SIZE],
+            stub: 0,
+            channel: 0,
+            parent_channel: 0,
+            await_id_maps: false,
+            name: *b"cais-init\0\0\0\0\0\0\0",
+            channel_digits: [0; 12],
+            argv: [core::ptr::null(); 3],
+            envp: [core::ptr::null(); 1],
+        }
+    }
+}
+
+impl Default for ChildMemory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The process that was made.
+#[derive(Debug)]
+pub struct StubProcess {
+    /// Its id in the caller's pid namespace.
+    pub pid: Pid,
+    /// A descriptor of it (pidfd_open(2)), close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// Makes the process. It executes the stub with two arguments: its name and the
+/// number of the channel's descriptor.
+///
+/// `memory` must stay where it is, and untouched, until the stub has sent its
+/// first message or is dead; therefore it is `'static` (the caller leaks it, or
+/// keeps one).
+///
+/// # Errors
+/// As clone3(2): `EPERM` or `ENOSPC` for a user namespace, `EAGAIN` at a limit
+/// on processes, `EBUSY` or `EOPNOTSUPP` for a cgroup that takes no process.
+pub fn clone_stub(
+    request: &CloneRequest<'_>,
+    memory: &'static mut ChildMemory,
+) -> Result<StubProcess, Errno> {
+    let number_of = |fd: BorrowedFd<'_>| fd.as_raw_fd().cast_unsigned() as usize;
+    memory.stub = number_of(request.stub);
+    memory.channel = number_of(request.channel);
+    memory.parent_channel = number_of(request.parent_channel);
+    memory.await_id_maps = request.await_id_maps;
+    write_digits(&mut memory.channel_digits, memory.channel);
+    memory.argv = [
+        memory.name.as_ptr().cast(),
+        memory.channel_digits.as_ptr().cast(),
+        core::ptr::null(),
+    ];
+
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: request.namespaces | CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        pidfd: core::ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: SIGCHLD,
+        stack: memory.stack.as_ptr() as u64,
+        stack_size: STACK_SIZE as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = request.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = number_of(cgroup) as u64;
+    }
+    // SAFETY: the stack belongs to the child alone, the memory lives for ever,
+    // and `child` runs only system calls; see `clone3_on_stack`.
+    let pid = check(unsafe { clone3_on_stack(&args, memory) })?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::CHILD)?;
+    // SAFETY: the kernel stored a new descriptor there; nobody else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(StubProcess { pid, pidfd })
+}
+
+/// Writes `value` in decimal with a nul byte behind it.
+fn write_digits(buffer: &mut [u8; 12], value: usize) {
+    let mut digits = [0u8; 11];
+    let mut rest = value;
+    let mut count = 0;
+    loop {
+        digits[count] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        count += 1;
+        if rest == 0 || count == digits.len() {
+            break;
+        }
+    }
+    *buffer = [0; 12];
+    for (target, digit) in buffer.iter_mut().zip(digits[..count].iter().rev()) {
+        *target = *digit;
+    }
+}
+
+/// Issues clone3 so that the child calls [`child`] on its own stack.
+///
+/// # Safety
+/// `args.stack` must be memory of `memory` or other memory that only the child
+/// uses, and `memory` must not be freed or changed while the child runs in it.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
+    let result: isize;
+    // SAFETY: in the parent the instruction behaves as in `syscall6`. In the
+    // child rax is 0, the stack pointer is the top of the new stack (16-byte
+    // aligned, so that `call` leaves it as the ABI wants), r12 and r13 still
+    // hold their values, and `child` never returns.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") number::CLONE3 => result,
+            in("rdi") core::ptr::from_ref(args),
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") core::ptr::from_ref(memory),
+            in("r13") child as *const (),
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}
+
+/// Issues clone3 so that the child calls [`child`] on its own stack.
+///
+/// # Safety
+/// As on x86_64.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
+    let result: isize;
+    // SAFETY: as on x86_64, with x9 and x10 as the registers that survive.
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x9",
+            "blr x10",
+            "brk #1",
+            "2:",
+            in("x8") number::CLONE3,
+            inlateout("x0") core::ptr::from_ref(args) => result,
+            in("x1") size_of::<CloneArgs>(),
+            in("x9") core::ptr::from_ref(memory),
+            in("x10") child as *const (),
+            lateout("x30") _,
+        );
+    }
+    result
+}
+
+/// The child, from clone to exec: system calls only. It reads `memory` and
+/// writes nothing but its own stack.
+unsafe extern "C" fn child(memory: *const ChildMemory) -> ! {
+    // SAFETY: `clone_stub` filled it and leaves it alone.
+    let memory = unsafe { &*memory };
+    let errno = match run_child(memory) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    };
+    report(memory, errno);
+    exit_now(125)
+}
+
+fn run_child(memory: &ChildMemory) -> Result<core::convert::Infallible, Errno> {
+    const CLOSE: usize = if cfg!(target_arch = "x86_64") { 3 } else { 57 };
+    const FCNTL: usize = if cfg!(target_arch = "x86_64") { 72 } else { 25 };
+    const READ: usize = if cfg!(target_arch = "x86_64") { 0 } else { 63 };
+    const SETRESUID: usize = if cfg!(target_arch = "x86_64") { 117 } else { 147 };
+    const SETRESGID: usize = if cfg!(target_arch = "x86_64") { 119 } else { 149 };
+    const PR_SET_PDEATHSIG: usize = 1;
+    const SIGKILL: usize = 9;
+    const F_SETFD: usize = 2;
+    const AT_EMPTY_PATH: usize = 0x1000;
+    let call = |number, args| {
+        // SAFETY: every call below takes numbers, or pointers into `memory` and
+        // this stack that are as long as the call expects.
+        check(unsafe { syscall6(number, args) })
+    };
+    call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0])?;
+    call(CLOSE, [memory.parent_channel, 0, 0, 0, 0, 0])?;
+    if memory.await_id_maps {
+        let mut byte = 0u8;
+        let buffer = core::ptr::from_mut(&mut byte) as usize;
+        if call(READ, [memory.channel, buffer, 1, 0, 0, 0])? == 0 {
+            // The caller is gone.
+            exit_now(125);
+        }
+        call(SETRESGID, [0, 0, 0, 0, 0, 0])?;
+        call(SETRESUID, [0, 0, 0, 0, 0, 0])?;
+        // A change of ids clears the parent death signal (prctl(2)).
+        call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0])?;
+    }
+    call(FCNTL, [memory.channel, F_SETFD, 0, 0, 0, 0])?;
+    let empty = c"".as_ptr() as usize;
+    let (argv, envp) = (memory.argv.as_ptr() as usize, memory.envp.as_ptr() as usize);
+    call(
+        number::EXECVEAT,
+        [memory.stub, empty, argv, envp, AT_EMPTY_PATH, 0],
+    )?;
+    Err(Errno::INVAL)
+}
+
+/// Tells the caller why the stub could not be executed: four bytes, the errno.
+fn report(memory: &ChildMemory, errno: Errno) {
+    const WRITE: usize = if cfg!(target_arch = "x86_64") { 1 } else { 64 };
+    let bytes = errno.raw_os_error().to_ne_bytes();
+    // SAFETY: four bytes of this stack are read.
+    unsafe {
+        syscall6(
+            WRITE,
+            [memory.channel, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0],
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_end_with_a_nul() {
+        for (value, want) in [(0, &b"0\0"[..]), (7, b"7\0"), (1024, b"1024\0")] {
+            let mut buffer = [1; 12];
+            write_digits(&mut buffer, value);
+            assert_eq!(&buffer[..want.len()], want);
+        }
+    }
+}

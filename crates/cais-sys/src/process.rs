@@ -1,0 +1,75 @@
+//! Leaving and copying a process without a C library's ceremonies.
+
+use crate::syscall::{check, number, syscall6};
+use core::ffi::CStr;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// Ends the process at once: no exit handlers, no flushing. See `_exit(2)`.
+pub fn exit_now(status: u8) -> ! {
+    loop {
+        // SAFETY: exit_group takes a number and does not return.
+        unsafe { syscall6(number::EXIT_GROUP, [usize::from(status), 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Which side of [`fork`] this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forked {
+    /// The new process.
+    Child,
+    /// The old one, with the id of the new one.
+    Parent(Pid),
+}
+
+/// Copies the process. See fork(2).
+///
+/// The caller has one thread only: another one could hold a lock (of the
+/// allocator, say) that nobody frees in the child.
+///
+/// # Errors
+/// `EAGAIN` at a limit on processes, `ENOMEM`.
+pub fn fork() -> Result<Forked, Errno> {
+    const SIGCHLD: usize = 17;
+    let mut args = [0usize; 11];
+    args[4] = SIGCHLD;
+    let size = size_of_val(&args);
+    // SAFETY: a zeroed clone_args with only exit_signal set is fork(2): the
+    // child gets a copy of the address space and returns on a copy of this
+    // stack; the structure outlives the call.
+    let result = unsafe { syscall6(number::CLONE3, [args.as_ptr() as usize, size, 0, 0, 0, 0]) };
+    let pid = check(result)?;
+    match i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        None => Ok(Forked::Child),
+        Some(pid) => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Marks every descriptor from `first` on close-on-exec. See close_range(2).
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9, `EINVAL` before 5.11.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE: usize = 436;
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    // SAFETY: takes numbers; the descriptors stay open, so none is used after closing.
+    check(unsafe {
+        syscall6(
+            CLOSE_RANGE,
+            [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0, 0],
+        )
+    })
+    .map(drop)
+}
+
+/// The working directory as getcwd(2) gives it: it begins with a slash unless it
+/// lies outside the root of the process (`(unreachable)/…`).
+///
+/// # Errors
+/// `ENOENT` where it was removed, `ERANGE` where the buffer is too short.
+pub fn working_directory(buffer: &mut [u8]) -> Result<&CStr, Errno> {
+    const GETCWD: usize = if cfg!(target_arch = "x86_64") { 79 } else { 17 };
+    // SAFETY: the kernel writes at most this many bytes into the buffer.
+    check(unsafe { syscall6(GETCWD, [buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0, 0]) })?;
+    CStr::from_bytes_until_nul(buffer).or(Err(Errno::RANGE))
+}

@@ -1,0 +1,121 @@
+//! Signal dispositions and masks: rt_sigaction(2), rt_sigprocmask(2), signalfd(2).
+
+use crate::syscall::{check, number, syscall6};
+use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+const SIG_BLOCK: usize = 0;
+const SIG_SETMASK: usize = 2;
+/// Size of the kernel's `sigset_t` in bytes.
+const SET_SIZE: usize = 8;
+const SFD_CLOEXEC: usize = 0o2_000_000;
+const SFD_NONBLOCK: usize = 0o4000;
+
+/// A set of signals: bit `n - 1` is signal `n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    /// No signal.
+    pub const EMPTY: Self = Self(0);
+    /// Every signal (the kernel leaves out SIGKILL and SIGSTOP).
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// The set with `signal` added; numbers outside 1 to 64 are not signals and change nothing.
+    #[must_use]
+    pub const fn with(self, signal: u32) -> Self {
+        if signal >= 1 && signal <= 64 {
+            Self(self.0 | 1 << (signal - 1))
+        } else {
+            self
+        }
+    }
+
+    /// The set without `signal`.
+    #[must_use]
+    pub const fn without(self, signal: u32) -> Self {
+        if signal >= 1 && signal <= 64 {
+            Self(self.0 & !(1 << (signal - 1)))
+        } else {
+            self
+        }
+    }
+}
+
+/// The kernel's `struct sigaction`, as rt_sigaction(2) takes it.
+#[repr(C)]
+struct KernelSigaction {
+    handler: usize,
+    flags: usize,
+    #[cfg(target_arch = "x86_64")]
+    restorer: usize,
+    mask: u64,
+}
+
+/// Sets every signal that can be set to its default action and unblocks all:
+/// an ignored or blocked signal would stay so across exec (signal(7)).
+pub fn reset_all() {
+    let action = KernelSigaction {
+        handler: 0,
+        flags: 0,
+        #[cfg(target_arch = "x86_64")]
+        restorer: 0,
+        mask: 0,
+    };
+    for signal in 1..=64 {
+        let arguments = [signal, core::ptr::from_ref(&action) as usize, 0, SET_SIZE, 0, 0];
+        // SAFETY: the structure is read only and lives for the call; SIG_DFL
+        // runs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which is right.
+        unsafe { syscall6(number::RT_SIGACTION, arguments) };
+    }
+    set_mask(SignalSet::EMPTY);
+}
+
+/// Replaces the set of blocked signals of this thread.
+pub fn set_mask(set: SignalSet) {
+    mask(SIG_SETMASK, set);
+}
+
+/// Adds to the set of blocked signals of this thread.
+pub fn block(set: SignalSet) {
+    mask(SIG_BLOCK, set);
+}
+
+fn mask(how: usize, set: SignalSet) {
+    let arguments = [how, core::ptr::from_ref(&set.0) as usize, 0, SET_SIZE, 0, 0];
+    // SAFETY: the set is read only and lives for the call; no old set is asked for.
+    unsafe { syscall6(number::RT_SIGPROCMASK, arguments) };
+}
+
+/// A descriptor that becomes readable when one of `set` arrives; the signals
+/// must be blocked. Close-on-exec and non-blocking. See signalfd(2).
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn signalfd(set: SignalSet) -> Result<OwnedFd, Errno> {
+    let arguments = [
+        usize::MAX,
+        core::ptr::from_ref(&set.0) as usize,
+        SET_SIZE,
+        SFD_CLOEXEC | SFD_NONBLOCK,
+        0,
+        0,
+    ];
+    // SAFETY: -1 asks for a new descriptor; the set is read only.
+    let result = unsafe { syscall6(number::SIGNALFD4, arguments) };
+    let fd = check(result)?;
+    // SAFETY: the kernel just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+}
+
+/// The signal with this number, real-time ones included; `None` outside 1 to 64.
+#[must_use]
+pub fn from_number(number: i32) -> Option<Signal> {
+    if !(1..=64).contains(&number) {
+        return None;
+    }
+    // SAFETY: no C library reserves signals here: the numbers are only passed to
+    // kill(2), which takes every one from 1 to 64.
+    Some(unsafe { Signal::from_raw_unchecked(number) })
+}
