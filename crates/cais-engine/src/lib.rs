@@ -1,4 +1,21 @@
 //! The use cases of cais and their state on disk: containers and their logs,
 //! names, id ranges, and the monitor. Knows nothing of the terminal's text.
+//!
+//! There is no daemon and no database. What is kept stands in files below two
+//! directories ([`store::Store`]); each command reads what it needs, and one that
+//! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod checkpoint;
+pub mod error;
+pub mod id;
+pub mod log;
+pub mod monitor;
+pub mod names;
 pub mod options;
+pub mod record;
+pub mod state;
+pub mod store;
+pub mod time;
+pub mod userns;
+
+pub use error::{EngineError, Result};

@@ -2,5 +2,8 @@
 //! nothing of OCI, JSON or containers as users see them.
 
 pub mod error;
+pub mod mounts;
+pub mod path;
+pub mod process;
 
 pub use error::{Result, SysError};

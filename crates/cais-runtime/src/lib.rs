@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The OCI runtime: a configuration becomes a plan (pure), and the plan a container.
+//!
+//! The way of a start: [`plan`] turns the configuration and what is known of the
+//! machine into sources (what this process opens) and steps (what the stub does);
+//! [`create`] opens the sources, makes the process, sends the steps, and listens.
+
+pub mod create;
+pub mod error;
+pub mod plan;
+pub mod stub;

@@ -2,6 +2,7 @@
 
 use crate::syscall::{check, number, syscall6};
 use core::ffi::CStr;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -72,4 +73,19 @@ pub fn working_directory(buffer: &mut [u8]) -> Result<&CStr, Errno> {
     // SAFETY: the kernel writes at most this many bytes into the buffer.
     check(unsafe { syscall6(GETCWD, [buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0, 0]) })?;
     CStr::from_bytes_until_nul(buffer).or(Err(Errno::RANGE))
+}
+
+/// Standard input, which stays open as long as the process.
+#[must_use]
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: nothing in this program closes descriptor 0; were it closed by the
+    // caller of execve, calls on it would fail with EBADF.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}
+
+/// Standard output, or standard error.
+#[must_use]
+pub fn standard_stream(error: bool) -> BorrowedFd<'static> {
+    // SAFETY: as for standard input.
+    unsafe { BorrowedFd::borrow_raw(if error { 2 } else { 1 }) }
 }

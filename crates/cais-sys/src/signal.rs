@@ -1,7 +1,7 @@
 //! Signal dispositions and masks: rt_sigaction(2), rt_sigprocmask(2), signalfd(2).
 
 use crate::syscall::{check, number, syscall6};
-use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
@@ -118,4 +118,13 @@ pub fn from_number(number: i32) -> Option<Signal> {
     // SAFETY: no C library reserves signals here: the numbers are only passed to
     // kill(2), which takes every one from 1 to 64.
     Some(unsafe { Signal::from_raw_unchecked(number) })
+}
+
+/// Takes one signal from a [`signalfd`]; `None` where none waits.
+#[must_use]
+pub fn read_signalfd(signals: BorrowedFd<'_>) -> Option<i32> {
+    // struct signalfd_siginfo has 128 bytes; the first four are the number.
+    let mut info = [0u8; 128];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(signals, &mut info[..])).ok()?;
+    (count == info.len()).then(|| i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))
 }

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
-const SIGCHLD: u32 = 17;
+const SIGCHLD: i32 = 17;
 
 impl<'a> Stage<'a> {
     /// Forks; the child goes on with the plan.
@@ -48,10 +48,7 @@ fn serve(signals: &OwnedFd, child: Pid) -> u8 {
         if poll(&mut fds, None).is_err() {
             continue;
         }
-        // struct signalfd_siginfo is 128 bytes; the number is the first field.
-        let mut info = [0u8; 128];
-        while rustix::io::read(signals.as_fd(), &mut info[..]).is_ok_and(|count| count == info.len()) {
-            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+        while let Some(number) = cais_sys::signal::read_signalfd(signals.as_fd()) {
             if number != SIGCHLD {
                 forward(child, number);
             }
@@ -64,9 +61,8 @@ fn serve(signals: &OwnedFd, child: Pid) -> u8 {
     }
 }
 
-fn forward(child: Pid, number: u32) {
-    let signal = i32::try_from(number).ok().and_then(cais_sys::signal::from_number);
-    if let Some(signal) = signal {
+fn forward(child: Pid, number: i32) {
+    if let Some(signal) = cais_sys::signal::from_number(number) {
         // The child may just have ended: its status tells.
         rustix::process::kill_process(child, signal).unwrap_or_default();
     }

@@ -1,0 +1,90 @@
+//! What can go wrong in a use case, in words for the user.
+
+use cais_linux::SysError;
+use cais_runtime::error::CreateError;
+
+/// The result of a use case.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such container.
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    /// Several containers begin with these digits.
+    #[error("several containers have an id that begins with {0:?}: give more digits")]
+    Ambiguous(String),
+    /// The name is taken.
+    #[error(
+        "the name {name:?} is in use by container {holder}: remove or rename that container, or choose another name"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The short id of the container that has it.
+        holder: String,
+    },
+    /// The container does not run.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// The container runs.
+    #[error("container {0} is running: stop it first, or use --force")]
+    Running(String),
+    /// Something that the user gave does not fit.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file of the store could not be read, written or understood.
+    #[error("cannot {action}")]
+    Store {
+        /// What was to be done, on what.
+        action: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A file of the store holds something else than it should.
+    #[error("{path} is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A system call outside the container's set-up failed.
+    #[error("cannot {action}")]
+    System {
+        /// What was to be done, on what.
+        action: String,
+        /// The call.
+        source: SysError,
+    },
+    /// The container, or a process in it, was not started.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The monitor of a detached container failed and said why.
+    #[error("{message}")]
+    Monitor {
+        /// Its error, with causes, as it reported it.
+        message: String,
+        /// The exit code that it stands for.
+        code: u8,
+    },
+}
+
+impl EngineError {
+    /// Wraps a failed system call with what it was for.
+    pub fn system(action: impl Into<String>) -> impl FnOnce(SysError) -> Self {
+        move |source| Self::System {
+            action: action.into(),
+            source,
+        }
+    }
+
+    /// Wraps a failed file operation with what it was for.
+    pub fn store(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Store {
+            action: action.into(),
+            source,
+        }
+    }
+}

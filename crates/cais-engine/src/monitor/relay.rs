@@ -1,0 +1,344 @@
+//! The loop of the monitor.
+
+use super::Streams;
+use super::protocol::{MAX, Message};
+use crate::error::{EngineError, Result};
+use crate::log::{LogWriter, Stream};
+use cais_linux::SysError;
+use cais_linux::process::channel;
+use cais_linux::process::pidfd::{self, Ended};
+use cais_sys::signal::from_number;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::termios::Winsize;
+
+/// Who sees the output and gives the input.
+#[derive(Debug)]
+pub enum Watcher {
+    /// This process's own standard streams.
+    Own,
+    /// A command at the other end of a socket.
+    Front(OwnedFd),
+    /// Nobody: the container is detached.
+    Nobody,
+}
+
+/// Everything that the loop looks after.
+#[derive(Debug)]
+pub struct Relay<'a> {
+    /// The program.
+    pub pidfd: BorrowedFd<'a>,
+    /// Its streams.
+    pub streams: Streams,
+    /// Who watches.
+    pub watcher: Watcher,
+    /// Where the output is kept, unless it is not.
+    pub log: Option<LogWriter>,
+    /// A signalfd with the signals that are handed on to the program.
+    pub signals: Option<OwnedFd>,
+}
+
+/// What the loop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Ended,
+    Output,
+    Error,
+    Input,
+    Signal,
+    Front,
+    InputRoom,
+}
+
+/// Bytes on their way to the program.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Relay<'_> {
+    /// Runs until the program has ended and its output is read. Returns how it ended.
+    ///
+    /// # Errors
+    /// Where waiting fails; a log that cannot be written is an error too, told after
+    /// the program's end.
+    pub fn run(mut self) -> Result<Ended> {
+        let mut pending = Pending::default();
+        let mut log_error = None;
+        let mut open = [true, true];
+        loop {
+            let ready = self.wait(&pending, open)?;
+            for event in ready {
+                match event {
+                    Event::Output => open[0] = self.pass_output(Stream::Stdout, &mut log_error)?,
+                    Event::Error => open[1] = self.pass_output(Stream::Stderr, &mut log_error)?,
+                    Event::Input => self.read_input(&mut pending),
+                    Event::InputRoom => self.write_input(&mut pending),
+                    Event::Signal => self.forward_signals(),
+                    Event::Front => self.hear_front(&mut pending),
+                    Event::Ended => {}
+                }
+            }
+            if pidfd::await_end(self.pidfd, Some(std::time::Duration::ZERO))
+                .map_err(EngineError::system("watch the program"))?
+            {
+                break;
+            }
+        }
+        let ended = pidfd::wait(self.pidfd).map_err(EngineError::system("wait for the program"))?;
+        self.drain(open, &mut log_error)?;
+        if let Some(log) = &mut self.log {
+            log_error = log_error.or(log.finish().err());
+        }
+        if let Watcher::Front(front) = &self.watcher {
+            // The watcher may be gone.
+            channel::send(front.as_fd(), &Message::Exit(ended.code()).encode(), &[]).unwrap_or_default();
+        }
+        log_error.map_or(Ok(ended), Err)
+    }
+
+    /// Waits for the next events.
+    fn wait(&self, pending: &Pending, open: [bool; 2]) -> Result<Vec<Event>> {
+        let mut wanted: Vec<(Event, BorrowedFd<'_>, PollFlags)> =
+            vec![(Event::Ended, self.pidfd, PollFlags::IN)];
+        match &self.streams {
+            Streams::Pipes { input, output, error } => {
+                if open[0] {
+                    wanted.push((Event::Output, output.as_fd(), PollFlags::IN));
+                }
+                if open[1] {
+                    wanted.push((Event::Error, error.as_fd(), PollFlags::IN));
+                }
+                if let Some(input) = input {
+                    self.want_input(&mut wanted, input.as_fd(), pending);
+                }
+            }
+            Streams::Terminal(master) => {
+                if open[0] {
+                    wanted.push((Event::Output, master.as_fd(), PollFlags::IN));
+                }
+                self.want_input(&mut wanted, master.as_fd(), pending);
+            }
+        }
+        if let Some(signals) = &self.signals {
+            wanted.push((Event::Signal, signals.as_fd(), PollFlags::IN));
+        }
+        if let Watcher::Front(front) = &self.watcher {
+            wanted.push((Event::Front, front.as_fd(), PollFlags::IN));
+        }
+        let mut fds: Vec<PollFd<'_>> = wanted
+            .iter()
+            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+            .collect();
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(EngineError::System {
+                    action: "wait for events".to_owned(),
+                    source: SysError::new("poll", "", errno),
+                });
+            }
+        }
+        let ready = fds.iter().zip(&wanted).filter(|(fd, _)| !fd.revents().is_empty());
+        Ok(ready.map(|(_, (event, _, _))| *event).collect())
+    }
+
+    fn want_input<'b>(
+        &self,
+        wanted: &mut Vec<(Event, BorrowedFd<'b>, PollFlags)>,
+        input: BorrowedFd<'b>,
+        pending: &Pending,
+    ) {
+        if !pending.bytes.is_empty() {
+            // What came before must be through first: no buffer grows without bound.
+            wanted.push((Event::InputRoom, input, PollFlags::OUT));
+        } else if matches!(self.watcher, Watcher::Own) && !pending.ended {
+            wanted.push((Event::Input, cais_sys::process::stdin(), PollFlags::IN));
+        }
+    }
+
+    fn source(&self, stream: Stream) -> BorrowedFd<'_> {
+        match (&self.streams, stream) {
+            (Streams::Pipes { output, .. }, Stream::Stdout) => output.as_fd(),
+            (Streams::Pipes { error, .. }, Stream::Stderr) => error.as_fd(),
+            (Streams::Terminal(master), _) => master.as_fd(),
+        }
+    }
+
+    /// Passes on one read of a stream; tells whether there may be more.
+    fn pass_output(&mut self, stream: Stream, log_error: &mut Option<EngineError>) -> Result<bool> {
+        let mut buffer = [0u8; MAX - 1];
+        let count = match rustix::io::read(self.source(stream), &mut buffer[..]) {
+            // A terminal without anybody on the other side answers EIO (pty(7)).
+            Ok(0) | Err(Errno::IO) => return Ok(false),
+            Ok(count) => count,
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
+            Err(errno) => {
+                let source = SysError::new("read", "the program's output", errno);
+                return Err(EngineError::System {
+                    action: "read the program's output".to_owned(),
+                    source,
+                });
+            }
+        };
+        let bytes = buffer.get(..count).unwrap_or(&[]);
+        if let Some(log) = &mut self.log
+            && log_error.is_none()
+        {
+            *log_error = log.append(stream, bytes).err();
+        }
+        self.show(stream, bytes);
+        Ok(true)
+    }
+
+    /// Shows output to the watcher; one that has gone is forgotten.
+    fn show(&mut self, stream: Stream, bytes: &[u8]) {
+        let gone = match &self.watcher {
+            Watcher::Nobody => false,
+            Watcher::Own => write_all(
+                cais_sys::process::standard_stream(stream == Stream::Stderr),
+                bytes,
+            )
+            .is_err(),
+            Watcher::Front(front) => {
+                channel::send(front.as_fd(), &Message::Data(bytes).encode(), &[]).is_err()
+            }
+        };
+        if gone && matches!(self.watcher, Watcher::Front(_)) {
+            self.watcher = Watcher::Nobody;
+        }
+    }
+
+    fn read_input(&mut self, pending: &mut Pending) {
+        let mut buffer = [0u8; MAX - 1];
+        match rustix::io::read(cais_sys::process::stdin(), &mut buffer[..]) {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Ok(count) if count > 0 => {
+                pending
+                    .bytes
+                    .extend_from_slice(buffer.get(..count).unwrap_or(&[]));
+                self.write_input(pending);
+            }
+            // The end, or a terminal that went away: the program sees the end too.
+            Ok(_) | Err(_) => {
+                pending.ended = true;
+                self.close_input_at_end(pending);
+            }
+        }
+    }
+
+    fn write_input(&mut self, pending: &mut Pending) {
+        let target = match &self.streams {
+            Streams::Pipes {
+                input: Some(input), ..
+            } => input.as_fd(),
+            Streams::Pipes { input: None, .. } => return pending.bytes.clear(),
+            Streams::Terminal(master) => master.as_fd(),
+        };
+        match rustix::io::write(target, &pending.bytes) {
+            Ok(count) => drop(pending.bytes.drain(..count)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                // The program closed its input: what was meant for it is for nobody.
+                pending.bytes.clear();
+                pending.ended = true;
+            }
+        }
+        self.close_input_at_end(pending);
+    }
+
+    fn close_input_at_end(&mut self, pending: &Pending) {
+        if pending.ended
+            && pending.bytes.is_empty()
+            && let Streams::Pipes { input, .. } = &mut self.streams
+        {
+            *input = None;
+        }
+    }
+
+    fn forward_signals(&self) {
+        let Some(signals) = &self.signals else { return };
+        while let Some(number) = cais_sys::signal::read_signalfd(signals.as_fd()) {
+            self.signal(number);
+        }
+    }
+
+    fn signal(&self, number: i32) {
+        if let Some(signal) = from_number(number) {
+            // It may just have ended: that is the next event.
+            pidfd::send_signal(self.pidfd, signal).unwrap_or_default();
+        }
+    }
+
+    fn hear_front(&mut self, pending: &mut Pending) {
+        let mut buffer = [0u8; MAX];
+        let Watcher::Front(front) = &self.watcher else {
+            return;
+        };
+        let received = channel::receive(front.as_fd(), &mut buffer, &mut Vec::new());
+        match received.ok().flatten().map(Message::parse) {
+            None | Some(Some(Message::Detach)) => self.watcher = Watcher::Nobody,
+            Some(Some(Message::Data(bytes))) => {
+                pending.bytes.extend_from_slice(bytes);
+                self.write_input(pending);
+            }
+            Some(Some(Message::Resize { rows, columns })) => self.resize(rows, columns),
+            Some(Some(Message::Signal(number))) => self.signal(i32::from(number)),
+            Some(_) => {}
+        }
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        if let Streams::Terminal(master) = &self.streams {
+            let size = Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            // A size that does not take is no reason to end the session.
+            rustix::termios::tcsetwinsize(master, size).unwrap_or_default();
+        }
+    }
+
+    /// Reads what is left after the program's end. Somebody else may hold the other
+    /// end still (a process in the host's pid namespace): that is not waited for.
+    fn drain(&mut self, open: [bool; 2], log_error: &mut Option<EngineError>) -> Result<()> {
+        for (stream, open) in [Stream::Stdout, Stream::Stderr].into_iter().zip(open) {
+            if !open || (stream == Stream::Stderr && matches!(self.streams, Streams::Terminal(_))) {
+                continue;
+            }
+            loop {
+                let source = self.source(stream);
+                let mut fds = [PollFd::from_borrowed_fd(source, PollFlags::IN)];
+                let now = rustix::time::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                let ready = poll(&mut fds, Some(&now)).unwrap_or(0) > 0;
+                if !ready || !self.pass_output(stream, log_error)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes everything, waiting where the other side is slow.
+pub(super) fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> std::result::Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(target, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or(&[]),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut fds = [PollFd::from_borrowed_fd(target, PollFlags::OUT)];
+                poll(&mut fds, None)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

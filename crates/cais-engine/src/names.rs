@@ -1,0 +1,170 @@
+//! Names of containers: links in one directory, made atomically, so that a name is
+//! never taken twice.
+
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::store::Store;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+
+/// Takes `name` for `id`. A name whose holder is not there any more is free.
+///
+/// # Errors
+/// [`EngineError::NameTaken`], or a link that cannot be made.
+pub fn take(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
+    let link = store.names().join(name);
+    loop {
+        match symlink(format!("../containers/{id}"), &link) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(source) => {
+                return Err(EngineError::Store {
+                    action: format!("take the name {name:?}"),
+                    source,
+                });
+            }
+        }
+        match holder(store, name)? {
+            Some(holder) if store.container(&holder).exists() => {
+                return Err(EngineError::NameTaken {
+                    name: name.to_owned(),
+                    holder: holder.short().to_owned(),
+                });
+            }
+            Some(holder) => release(store, name, &holder)?,
+            None => {}
+        }
+    }
+}
+
+/// Frees `name` if `id` has it.
+///
+/// # Errors
+/// Where the link cannot be read or removed.
+pub fn release(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
+    if holder(store, name)?.as_ref() != Some(id) {
+        return Ok(());
+    }
+    match fs::remove_file(store.names().join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
+            action: format!("free the name {name:?}"),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Who has `name`.
+///
+/// # Errors
+/// Where the link cannot be read.
+pub fn holder(store: &Store, name: &str) -> Result<Option<ContainerId>> {
+    match fs::read_link(store.names().join(name)) {
+        Ok(target) => Ok(target
+            .file_name()
+            .and_then(|id| id.to_str())
+            .and_then(ContainerId::parse)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(None),
+        Err(source) => Err(EngineError::Store {
+            action: format!("read the name {name:?}"),
+            source,
+        }),
+    }
+}
+
+/// The container that `text` means: its name, its id, or the beginning of its id.
+///
+/// # Errors
+/// [`EngineError::NoSuchContainer`] and [`EngineError::Ambiguous`].
+pub fn find(store: &Store, text: &str) -> Result<ContainerId> {
+    if text.is_empty() || text.contains('/') || text.starts_with('.') {
+        return Err(EngineError::NoSuchContainer(text.to_owned()));
+    }
+    if let Some(id) = ContainerId::parse(text).filter(|id| store.container(id).exists()) {
+        return Ok(id);
+    }
+    if let Some(id) = holder(store, text)?.filter(|id| store.container(id).exists()) {
+        return Ok(id);
+    }
+    let mut matching = store
+        .list()?
+        .into_iter()
+        .filter(|id| id.as_str().starts_with(text));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(EngineError::Ambiguous(text.to_owned())),
+        _ => Err(EngineError::NoSuchContainer(text.to_owned())),
+    }
+}
+
+/// A name for a container that was given none: something of a harbour and a number
+/// from its id, so that it says nothing and is easy to type.
+#[must_use]
+pub fn invent(id: &ContainerId) -> String {
+    const ADJECTIVES: [&str; 16] = [
+        "amber", "brisk", "calm", "deep", "early", "fair", "grey", "high", "keen", "light", "mild", "north",
+        "quiet", "salt", "steady", "white",
+    ];
+    const NOUNS: [&str; 16] = [
+        "anchor", "buoy", "canoe", "crane", "dock", "ferry", "gull", "harbour", "jetty", "keel", "mast",
+        "pier", "quay", "sail", "tide", "wharf",
+    ];
+    let digit = |index: usize| {
+        let digit = id.as_str().as_bytes().get(index).copied().unwrap_or(b'0');
+        usize::from(if digit.is_ascii_digit() {
+            digit - b'0'
+        } else {
+            digit.wrapping_sub(b'a') + 10
+        }) & 15
+    };
+    let number = id.as_str().get(2..6).unwrap_or("0000");
+    format!("{}_{}_{number}", ADJECTIVES[digit(0)], NOUNS[digit(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(name: &str) -> Store {
+        let base = std::env::temp_dir().join(format!("cais-names-{name}-{}", std::process::id()));
+        let store = Store::new(base.join("data"), base.join("run"));
+        store.ensure().unwrap();
+        store
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_freed_with_its_holder() {
+        let store = store("take");
+        let (one, two) = (ContainerId::random().unwrap(), ContainerId::random().unwrap());
+        fs::create_dir(store.container(&one)).unwrap();
+        take(&store, "web", &one).unwrap();
+        assert!(matches!(
+            take(&store, "web", &two),
+            Err(EngineError::NameTaken { .. })
+        ));
+        assert_eq!(find(&store, "web").unwrap(), one);
+        assert_eq!(find(&store, one.short()).unwrap(), one);
+        release(&store, "web", &two).unwrap();
+        assert_eq!(holder(&store, "web").unwrap(), Some(one.clone()));
+        fs::remove_dir(store.container(&one)).unwrap();
+        assert!(matches!(
+            find(&store, "web"),
+            Err(EngineError::NoSuchContainer(_))
+        ));
+        take(&store, "web", &two).unwrap();
+        fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn paths_are_no_names() {
+        let store = store("paths");
+        for bad in ["", "../containers", "/", ".", "a/b"] {
+            assert!(
+                matches!(find(&store, bad), Err(EngineError::NoSuchContainer(_))),
+                "{bad}"
+            );
+        }
+        fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
+    }
+}

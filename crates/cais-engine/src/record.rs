@@ -1,0 +1,88 @@
+//! A container as the user asked for it (`container.json`), and how its last run
+//! ended (`exit.json`): what outlives a boot.
+
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::options::RunOptions;
+use crate::store::{Store, read_json, write_json};
+use serde::{Deserialize, Serialize};
+
+/// The version of the files that this engine writes.
+pub const VERSION: u32 = 1;
+
+/// `container.json`. Its presence says that the container was made completely.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the file's form.
+    pub version: u32,
+    /// The id.
+    pub id: ContainerId,
+    /// The name.
+    pub name: String,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// What the user asked.
+    pub options: RunOptions,
+}
+
+/// `exit.json`: the end of the last run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The status as Docker gives it; absent where nobody was there to see it.
+    pub code: Option<u8>,
+    /// When it started (RFC 3339).
+    pub started: String,
+    /// When it ended.
+    pub finished: String,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom_killed: bool,
+    /// Why it could not be started or followed, where that was so.
+    pub error: String,
+}
+
+impl Record {
+    /// Reads the record; `None` for a container that is not there or half made.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged, or is of a later version.
+    pub fn read(store: &Store, id: &ContainerId) -> Result<Option<Self>> {
+        let path = store.container(id).join("container.json");
+        let record: Option<Self> = read_json(&path)?;
+        match record {
+            Some(record) if record.version > VERSION => Err(EngineError::Damaged {
+                path: path.display().to_string(),
+                detail: format!(
+                    "it is of version {}, and this cais knows {VERSION}: use the newer one",
+                    record.version
+                ),
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, store: &Store) -> Result<()> {
+        write_json(&store.container(&self.id).join("container.json"), self)
+    }
+}
+
+impl Exit {
+    /// Reads how the last run ended; `None` where there was none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged.
+    pub fn read(store: &Store, id: &ContainerId) -> Result<Option<Self>> {
+        read_json(&store.container(id).join("exit.json"))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, store: &Store, id: &ContainerId) -> Result<()> {
+        write_json(&store.container(id).join("exit.json"), self)
+    }
+}

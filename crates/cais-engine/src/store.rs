@@ -1,0 +1,266 @@
+//! Where things lie: `/var/lib/cais` for what outlives a boot, `/run/cais` for what
+//! does not; below `$XDG_DATA_HOME` and `$XDG_RUNTIME_DIR` for a user without
+//! privilege. See ARCHITECTURE.md, "On disk".
+
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The two directories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Store {
+    /// The store below these two directories.
+    #[must_use]
+    pub fn new(data: PathBuf, run: PathBuf) -> Self {
+        Self { data, run }
+    }
+
+    /// Where the store of this user is. `var` reads the environment: `CAIS_DATA` and
+    /// `CAIS_RUN` win, then the user's own directories.
+    ///
+    /// # Errors
+    /// Where a user without privilege has no home directory.
+    pub fn locate(is_root: bool, var: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let uid = rustix::process::getuid().as_raw();
+        let own = |name: &str| {
+            var(name)
+                .filter(|value| value.starts_with('/'))
+                .map(PathBuf::from)
+        };
+        let home = || {
+            own("HOME").ok_or_else(|| {
+                EngineError::Invalid(
+                    "HOME is not set: set it, or CAIS_DATA and CAIS_RUN, to absolute paths".to_owned(),
+                )
+            })
+        };
+        let data = match own("CAIS_DATA") {
+            Some(path) => path,
+            None if is_root => PathBuf::from("/var/lib/cais"),
+            None => match own("XDG_DATA_HOME") {
+                Some(path) => path.join("cais"),
+                None => home()?.join(".local/share/cais"),
+            },
+        };
+        let run = match own("CAIS_RUN") {
+            Some(path) => path,
+            None if is_root => PathBuf::from("/run/cais"),
+            None => own("XDG_RUNTIME_DIR").map_or_else(
+                || PathBuf::from(format!("/tmp/cais-{uid}")),
+                |path| path.join("cais"),
+            ),
+        };
+        Ok(Self { data, run })
+    }
+
+    /// What outlives a boot.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What does not.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// The directory that holds one directory for each container.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// The directory of a container: bundle, record, changes, log.
+    #[must_use]
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id.as_str())
+    }
+
+    /// The directory of a container's state while it runs.
+    #[must_use]
+    pub fn container_run(&self, id: &ContainerId) -> PathBuf {
+        self.run.join("containers").join(id.as_str())
+    }
+
+    /// The directory of names, each a link to a container.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.data.join("names")
+    }
+
+    /// The directory of leases of id ranges.
+    #[must_use]
+    pub fn userns(&self) -> PathBuf {
+        self.run.join("userns")
+    }
+
+    /// The cache of compiled seccomp filters.
+    #[must_use]
+    pub fn seccomp_cache(&self) -> PathBuf {
+        self.run.join("seccomp")
+    }
+
+    /// Makes the directories that are missing.
+    ///
+    /// # Errors
+    /// Where one cannot be made, or is open to other users.
+    pub fn ensure(&self) -> Result<()> {
+        // The last one to be made tells that all were.
+        if self.userns().is_dir() && self.names().is_dir() {
+            return Ok(());
+        }
+        for directory in [
+            self.containers(),
+            self.run.join("containers"),
+            self.names(),
+            self.userns(),
+        ] {
+            ensure_directory(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of all containers, half-made ones too, in no order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read; one that is not there holds none.
+    pub fn list(&self) -> Result<Vec<ContainerId>> {
+        let directory = self.containers();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                return Err(EngineError::Store {
+                    action: format!("read {}", directory.display()),
+                    source,
+                });
+            }
+        };
+        Ok(entries
+            .flatten()
+            .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?))
+            .collect())
+    }
+}
+
+/// Makes a directory with its parents, for this user alone.
+///
+/// # Errors
+/// As mkdir(2).
+pub fn ensure_directory(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(EngineError::store(format!(
+            "make the directory {}",
+            path.display()
+        )))
+}
+
+/// Writes a file so that a reader sees the old content or the new, never a part:
+/// beside it, then renamed over it.
+///
+/// # Errors
+/// As open(2), write(2), rename(2).
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(bytes)?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|source| {
+        // What is left of the attempt; the error that counts is the first.
+        fs::remove_file(&beside).unwrap_or_default();
+        EngineError::Store {
+            action: format!("write {}", path.display()),
+            source,
+        }
+    })
+}
+
+/// Reads a file; `None` where there is none.
+///
+/// # Errors
+/// As open(2) and read(2).
+pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(EngineError::Store {
+            action: format!("read {}", path.display()),
+            source,
+        }),
+    }
+}
+
+/// Reads a JSON file; `None` where there is none.
+///
+/// # Errors
+/// As [`read_file`]; [`EngineError::Damaged`] for something else than it should be.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let Some(bytes) = read_file(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| EngineError::Damaged {
+            path: path.display().to_string(),
+            detail: error.to_string(),
+        })
+}
+
+/// Writes a value as JSON by [`write_file`].
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(|error| EngineError::Damaged {
+        path: path.display().to_string(),
+        detail: error.to_string(),
+    })?;
+    write_file(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_follows_user_and_environment() {
+        let none = |_: &str| None;
+        let root = Store::locate(true, none).unwrap();
+        assert_eq!(
+            (root.data(), root.run()),
+            (Path::new("/var/lib/cais"), Path::new("/run/cais"))
+        );
+        let user = Store::locate(false, |name| match name {
+            "HOME" => Some("/home/ana".to_owned()),
+            "XDG_RUNTIME_DIR" => Some("/run/user/1000".to_owned()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(user.data(), Path::new("/home/ana/.local/share/cais"));
+        assert_eq!(user.run(), Path::new("/run/user/1000/cais"));
+        assert!(Store::locate(false, none).is_err());
+        let named = Store::locate(true, |name| (name == "CAIS_DATA").then(|| "/x".to_owned())).unwrap();
+        assert_eq!(named.data(), Path::new("/x"));
+    }
+}

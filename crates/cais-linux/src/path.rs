@@ -1,0 +1,52 @@
+//! Files inside a tree that somebody else may write: opened by openat2(2) with the
+//! tree as root, so that no link leads out of it.
+
+use crate::error::{Result, SysError};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+use std::io::Read;
+use std::path::Path;
+
+/// Opens `path` inside `root`; links are followed within it.
+///
+/// # Errors
+/// As openat2(2).
+pub fn open_inside(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => {
+                return other
+                    .map_err(|errno| SysError::new("openat2", format!("{path:?}, RESOLVE_IN_ROOT"), errno));
+            }
+        }
+    }
+}
+
+/// Reads a regular file inside `root`, at most `limit` bytes of it; `None` where
+/// there is none. Opening does not block on a pipe or device that stands there.
+///
+/// # Errors
+/// As openat2(2) and read(2); `EFBIG` for a longer file, `EINVAL` for no regular file.
+pub fn read_inside(root: BorrowedFd<'_>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let file = match open_inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        other => other?,
+    };
+    let refuse = |errno| SysError::new("read", format!("{path:?}"), errno);
+    let stat = fstat(&file).map_err(refuse)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(refuse(Errno::INVAL));
+    }
+    let mut bytes = Vec::new();
+    let mut limited = std::fs::File::from(file).take(limit.saturating_add(1));
+    limited
+        .read_to_end(&mut bytes)
+        .map_err(|error| SysError::from_io("read", format!("{path:?}"), &error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+        return Err(refuse(Errno::FBIG));
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,6 @@
+//! Processes: the stub that becomes a container's first one, and descriptors of
+//! processes (pidfd_open(2)).
+
+pub mod channel;
+pub mod pidfd;
+pub mod stub;

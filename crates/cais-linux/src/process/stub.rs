@@ -1,0 +1,88 @@
+//! The stub's executable in a sealed memfd, and the process that runs it.
+//!
+//! The copy is made before any cgroup is joined, so that a container with a limit
+//! below the size of the copy starts all the same. Sealing makes it impossible to
+//! write to, through /proc or otherwise (CVE-2019-5736).
+
+use crate::error::{Result, SysError};
+use cais_sys::clone::{ChildMemory, CloneRequest, StubProcess, clone_stub};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+
+/// Copies `bytes` into a memfd that can no longer change.
+///
+/// # Errors
+/// As memfd_create(2): `EACCES` where vm.memfd_noexec forbids executables.
+pub fn seal(name: &str, bytes: &[u8], executable: bool) -> Result<OwnedFd> {
+    let base = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let kind = if executable {
+        MemfdFlags::EXEC
+    } else {
+        MemfdFlags::NOEXEC_SEAL
+    };
+    let memfd = match memfd_create(name, base | kind) {
+        // Before Linux 6.3 there are no such flags: every memfd may be executed.
+        Err(Errno::INVAL) => memfd_create(name, base),
+        other => other,
+    }
+    .map_err(|errno| SysError::new("memfd_create", format!("{name:?}"), errno))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&memfd, rest)).map_err(|errno| {
+            SysError::new("write", format!("memfd {name:?}, {} bytes", rest.len()), errno)
+        })?;
+        rest = rest.get(written..).unwrap_or(&[]);
+    }
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&memfd, seals)
+        .map_err(|errno| SysError::new("fcntl", format!("memfd {name:?}, F_ADD_SEALS"), errno))?;
+    Ok(memfd)
+}
+
+/// Makes the process that executes the stub. It goes on while the caller works;
+/// see [`cais_sys::clone`].
+///
+/// # Errors
+/// As clone3(2).
+pub fn spawn(request: &CloneRequest<'_>) -> Result<StubProcess> {
+    // The child reads this until it has executed the stub; a caller makes one or two
+    // of them in its life, so it is left in place.
+    let memory: &'static mut ChildMemory = Box::leak(Box::new(ChildMemory::new()));
+    clone_stub(request, memory)
+        .map_err(|errno| SysError::new("clone3", format!("namespaces {:#x}", request.namespaces), errno))
+}
+
+/// The path of a user namespace, opened: what [`crate::mounts::tree::map_ids`] takes.
+///
+/// # Errors
+/// As open(2).
+pub fn open_user_namespace(process: &StubProcess) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/user", process.pid.as_raw_nonzero());
+    rustix::fs::open(
+        &path,
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
+}
+
+/// Writes the id maps of a process that waits in a new user namespace
+/// (user_namespaces(7)).
+///
+/// # Errors
+/// `EPERM` where the caller may not map these ids, `EINVAL` for an overlap.
+pub fn write_id_maps(process: &StubProcess, uid_map: &str, gid_map: &str) -> Result<()> {
+    let directory = format!("/proc/{}", process.pid.as_raw_nonzero());
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let directory = rustix::fs::open(&directory, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| SysError::new("open", format!("{directory:?}"), errno))?;
+    for (name, text) in [("uid_map", uid_map), ("gid_map", gid_map)] {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::openat(directory.as_fd(), name, flags, rustix::fs::Mode::empty())
+            .map_err(|errno| SysError::new("openat", format!("/proc/PID, {name:?}"), errno))?;
+        rustix::io::write(&file, text.as_bytes())
+            .map_err(|errno| SysError::new("write", format!("{name}, {text:?}"), errno))?;
+    }
+    Ok(())
+}

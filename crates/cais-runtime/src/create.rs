@@ -1,0 +1,367 @@
+//! From a plan to a running program: this process opens what the plan needs, makes
+//! the stub's process, sends the plan, and listens until the program runs.
+//!
+//! The stub is executed while this process prepares the mounts: the two meet at the
+//! channel.
+
+use crate::error::CreateError;
+use crate::plan::Plan;
+use crate::plan::sources::Source;
+use crate::stub::STUB;
+use cais_init::message::{PlanHeader, REPORT_MAX, Report};
+use cais_init::wire::{Field, Source as Bytes};
+use cais_linux::mounts::overlay::{self, Mapping};
+use cais_linux::mounts::tree;
+use cais_linux::process::{channel, pidfd, stub};
+use cais_sys::clone::{CloneRequest, StubProcess};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// What the caller brings besides the plan.
+#[allow(missing_debug_implementations, reason = "it holds a function")]
+pub struct Surroundings<'a> {
+    /// Standard input, output and error of the program; unused with a terminal.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// The `tasks` files of the cgroup v1 hierarchies to join.
+    pub tasks: Vec<BorrowedFd<'a>>,
+    /// The cgroup v2 directory to start in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The process whose namespaces are entered, for a process in a running container.
+    pub target: Option<BorrowedFd<'a>>,
+    /// Whether the time of each step is wanted.
+    pub timings: bool,
+    /// For tests: the index of the step before which the stub kills itself.
+    pub kill_before: Option<u32>,
+    /// Called between the stages of the work, with the name of the one that comes:
+    /// the place where tests kill the caller.
+    pub checkpoint: &'a dyn Fn(&'static str),
+}
+
+/// A program that runs in its container.
+#[derive(Debug)]
+pub struct Running {
+    /// The process, as its parent (this process) sees it.
+    pub process: StubProcess,
+    /// The master of its terminal.
+    pub terminal: Option<OwnedFd>,
+    /// How long each stage took.
+    pub timings: Vec<Timing>,
+}
+
+/// One line of `--timings`.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// The stage or step.
+    pub name: String,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether the stub did it, at the same time as this process did something else.
+    pub in_stub: bool,
+}
+
+/// Carries out `plan`.
+///
+/// On an error nothing is left of the process; the cgroup is the caller's.
+///
+/// # Errors
+/// See [`CreateError`].
+pub fn create(plan: &Plan, around: &Surroundings<'_>) -> Result<Running, CreateError> {
+    let mut clock = Clock::new(around.timings);
+    (around.checkpoint)("seal the stub");
+    let executable =
+        stub::seal("cais-init", STUB, true).map_err(CreateError::prepare("copy the init stub"))?;
+    let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
+    clock.lap("seal the stub");
+
+    (around.checkpoint)("clone");
+    let process = spawn(plan, around, &executable, (&ours, &theirs))?;
+    drop(theirs);
+    clock.lap("clone");
+    let unfinished = Unfinished(Some(process));
+    let process = unfinished.process();
+
+    let userns = match &plan.id_maps {
+        None => None,
+        Some(maps) => {
+            (around.checkpoint)("write the id maps");
+            stub::write_id_maps(process, &maps.uid, &maps.gid)
+                .map_err(CreateError::prepare("map the ids of the user namespace"))?;
+            channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
+            Some(
+                stub::open_user_namespace(process)
+                    .map_err(CreateError::prepare("open the user namespace"))?,
+            )
+        }
+    };
+    clock.lap("id maps");
+
+    (around.checkpoint)("set the limits of the process");
+    plan.limits.apply(process.pid)?;
+    (around.checkpoint)("open the sources");
+    let sources = open_sources(plan, around, userns.as_ref())?;
+    clock.lap("open the root and the mounts");
+
+    (around.checkpoint)("send the plan");
+    send_plan(plan, around, &ours, &sources)?;
+    drop(sources);
+    clock.lap("send the plan");
+    let (terminal, unfinished) = listen(plan, &ours, unfinished, &mut clock)?;
+    clock.lap("wait for the program");
+    (around.checkpoint)("the program runs");
+    Ok(Running {
+        process: unfinished.finish(),
+        terminal,
+        timings: clock.timings,
+    })
+}
+
+fn spawn(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    executable: &OwnedFd,
+    (ours, theirs): (&OwnedFd, &OwnedFd),
+) -> Result<StubProcess, CreateError> {
+    let request = CloneRequest {
+        namespaces: plan.namespaces,
+        cgroup: around.cgroup,
+        stub: executable.as_fd(),
+        channel: theirs.as_fd(),
+        parent_channel: ours.as_fd(),
+        await_id_maps: plan.id_maps.is_some(),
+    };
+    stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"))
+}
+
+/// The process until the program runs: killed and waited for where it goes out of scope.
+#[derive(Debug)]
+struct Unfinished(Option<StubProcess>);
+
+impl Unfinished {
+    fn process(&self) -> &StubProcess {
+        self.0
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("taken by finish, which consumes"))
+    }
+
+    fn finish(mut self) -> StubProcess {
+        self.0.take().unwrap_or_else(|| unreachable!("taken only here"))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(process) = &self.0 {
+            // It may have ended by itself; what counts is that it is gone afterwards.
+            pidfd::send_signal(process.pidfd.as_fd(), Signal::KILL).unwrap_or_default();
+            pidfd::wait(process.pidfd.as_fd()).map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// Something that a slot refers to: opened here, or lent by the caller.
+enum Opened<'a> {
+    Own(OwnedFd),
+    Lent(BorrowedFd<'a>),
+}
+
+impl AsFd for Opened<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => fd.as_fd(),
+            Self::Lent(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn open_sources<'a>(
+    plan: &Plan,
+    around: &Surroundings<'a>,
+    userns: Option<&OwnedFd>,
+) -> Result<Vec<Opened<'a>>, CreateError> {
+    let missing = |what: &str| CreateError::Prepare {
+        action: format!("find {what}"),
+        source: cais_linux::SysError::new("slot", what, Errno::BADF),
+    };
+    plan.sources
+        .iter()
+        .map(|source| match source {
+            Source::Stdio(index) => around
+                .stdio
+                .get(*index)
+                .copied()
+                .map(Opened::Lent)
+                .ok_or_else(|| missing("stdio")),
+            Source::Tasks(index) => around
+                .tasks
+                .get(*index)
+                .copied()
+                .map(Opened::Lent)
+                .ok_or_else(|| missing("cgroup")),
+            Source::Target => around.target.map(Opened::Lent).ok_or_else(|| missing("target")),
+            other => open_source(plan, other, userns).map(Opened::Own),
+        })
+        .collect()
+}
+
+fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result<OwnedFd, CreateError> {
+    let prepare = || CreateError::prepare(source.describe());
+    match source {
+        Source::Overlay { layers, user_xattr } => {
+            let mapping = match (userns, &plan.id_maps) {
+                (Some(userns), Some(maps)) => Some(Mapping {
+                    userns: userns.as_fd(),
+                    uid: maps.root_uid,
+                    gid: maps.root_gid,
+                }),
+                _ => None,
+            };
+            overlay::make(layers, mapping, *user_xattr).map_err(prepare())
+        }
+        Source::Tree {
+            path,
+            recursive,
+            peer,
+            attributes,
+            map_ids,
+        } => {
+            let tree = if *peer {
+                tree::open_peer(path, *recursive)
+            } else {
+                tree::open_detached(path, *recursive)
+            };
+            let tree = tree.map_err(prepare())?;
+            if let (true, Some(userns)) = (map_ids, userns) {
+                tree::map_ids(tree.as_fd(), userns.as_fd(), *recursive).map_err(prepare())?;
+            }
+            if attributes.attr_set | attributes.attr_clr != 0 {
+                tree::set_attributes(tree.as_fd(), attributes, *recursive).map_err(prepare())?;
+            }
+            Ok(tree)
+        }
+        Source::Device {
+            path,
+            kind,
+            major,
+            minor,
+        } => tree::open_device(path, *kind, *major, *minor).map_err(prepare()),
+        Source::NamespaceFile { path } => {
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+                .map_err(|errno| cais_linux::SysError::new("open", format!("{path:?}"), errno))
+                .map_err(prepare())
+        }
+        Source::Stdio(_) | Source::Tasks(_) | Source::Target => unreachable!("lent by the caller"),
+    }
+}
+
+fn send_plan(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    ours: &OwnedFd,
+    sources: &[Opened<'_>],
+) -> Result<(), CreateError> {
+    let file =
+        stub::seal("cais-plan", plan.steps.bytes(), false).map_err(CreateError::prepare("write the plan"))?;
+    let header = PlanHeader {
+        length: u64::try_from(plan.steps.bytes().len()).unwrap_or(u64::MAX),
+        slots: u16::try_from(sources.len()).unwrap_or(u16::MAX),
+        timings: around.timings,
+        kill_before: around.kill_before.unwrap_or(u32::MAX),
+    };
+    let mut bytes = crate::plan::Buffer::default();
+    header.encode(&mut bytes);
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
+        .chain(sources.iter().map(AsFd::as_fd))
+        .collect();
+    match channel::send(ours.as_fd(), &bytes.0, &fds) {
+        // The stub is gone: what it said, or how it died, tells more than EPIPE does.
+        Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        other => other.map_err(CreateError::prepare("send the plan to the init stub")),
+    }
+}
+
+/// Listens until the channel ends: the program runs, or something failed.
+fn listen(
+    plan: &Plan,
+    ours: &OwnedFd,
+    unfinished: Unfinished,
+    clock: &mut Clock,
+) -> Result<(Option<OwnedFd>, Unfinished), CreateError> {
+    let mut buffer = [0u8; REPORT_MAX];
+    let mut fds = Vec::new();
+    let mut executing = false;
+    let mut failure = None;
+    loop {
+        let message = channel::receive(ours.as_fd(), &mut buffer, &mut fds)
+            .map_err(CreateError::prepare("listen to the init stub"))?;
+        let Some(message) = message else { break };
+        if let Ok(bytes) = <[u8; 4]>::try_from(message) {
+            // The stub could not even be executed: a bare errno.
+            let errno = Errno::from_raw_os_error(i32::from_ne_bytes(bytes));
+            failure = Some(CreateError::Prepare {
+                action: "execute the init stub from a memfd".to_owned(),
+                source: cais_linux::SysError::new("execveat", "cais-init", errno),
+            });
+            continue;
+        }
+        match Report::decode(&mut Bytes(message)) {
+            Ok(Report::Executing) => executing = true,
+            Ok(Report::Took { step, nanoseconds }) => clock.step(plan, step, nanoseconds),
+            Ok(Report::Failed { step, errno, detail }) => failure = Some(plan.failure(step, errno, detail)),
+            Ok(Report::Terminal | Report::Listener | Report::Created) | Err(_) => {}
+        }
+    }
+    match (failure, executing) {
+        (Some(failure), _) => Err(failure),
+        (None, true) => Ok((fds.pop(), unfinished)),
+        (None, false) => {
+            let process = unfinished.finish();
+            Err(match pidfd::wait(process.pidfd.as_fd()) {
+                Ok(pidfd::Ended::Killed(signal)) => CreateError::Killed { signal },
+                Ok(pidfd::Ended::Exited(status)) => CreateError::Silent { status },
+                Err(source) => CreateError::Prepare {
+                    action: "wait for the init stub".to_owned(),
+                    source,
+                },
+            })
+        }
+    }
+}
+
+/// Measures the stages, where somebody wants to know.
+struct Clock {
+    last: Option<Instant>,
+    timings: Vec<Timing>,
+}
+
+impl Clock {
+    fn new(wanted: bool) -> Self {
+        Self {
+            last: wanted.then(Instant::now),
+            timings: Vec::new(),
+        }
+    }
+
+    fn lap(&mut self, name: &str) {
+        if let Some(last) = self.last {
+            let now = Instant::now();
+            self.timings.push(Timing {
+                name: name.to_owned(),
+                took: now - last,
+                in_stub: false,
+            });
+            self.last = Some(now);
+        }
+    }
+
+    fn step(&mut self, plan: &Plan, step: u32, nanoseconds: u64) {
+        let name = plan.steps.describe(usize::try_from(step).unwrap_or(usize::MAX));
+        self.timings.push(Timing {
+            name,
+            took: Duration::from_nanos(nanoseconds),
+            in_stub: true,
+        });
+    }
+}

@@ -1,0 +1,72 @@
+//! The plan of a container: pure data made from the configuration.
+
+pub mod limits;
+pub mod sources;
+pub mod steps;
+
+pub use steps::{Buffer, StepList};
+
+use crate::error::CreateError;
+use cais_init::step::Step;
+use limits::ProcessLimits;
+use rustix::io::Errno;
+use sources::Source;
+
+/// The maps of a new user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    /// The text for /proc/PID/uid_map.
+    pub uid: String,
+    /// The text for /proc/PID/gid_map.
+    pub gid: String,
+    /// The host's uid that is 0 inside.
+    pub root_uid: u32,
+    /// The host's gid that is 0 inside.
+    pub root_gid: u32,
+}
+
+/// What is to be done, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// The namespaces that the first process is cloned into (`CLONE_NEW*`).
+    pub namespaces: u64,
+    /// The maps of its user namespace, where it has one of its own.
+    pub id_maps: Option<IdMaps>,
+    /// Limits that are set from outside.
+    pub limits: ProcessLimits,
+    /// What the caller opens, in the order of the slots.
+    pub sources: Vec<Source>,
+    /// What the stub does.
+    pub steps: StepList,
+    /// What the user should know: things asked for that this machine gives only in part.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The error for a step that failed, as the stub reported it.
+    #[must_use]
+    pub fn failure(&self, index: u32, errno: i32, detail: &[u8]) -> CreateError {
+        let errno = Errno::from_raw_os_error(errno);
+        let detail = String::from_utf8_lossy(detail).into_owned();
+        let number = usize::try_from(index).unwrap_or(usize::MAX);
+        match self.steps.iter().nth(number).map(|(step, _)| step) {
+            Some(Step::Execute { arguments, .. }) if detail.starts_with("execve") => {
+                let program = arguments
+                    .iter()
+                    .next()
+                    .map(|name| name.to_string_lossy().into_owned());
+                CreateError::Execute {
+                    program: program.unwrap_or_default(),
+                    errno,
+                }
+            }
+            step => CreateError::Step {
+                number: number.saturating_add(1),
+                of: self.steps.count(),
+                name: step.map_or("the plan", |step| step.name()),
+                detail,
+                errno,
+            },
+        }
+    }
+}
