@@ -1,0 +1,104 @@
+//! After the end of a run: what it held is given back, in the reverse of the order in
+//! which it was taken. Every part is tried; the errors are collected.
+
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::names;
+use crate::record::{Exit, Record};
+use crate::state::RunState;
+use crate::store::Store;
+use crate::userns;
+use cais_linux::cgroups::{Group, Layout};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Gives back what a run held: processes, cgroup, id range, state. The end is recorded
+/// where the container stays. Doing it again does nothing.
+///
+/// # Errors
+/// The first of the errors met; everything else was tried all the same.
+pub fn finish_run(store: &Store, id: &ContainerId, state: &RunState, exit: &Exit) -> Result<()> {
+    let mut errors = Errors::default();
+    if !state.cgroup.is_empty() {
+        errors.note(remove_cgroup(&state.cgroup));
+    }
+    if !state.remove && store.container(id).join("container.json").exists() {
+        errors.note(exit.write(store, id));
+    }
+    if let Some(index) = state.id_range {
+        errors.note(userns::release(store, index));
+    }
+    // The state goes last: as long as it is there, the next command knows what is left.
+    if errors.is_empty() {
+        errors.note(remove_tree(&store.container_run(id)));
+    }
+    errors.into_result()
+}
+
+/// Kills what is left in a cgroup and removes it from every hierarchy.
+fn remove_cgroup(path: &str) -> Result<()> {
+    let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
+    let group = Group::open_existing(&layout, path).map_err(EngineError::cgroup(format!("open the cgroup {path}")))?;
+    let Some(group) = group else { return Ok(()) };
+    group.kill_all().map_err(EngineError::cgroup(format!("end the processes of the cgroup {path}")))?;
+    group.remove().map_err(EngineError::cgroup(format!("remove the cgroup {path}")))
+}
+
+/// Removes a container that does not run: its name, then its files. The record goes
+/// first, so that a removal that breaks off leaves something that is plainly half made.
+///
+/// # Errors
+/// The first of the errors met.
+pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
+    let mut errors = Errors::default();
+    let record = Record::read(store, id);
+    let directory = store.container(id);
+    errors.note(remove_file(&directory.join("container.json")));
+    if let Ok(Some(record)) = record {
+        errors.note(names::release(store, &record.name, id));
+    }
+    errors.note(remove_tree(&store.container_run(id)));
+    errors.note(remove_tree(&directory));
+    errors.into_result()
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(EngineError::Store { action: format!("remove {}", path.display()), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory with everything in it; one that is not there is no error. It
+/// goes by descriptors and follows no link (`std::fs::remove_dir_all`, CVE-2022-21658).
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(EngineError::Store { action: format!("remove {}", path.display()), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first of several errors.
+#[derive(Debug, Default)]
+struct Errors(Option<EngineError>);
+
+impl Errors {
+    fn note(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.0.get_or_insert(error);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn into_result(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,145 @@
+//! What a container changed in its file tree: the overlay's upper directory read
+//! against the layers below. Whiteouts are character devices 0:0, opaque directories
+//! carry an attribute (overlayfs.rst, "whiteouts and opaque directories").
+
+use crate::error::{EngineError, Result};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How a path changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It was changed.
+    Changed,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Deleted,
+}
+
+impl Change {
+    /// Docker's letter.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Changed => 'C',
+            Self::Added => 'A',
+            Self::Deleted => 'D',
+        }
+    }
+}
+
+/// The changes below `upper` against `lower` (the uppermost first), sorted by path.
+///
+/// # Errors
+/// Where a directory cannot be read.
+pub fn changes(upper: &Path, lower: &[PathBuf]) -> Result<Vec<(PathBuf, Change)>> {
+    let mut found = Vec::new();
+    walk(upper, Path::new("/"), lower, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn failed(path: &Path) -> impl FnOnce(Errno) -> EngineError {
+    let path = path.to_owned();
+    move |errno| EngineError::Store { action: format!("read {}", path.display()), source: errno.into() }
+}
+
+/// Walks one directory of the upper layer. `lower` are the layers that still show
+/// through here: none below an opaque directory.
+fn walk(upper: &Path, inside: &Path, lower: &[PathBuf], found: &mut Vec<(PathBuf, Change)>) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(CWD, upper, flags, Mode::empty()).map_err(failed(upper))?;
+    for entry in Dir::read_from(&directory).map_err(failed(upper))? {
+        let entry = entry.map_err(failed(upper))?;
+        let name: CString = entry.file_name().to_owned();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let name_path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let (path, shown) = (upper.join(name_path), inside.join(name_path));
+        let stat = statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed(&path))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            found.push((shown, Change::Deleted));
+            continue;
+        }
+        let below = lower_kind(lower, &shown)?;
+        found.push((shown.clone(), if below.is_some() { Change::Changed } else { Change::Added }));
+        if kind == FileType::Directory {
+            let opaque = is_opaque(&path);
+            if opaque && below == Some(FileType::Directory) {
+                list_hidden(&path, &shown, lower, found)?;
+            }
+            let through = if opaque || below != Some(FileType::Directory) { &[][..] } else { lower };
+            walk(&path, &shown, through, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kind of what the layers show at `shown`, the uppermost that has it.
+fn lower_kind(lower: &[PathBuf], shown: &Path) -> Result<Option<FileType>> {
+    let relative = shown.strip_prefix("/").unwrap_or(shown);
+    for layer in lower {
+        let path = layer.join(relative);
+        match statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                let whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
+                return Ok((!whiteout).then_some(kind));
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(failed(&path)(errno)),
+        }
+    }
+    Ok(None)
+}
+
+/// A directory that was removed and made again hides everything that was in it.
+fn list_hidden(upper: &Path, shown: &Path, lower: &[PathBuf], found: &mut Vec<(PathBuf, Change)>) -> Result<()> {
+    let relative = shown.strip_prefix("/").unwrap_or(shown);
+    for layer in lower {
+        let Ok(entries) = std::fs::read_dir(layer.join(relative)) else { continue };
+        for entry in entries.flatten() {
+            let there = statat(CWD, upper.join(entry.file_name()), AtFlags::SYMLINK_NOFOLLOW);
+            let path = shown.join(entry.file_name());
+            if there == Err(Errno::NOENT) && !found.iter().any(|(known, _)| *known == path) {
+                found.push((path, Change::Deleted));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_opaque(path: &Path) -> bool {
+    let mut value = [0u8; 8];
+    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
+        rustix::fs::lgetxattr(path, *name, &mut value[..]).is_ok_and(|length| value.get(..length) == Some(b"y"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn added_changed_and_untouched() {
+        let base = std::env::temp_dir().join(format!("cais-diff-{}", std::process::id()));
+        let (upper, lower) = (base.join("upper"), base.join("lower"));
+        for directory in ["upper/etc", "upper/new", "lower/etc", "lower/usr"] {
+            fs::create_dir_all(base.join(directory)).unwrap();
+        }
+        fs::write(lower.join("etc/passwd"), "a").unwrap();
+        fs::write(upper.join("etc/passwd"), "b").unwrap();
+        fs::write(upper.join("new/file"), "c").unwrap();
+        let found = changes(&upper, &[lower]).unwrap();
+        let want = [("/etc", Change::Changed), ("/etc/passwd", Change::Changed), ("/new", Change::Added), ("/new/file", Change::Added)];
+        assert_eq!(found, want.map(|(path, change)| (PathBuf::from(path), change)));
+        fs::remove_dir_all(base).unwrap();
+    }
+}

@@ -1,0 +1,132 @@
+//! Finding and removing what a killed process of ours left behind.
+//!
+//! A sweep looks at what is cheap to list: containers without a record whose maker is
+//! gone, states whose monitor is gone, leases without a holder. It takes a container's
+//! lock before it touches it, so that nothing is swept that somebody is making.
+
+use crate::cleanup;
+use crate::error::Result;
+use crate::id::ContainerId;
+use crate::lock::ContainerLock;
+use crate::record::{Exit, Record};
+use crate::state::RunState;
+use crate::store::Store;
+use crate::{names, time, userns};
+use cais_linux::process::pidfd;
+use rustix::fd::AsFd;
+use rustix::process::{Pid, Signal};
+use std::fs;
+
+/// Sweeps everything. Errors of one container do not stop the others; the first one is
+/// returned.
+///
+/// # Errors
+/// Where something could be found but not removed.
+pub fn sweep(store: &Store) -> Result<()> {
+    let mut first = Ok(());
+    for id in store.list()? {
+        let swept = sweep_container(store, &id);
+        if first.is_ok() {
+            first = swept;
+        }
+    }
+    sweep_states(store)?;
+    sweep_names(store);
+    sweep_leases(store);
+    first
+}
+
+/// Whether this container needs sweeping: read without a lock, so that it costs little.
+fn is_suspect(store: &Store, id: &ContainerId) -> Result<bool> {
+    if let Some(state) = RunState::read(store, id)? {
+        return Ok(!state.monitor.is_alive());
+    }
+    Ok(Record::read(store, id)?.is_none())
+}
+
+/// Sweeps one container, where its monitor or maker is gone.
+///
+/// # Errors
+/// Where something could not be removed.
+pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
+    if !is_suspect(store, id)? {
+        return Ok(());
+    }
+    // Held by its maker or by another sweep: then there is nothing to do here.
+    let Some(lock) = ContainerLock::try_acquire(store, id)? else { return Ok(()) };
+    let state = RunState::read(store, id)?;
+    let mut remove = Record::read(store, id)?.is_none();
+    if let Some(state) = &state {
+        if state.monitor.is_alive() {
+            return Ok(());
+        }
+        remove |= state.remove;
+        kill_init(state);
+        let exit = Exit {
+            code: None,
+            started: state.started.clone(),
+            finished: time::now(),
+            oom_killed: false,
+            error: "its monitor was killed, so how it ended is not known".to_owned(),
+        };
+        cleanup::finish_run(store, id, state, &exit)?;
+    }
+    if remove {
+        cleanup::remove_container(store, id)?;
+    }
+    lock.release();
+    Ok(())
+}
+
+/// Ends the first process of a container that nobody looks after any more, and waits
+/// until it is gone.
+fn kill_init(state: &RunState) {
+    let Some(init) = state.init else { return };
+    let Some(fd) = Pid::from_raw(init.pid).and_then(|pid| pidfd::open(pid).ok()) else { return };
+    if init.is_alive() {
+        pidfd::send_signal(fd.as_fd(), Signal::KILL).unwrap_or_default();
+        pidfd::await_end(fd.as_fd(), None).unwrap_or_default();
+    }
+}
+
+/// States of containers that are no more.
+fn sweep_states(store: &Store) -> Result<()> {
+    let Ok(entries) = fs::read_dir(store.run().join("containers")) else { return Ok(()) };
+    let ids = entries.flatten().filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?));
+    for id in ids.filter(|id| !store.container(id).exists()) {
+        let state = RunState::read(store, &id)?;
+        if state.as_ref().is_some_and(|state| state.monitor.is_alive()) {
+            continue;
+        }
+        if let Some(state) = state {
+            kill_init(&state);
+            cleanup::finish_run(store, &id, &state, &Exit::default())?;
+        }
+        fs::remove_dir_all(store.container_run(&id)).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Names whose container is gone.
+fn sweep_names(store: &Store) {
+    let Ok(entries) = fs::read_dir(store.names()) else { return };
+    for entry in entries.flatten() {
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        if let Ok(Some(id)) = names::holder(store, &name)
+            && !store.container(&id).exists()
+        {
+            // Somebody else may have been faster.
+            names::release(store, &name, &id).unwrap_or_default();
+        }
+    }
+}
+
+/// Id ranges whose container does not run and whose maker is gone.
+fn sweep_leases(store: &Store) {
+    let Ok(entries) = fs::read_dir(store.userns()) else { return };
+    for entry in entries.flatten() {
+        if userns::is_left_behind(store, &entry.path()) {
+            fs::remove_file(entry.path()).unwrap_or_default();
+        }
+    }
+}

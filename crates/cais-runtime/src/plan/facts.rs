@@ -1,0 +1,79 @@
+//! What a plan needs to know beside the configuration: gathered by the caller, so
+//! that planning stays pure.
+
+use cais_linux::mounts::overlay::Layers;
+use std::path::PathBuf;
+
+/// Facts of the machine and of this start.
+#[derive(Debug, Clone)]
+pub struct PlanFacts {
+    /// What becomes the root file system.
+    pub root: RootTree,
+    /// How many cgroup v1 hierarchies are joined by their `tasks` files.
+    pub tasks: usize,
+    /// What the container sees at `/sys/fs/cgroup`.
+    pub cgroup_view: CgroupView,
+    /// The compiled system call filter.
+    pub seccomp: Option<SeccompFilter>,
+    /// The capabilities that this process may hand on (its bounding set).
+    pub held_capabilities: u64,
+    /// Whether this process has no privilege on the host.
+    pub rootless: bool,
+    /// Whether a small init stays as the first process.
+    pub init: bool,
+    /// The Landlock rules.
+    pub landlock: Option<LandlockFacts>,
+    /// The security label of the program: the file below `/proc/self/attr` and its text.
+    pub label: Option<(String, String)>,
+}
+
+/// What becomes the root file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootTree {
+    /// Layers with a place for changes.
+    Overlay(Layers),
+    /// A directory that is written in place.
+    Directory(PathBuf),
+}
+
+/// What there is of cgroups on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CgroupView {
+    /// None: the container has no cgroup of its own.
+    None,
+    /// The one hierarchy of cgroup v2.
+    V2,
+    /// The hierarchies of cgroup v1, and `unified` where v2 is mounted beside them.
+    V1(Vec<Hierarchy>),
+}
+
+/// A cgroup hierarchy as it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// The directory below `/sys/fs/cgroup`: `memory`, `cpu,cpuacct`, `unified`.
+    pub directory: String,
+    /// The mount options: controllers, or `name=systemd`. Empty means cgroup v2.
+    pub options: Vec<String>,
+}
+
+/// A compiled system call filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeccompFilter {
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+    /// Whole `struct sock_filter` instructions.
+    pub program: Vec<u8>,
+}
+
+/// Landlock restrictions, ready for the stub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LandlockFacts {
+    /// `handled_access_fs`.
+    pub filesystem: u64,
+    /// `handled_access_net`.
+    pub network: u64,
+    /// `scoped`.
+    pub scoped: u64,
+    /// The rules, encoded.
+    pub rules: Vec<u8>,
+}

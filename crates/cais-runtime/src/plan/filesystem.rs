@@ -1,0 +1,334 @@
+//! The steps of the file tree: mounts, devices, links, hidden and read-only paths.
+
+use super::facts::{CgroupView, Hierarchy};
+use super::namespaces;
+use super::planner::{Planner, tree_propagation};
+use super::sources::Source;
+use super::steps::{c_string, str_block};
+use crate::error::PlanError;
+use crate::mount_options::{MountFlags, parse_mount_options};
+use crate::spec::{DeviceNode, Mount};
+use cais_init::step::{Step, target};
+use cais_init::wire::StrBlock;
+use cais_sys::clone::namespace;
+use cais_sys::mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MountAttr};
+use rustix::fs::FileType;
+
+/// The devices that every container has (runtime-spec, "Default Devices").
+const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// The links that every container has.
+const DEFAULT_LINKS: [(&str, &str); 5] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+];
+
+/// Where a link in the image must not lead set-up astray.
+const REAL_TARGETS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+pub(super) fn plan_propagation(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    let word = planner.spec.linux.as_ref().and_then(|linux| linux.rootfs_propagation.as_deref());
+    let propagation = tree_propagation(word)?;
+    planner.step("nothing mounted from here on reaches the host", &Step::SetTreePropagation { propagation });
+    Ok(())
+}
+
+pub(super) fn plan_mounts(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    for mount in &planner.spec.mounts {
+        let flags = parse_mount_options(&mount.options).map_err(|source| PlanError::MountOption {
+            destination: mount.destination.clone(),
+            source,
+        })?;
+        plan_mount(planner, mount, &flags)?;
+    }
+    Ok(())
+}
+
+/// How the place of a mount is found.
+fn target_flags(destination: &str, make: u32) -> u32 {
+    let trimmed = destination.trim_end_matches('/');
+    if REAL_TARGETS.contains(&trimmed) { target::REAL | make } else { make }
+}
+
+fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
+    let kind = mount.kind.as_deref().unwrap_or("none");
+    if flags.bind || flags.rbind || kind == "bind" {
+        return plan_bind(planner, mount, flags);
+    }
+    match kind {
+        "cgroup" | "cgroup2" => return plan_cgroup_mount(planner, mount, flags),
+        // A sysfs shows the network namespace of its maker, who must own it.
+        "sysfs" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::NETWORK) => {
+            return plan_host_view(planner, mount, flags, "/sys");
+        }
+        "proc" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::PID) => {
+            return plan_host_view(planner, mount, flags, "/proc");
+        }
+        "mqueue" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::IPC) => {
+            return plan_host_view(planner, mount, flags, "/dev/mqueue");
+        }
+        "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue" | "ramfs" => {}
+        other => return Err(PlanError::Unknown { path: "mounts[].type", value: format!("{other} at {}", mount.destination) }),
+    }
+    let mut parameters: Vec<String> = Vec::new();
+    for (key, value) in &flags.data {
+        parameters.push(key.clone());
+        parameters.push(value.clone().unwrap_or_default());
+    }
+    let block = str_block(&parameters);
+    let path = c_string(&mount.destination);
+    planner.step(
+        "a file system of the container's own",
+        &Step::MountNew {
+            path: &path,
+            fstype: &c_string(kind),
+            parameters: StrBlock(&block),
+            attributes: flags.attr_set & !flags.attr_clear,
+            target: target_flags(&mount.destination, target::MAKE_DIRECTORY),
+        },
+    );
+    Ok(())
+}
+
+/// The host's own mount instead of a new one, read-only: where the namespace that it
+/// shows is the host's too.
+fn plan_host_view(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags, path: &str) -> Result<(), PlanError> {
+    let attributes = MountAttr { attr_set: flags.attr_set | MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    let source =
+        Source::Tree { path: path.into(), recursive: true, peer: false, attributes, map_ids: false };
+    let slot = planner.source(source);
+    let destination = c_string(&mount.destination);
+    let step = Step::MountTree {
+        mount: slot,
+        path: &destination,
+        propagation: 0,
+        target: target_flags(&mount.destination, target::MAKE_DIRECTORY) | target::RECURSIVE,
+    };
+    planner.step("the namespace it shows is the host's, so its mount is too", &step);
+    Ok(())
+}
+
+fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
+    let Some(source) = &mount.source else {
+        return Err(PlanError::Missing { path: "mounts[].source", what: "the source of a bind mount" });
+    };
+    // A plain `ro` covers the submounts too, as Docker's has since version 25.
+    let attributes = MountAttr {
+        attr_set: flags.attr_set | flags.recursive_set,
+        attr_clr: flags.attr_clear | flags.recursive_clear,
+        ..MountAttr::default()
+    };
+    let propagation = flags.propagation_bits();
+    let recursive = flags.rbind;
+    let slot = planner.source(Source::Tree {
+        path: source.into(),
+        recursive,
+        peer: flags.follows_peers(),
+        attributes,
+        map_ids: planner.plan.id_maps.is_some() || planner.plan.join_user.is_some(),
+    });
+    let make = if mount.source_is_file { target::MAKE_FILE } else { target::MAKE_DIRECTORY };
+    let recursion = if recursive { target::RECURSIVE } else { 0 };
+    let destination = c_string(&mount.destination);
+    let step = Step::MountTree {
+        mount: slot,
+        path: &destination,
+        propagation,
+        target: target_flags(&mount.destination, make) | recursion,
+    };
+    planner.step("what the user shares with the container", &step);
+    Ok(())
+}
+
+/// `/sys/fs/cgroup`: the container's own part of the hierarchies, as they are mounted
+/// on the host.
+fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
+    let base = mount.destination.trim_end_matches('/').to_owned();
+    // Without a cgroup namespace the whole hierarchy would be seen: read-only then,
+    // whatever was asked (CVE-2023-25809).
+    let private = namespaces::has(planner.spec, namespace::CGROUP);
+    let attributes = if private { flags.attr_set } else { flags.attr_set | MOUNT_ATTR_RDONLY };
+    let make = target::MAKE_DIRECTORY;
+    let path = c_string(&base);
+    if !private {
+        return plan_host_view(planner, mount, flags, "/sys/fs/cgroup");
+    }
+    match planner.facts.cgroup_view.clone() {
+        CgroupView::None => Ok(()),
+        CgroupView::V2 => {
+            let step = Step::MountNew { path: &path, fstype: c"cgroup2", parameters: StrBlock(b""), attributes, target: make };
+            planner.step("the container sees its own limits", &step);
+            Ok(())
+        }
+        CgroupView::V1(hierarchies) => {
+            let step = Step::MountNew {
+                path: &path,
+                fstype: c"tmpfs",
+                parameters: StrBlock(b"mode\x00755\0"),
+                attributes: attributes & !MOUNT_ATTR_RDONLY,
+                target: make,
+            };
+            planner.step("a place for the hierarchies of cgroup v1", &step);
+            for hierarchy in &hierarchies {
+                plan_hierarchy(planner, &base, hierarchy, attributes);
+            }
+            if attributes & MOUNT_ATTR_RDONLY != 0 {
+                let step = Step::SetMountAttributes { path: &path, set: MOUNT_ATTR_RDONLY, clear: 0, recursive: false };
+                planner.step("no hierarchy can be added", &step);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, attributes: u64) {
+    let path = c_string(&format!("{base}/{}", hierarchy.directory));
+    let fstype = if hierarchy.options.is_empty() { c"cgroup2" } else { c"cgroup" };
+    let mut parameters = Vec::new();
+    for option in &hierarchy.options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        parameters.extend([key.to_owned(), value.to_owned()]);
+    }
+    let block = str_block(&parameters);
+    let step =
+        Step::MountNew { path: &path, fstype, parameters: StrBlock(&block), attributes, target: target::MAKE_DIRECTORY };
+    planner.step("the container sees its own limits", &step);
+    // `cpu` and `cpuacct` are looked for by their own names too.
+    for name in hierarchy.directory.split(',').filter(|_| hierarchy.directory.contains(',')) {
+        let link = c_string(&format!("{base}/{name}"));
+        let step = Step::MakeSymlink { path: &link, content: &c_string(&hierarchy.directory) };
+        planner.step("the controller by its own name", &step);
+    }
+}
+
+pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    // Without a /dev of its own the container has the devices of its image or mount.
+    if !planner.spec.mounts.iter().any(|mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs")) {
+        return Ok(());
+    }
+    for (path, major, minor) in DEFAULT_DEVICES {
+        let node = DeviceNode {
+            path: path.to_owned(),
+            kind: "c".to_owned(),
+            major: i64::from(major),
+            minor: i64::from(minor),
+            file_mode: Some(0o666),
+            ..DeviceNode::default()
+        };
+        plan_device(planner, &node)?;
+    }
+    let devices = planner.spec.linux.as_ref().map_or(&[][..], |linux| &linux.devices[..]);
+    for node in devices.iter().filter(|node| !DEFAULT_DEVICES.iter().any(|(path, ..)| *path == node.path)) {
+        plan_device(planner, node)?;
+    }
+    for (link, content) in DEFAULT_LINKS {
+        let step = Step::MakeSymlink { path: &c_string(link), content: &c_string(content) };
+        planner.step("programs expect it (runtime-spec, \"Default Devices\")", &step);
+    }
+    Ok(())
+}
+
+/// A device is made where the process may make one, else the host's is mounted. The
+/// null device is always mounted: hidden paths are copies of that mount.
+fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanError> {
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_out_of_range| PlanError::Unknown { path: "linux.devices[]", value: format!("{}: {value}", node.path) })
+    };
+    let (major, minor) = (number(node.major)?, number(node.minor)?);
+    let (kind, bits) = match node.kind.as_str() {
+        "c" | "u" => (FileType::CharacterDevice, 0o020_000),
+        "b" => (FileType::BlockDevice, 0o060_000),
+        "p" => (FileType::Fifo, 0o010_000),
+        other => return Err(PlanError::Unknown { path: "linux.devices[].type", value: other.to_owned() }),
+    };
+    let path = c_string(&node.path);
+    let is_null = node.path == "/dev/null";
+    if is_null || ((planner.has_user_namespace() || planner.facts.rootless) && kind != FileType::Fifo) {
+        let mount = if is_null {
+            planner.null_device()
+        } else {
+            let host = node.host_path.clone().unwrap_or_else(|| node.path.clone());
+            planner.source(Source::Device { path: host.into(), kind, major, minor })
+        };
+        let step =
+            Step::MountTree { mount, path: &path, propagation: 0, target: target::REAL | target::MAKE_FILE };
+        planner.step("the host's device: a node cannot be made in a user namespace", &step);
+        return Ok(());
+    }
+    let mode = bits | node.file_mode.unwrap_or(0o666);
+    let step = Step::MakeDevice {
+        path: &path,
+        mode,
+        major,
+        minor,
+        uid: node.uid.unwrap_or(0),
+        gid: node.gid.unwrap_or(0),
+    };
+    planner.step("programs expect it (runtime-spec, \"Default Devices\")", &step);
+    Ok(())
+}
+
+pub(super) fn plan_sysctls(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    let Some(linux) = &planner.spec.linux else { return Ok(()) };
+    for (name, value) in &linux.sysctl {
+        // `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same; an interface name
+        // with a dot needs the second form (sysctl.d(5)).
+        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        let path = c_string(&format!("sys/{path}"));
+        planner.step("a setting of the container's own namespaces", &Step::WriteSysctl { name: &path, value: value.as_bytes() });
+    }
+    Ok(())
+}
+
+pub(super) fn plan_working_directory(planner: &mut Planner<'_>) {
+    let Some(process) = planner.process else { return };
+    if process.cwd != "/" {
+        let path = c_string(&process.cwd);
+        planner.step("the working directory may be missing", &Step::MakeDirectory { path: &path, mode: 0o755 });
+    }
+}
+
+pub(super) fn plan_hidden_paths(planner: &mut Planner<'_>) {
+    let Some(linux) = &planner.spec.linux else { return };
+    for path in &linux.readonly_paths {
+        planner.step("settings of the host's kernel", &Step::ReadonlyPath { path: &c_string(path) });
+    }
+    for path in &linux.masked_paths {
+        let null = planner.null_device();
+        planner.step("it would tell about, or reach, the host", &Step::MaskPath { path: &c_string(path), null });
+    }
+}
+
+pub(super) fn plan_root_flags(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    let spec = planner.spec;
+    let word = spec.linux.as_ref().and_then(|linux| linux.rootfs_propagation.as_deref());
+    match word {
+        Some("shared" | "rshared") => {
+            let step = Step::SetRootPropagation { propagation: cais_sys::mount::MS_SHARED, recursive: word == Some("rshared") };
+            planner.step("asked for by linux.rootfsPropagation", &step);
+        }
+        Some("unbindable" | "runbindable") => {
+            let step = Step::SetRootPropagation { propagation: cais_sys::mount::MS_UNBINDABLE, recursive: false };
+            planner.step("asked for by linux.rootfsPropagation", &step);
+        }
+        _ => {}
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        let step = Step::SetMountAttributes { path: c"/", set: MOUNT_ATTR_RDONLY, clear: 0, recursive: false };
+        planner.step("asked for by root.readonly", &step);
+    }
+    Ok(())
+}
+
+/// The usual flags of a file system that holds no programs and no devices.
+pub const HARMLESS: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;

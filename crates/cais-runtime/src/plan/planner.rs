@@ -1,0 +1,201 @@
+//! The table of a plan: what is done, in which order, and why there.
+//!
+//! [`plan_container`] is pure. Its body is the order; each line calls one function
+//! that adds the steps of one subject. [`plan_exec`] is the shorter table for a further
+//! process in a running container.
+
+use super::facts::{CgroupView, PlanFacts, RootTree};
+use super::process::plan_process;
+use super::sources::Source;
+use super::{Plan, filesystem, namespaces};
+use crate::error::PlanError;
+use crate::spec::{Process, Spec};
+use cais_init::step::{Slot, Step};
+use cais_linux::mounts::overlay::Layers;
+use cais_sys::clone::namespace;
+use cais_sys::mount::{MS_PRIVATE, MS_SLAVE, MountAttr};
+use rustix::fs::FileType;
+
+/// Plans a container.
+///
+/// # Errors
+/// Where the configuration asks for something that cannot be, or that this runtime
+/// does not do.
+pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(spec, facts)?;
+    // The cgroup comes first: all that follows is counted in it, and the cgroup
+    // namespace takes the cgroup of its making as its root.
+    planner.join_cgroups();
+    // Joined namespaces next: what is made later belongs to them.
+    namespaces::plan_joined(&mut planner)?;
+    // A session of its own, before a terminal can become its own.
+    planner.step("no terminal of the caller may reach in", &Step::NewSession {});
+    planner.step("no key of the caller may reach in", &Step::NewKeyring {});
+    namespaces::plan_names(&mut planner);
+    namespaces::plan_loopback(&mut planner);
+    // Nothing mounted from here on may travel to the host.
+    filesystem::plan_propagation(&mut planner)?;
+    planner.attach_root();
+    // Mounts in the order of the configuration: a later one may stand on an earlier.
+    filesystem::plan_mounts(&mut planner)?;
+    // Nodes and links need the /dev that the mounts made.
+    filesystem::plan_devices(&mut planner)?;
+    planner.plan_stdio();
+    // Settings are written while procfs may still be mounted anew.
+    filesystem::plan_sysctls(&mut planner)?;
+    // The working directory is made before the root may become read-only.
+    filesystem::plan_working_directory(&mut planner);
+    // Hiding comes after the mounts, or they would cover it.
+    filesystem::plan_hidden_paths(&mut planner);
+    filesystem::plan_root_flags(&mut planner)?;
+    planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    // Who the process is comes last: every step before needed the privileges.
+    plan_process(&mut planner)?;
+    planner.finish()
+}
+
+/// Plans a further process in the namespaces of a running container.
+///
+/// # Errors
+/// As [`plan_container`].
+pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(spec, facts)?;
+    planner.process = Some(process);
+    planner.joins_container = true;
+    let kinds = namespaces::kinds(spec)?;
+    planner.plan.enter_pid = kinds & namespace::PID != 0;
+    // Counted with the container from the first moment.
+    planner.join_cgroups();
+    // Before the namespaces, so that nothing in them can look into this process.
+    planner.step("nothing inside may look into this process (CVE-2016-9962)", &Step::SetUndumpable {});
+    let target = planner.source(Source::Target);
+    let kinds = u32::try_from(kinds & !namespace::PID).unwrap_or(0);
+    planner.step("the namespaces of the container", &Step::EnterNamespaces { target, kinds });
+    planner.step("no terminal of the caller may reach in", &Step::NewSession {});
+    planner.step("no key of the caller may reach in", &Step::NewKeyring {});
+    planner.plan_stdio();
+    plan_process(&mut planner)?;
+    planner.plan.namespaces = 0;
+    planner.plan.id_maps = None;
+    planner.finish()
+}
+
+/// A plan that is being made.
+pub(super) struct Planner<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) facts: &'a PlanFacts,
+    pub(super) process: Option<&'a Process>,
+    pub(super) plan: Plan,
+    /// Whether the process joins a running container instead of making one.
+    pub(super) joins_container: bool,
+    /// The slot of the host's null device, once it is mounted.
+    pub(super) null: Option<Slot>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(spec: &'a Spec, facts: &'a PlanFacts) -> Result<Self, PlanError> {
+        let mut plan = Plan { id_maps: namespaces::plan_id_maps(spec)?, ..Plan::default() };
+        plan.namespaces = namespaces::cloned(spec)?;
+        plan.limits = super::process::plan_limits(spec, facts, &mut plan.warnings)?;
+        Ok(Self { spec, facts, process: spec.process.as_ref(), plan, joins_container: false, null: None })
+    }
+
+    /// Appends a step.
+    pub(super) fn step(&mut self, reason: &'static str, step: &Step<'_>) {
+        self.plan.steps.push(reason, step);
+    }
+
+    /// Adds a source and returns its slot. A plan with too many is refused at the end.
+    pub(super) fn source(&mut self, source: Source) -> Slot {
+        let slot = Slot(u16::try_from(self.plan.sources.len()).unwrap_or(u16::MAX));
+        self.plan.sources.push(source);
+        slot
+    }
+
+    /// Whether the container has a user namespace other than the host's.
+    pub(super) fn has_user_namespace(&self) -> bool {
+        namespaces::has(self.spec, namespace::USER)
+    }
+
+    fn join_cgroups(&mut self) {
+        for index in 0..self.facts.tasks {
+            let tasks = self.source(Source::Tasks(index));
+            self.step("limits hold from the first moment; the child's own write takes no lock", &Step::JoinCgroup { tasks });
+        }
+        if self.joins_container {
+            return;
+        }
+        if namespaces::is_new(self.spec, namespace::CGROUP) && !matches!(self.facts.cgroup_view, CgroupView::None) {
+            let kinds = u32::try_from(namespace::CGROUP).unwrap_or(0);
+            self.step("the cgroup just joined becomes the root that is seen", &Step::LeaveNamespaces { kinds });
+        }
+    }
+
+    fn attach_root(&mut self) {
+        let mount = match &self.facts.root {
+            RootTree::Overlay(layers) => self.source(Source::Overlay {
+                layers: Layers { lower: layers.lower.clone(), changes: layers.changes.clone() },
+                user_xattr: self.facts.rootless,
+            }),
+            RootTree::Directory(path) => {
+                let map_ids = self.plan.id_maps.is_some();
+                self.source(Source::Tree {
+                    path: path.clone(),
+                    recursive: true,
+                    peer: false,
+                    attributes: MountAttr::default(),
+                    map_ids,
+                })
+            }
+        };
+        self.step("all later paths are resolved inside it", &Step::AttachRoot { mount });
+    }
+
+    fn plan_stdio(&mut self) {
+        let terminal = self.process.is_some_and(|process| process.terminal);
+        if terminal {
+            let size = self.process.and_then(|process| process.console_size.as_ref());
+            let cut = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+            let (rows, columns) = size.map_or((0, 0), |size| (cut(size.height), cut(size.width)));
+            let bind = !self.joins_container;
+            self.step("the container's own devpts gives the terminal", &Step::OpenTerminal { bind, rows, columns });
+            return;
+        }
+        let [input, output, error] = [0, 1, 2].map(|index| self.source(Source::Stdio(index)));
+        self.step("the pipes of the monitor", &Step::SetStdio { input, output, error });
+    }
+
+    fn finish(self) -> Result<Plan, PlanError> {
+        if self.plan.sources.len() > cais_init::stage::MAX_SLOTS {
+            return Err(PlanError::TooMany { count: self.plan.sources.len(), limit: cais_init::stage::MAX_SLOTS });
+        }
+        Ok(self.plan)
+    }
+
+    /// The slot of the host's null device, mounted over the container's own.
+    pub(super) fn null_device(&mut self) -> Slot {
+        if let Some(slot) = self.null {
+            return slot;
+        }
+        let slot = self.source(Source::Device {
+            path: "/dev/null".into(),
+            kind: FileType::CharacterDevice,
+            major: 1,
+            minor: 3,
+        });
+        self.null = Some(slot);
+        slot
+    }
+}
+
+/// What the host's tree becomes for the container: slave where mounts of the host
+/// should travel in, private otherwise.
+pub(super) fn tree_propagation(word: Option<&str>) -> Result<u64, PlanError> {
+    match word {
+        None | Some("private" | "rprivate") => Ok(MS_PRIVATE),
+        // Shared is set on the container's own root afterwards.
+        Some("slave" | "rslave" | "shared" | "rshared") => Ok(MS_SLAVE),
+        Some("unbindable" | "runbindable") => Ok(MS_PRIVATE),
+        Some(other) => Err(PlanError::Unknown { path: "linux.rootfsPropagation", value: other.to_owned() }),
+    }
+}

@@ -1,0 +1,124 @@
+//! The steps of the process itself: who it is, what it may do, what it executes.
+//! Shared by the first process of a container and by every further one.
+
+use super::facts::PlanFacts;
+use super::limits::ProcessLimits;
+use super::planner::Planner;
+use super::steps::{c_string, str_block};
+use crate::error::PlanError;
+use crate::spec::Spec;
+use cais_init::step::Step;
+use cais_init::wire::StrBlock;
+use cais_linux::creds::capabilities::CapSet;
+
+pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    let Some(process) = planner.process else {
+        return Err(PlanError::Missing { path: "process", what: "the program to run" });
+    };
+    let facts = planner.facts;
+    if let Some(mask) = process.user.umask {
+        planner.step("asked for by process.user.umask", &Step::SetUmask { mask });
+    }
+    // Before chdir, so that no directory can be reached through a descriptor that
+    // leaked (CVE-2024-21626); the channel itself closes at exec, which tells the caller.
+    planner.step("no descriptor of the host reaches the program", &Step::CloseDescriptors { first: 3 });
+    if let Some((name, text)) = &facts.label {
+        let name = c_string(name);
+        planner.step("the label of the program", &Step::SetSecurityLabel { name: &name, text: text.as_bytes() });
+    }
+    // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter, so it is
+    // installed while that is there; with it, as late as possible.
+    if !process.no_new_privileges {
+        plan_seccomp(planner);
+    }
+    let capabilities = plan_capability_sets(planner)?;
+    planner.step("what is not in it can never be gained", &Step::SetBoundingSet { keep: capabilities.bounding });
+    let groups: Vec<u8> = process.user.additional_gids.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
+    let (uid, gid) = (process.user.uid, process.user.gid);
+    planner.step("the program's user", &Step::SetUser { uid, gid, groups: &groups });
+    // After the change of user: the directory must be one that the user may enter.
+    let cwd = c_string(&process.cwd);
+    planner.step("it must lie inside the root", &Step::SetWorkingDirectory { path: &cwd });
+    planner.step(
+        "only now: the steps before needed more",
+        &Step::SetCapabilities {
+            effective: capabilities.effective,
+            permitted: capabilities.permitted,
+            inheritable: capabilities.inheritable,
+            ambient: capabilities.ambient,
+        },
+    );
+    if process.no_new_privileges {
+        planner.step("set-user-id programs gain nothing", &Step::SetNoNewPrivs {});
+    }
+    if let Some(rules) = &facts.landlock {
+        // Landlock wants no_new_privs where CAP_SYS_ADMIN is gone.
+        if !process.no_new_privileges {
+            planner.step("Landlock asks for it", &Step::SetNoNewPrivs {});
+        }
+        let (filesystem, network, scoped) = (rules.filesystem, rules.network, rules.scoped);
+        let step = Step::RestrictByLandlock { filesystem, network, scoped, rules: &rules.rules };
+        planner.step("asked for by --security-opt landlock", &step);
+    }
+    if process.no_new_privileges {
+        plan_seccomp(planner);
+    }
+    if facts.init && !planner.joins_container {
+        planner.step("a small init reaps and forwards", &Step::BecomeInit {});
+    }
+    let (arguments, environment) = (str_block(&process.args), str_block(&process.env));
+    let step = Step::Execute { arguments: StrBlock(&arguments), environment: StrBlock(&environment) };
+    planner.step("the program", &step);
+    Ok(())
+}
+
+fn plan_seccomp(planner: &mut Planner<'_>) {
+    if let Some(filter) = &planner.facts.seccomp {
+        let step = Step::InstallSeccomp { flags: filter.flags, program: &filter.program };
+        planner.step("system calls that a container has no use for fail", &step);
+    }
+}
+
+/// The five sets as bits.
+struct CapabilitySets {
+    bounding: u64,
+    effective: u64,
+    permitted: u64,
+    inheritable: u64,
+    ambient: u64,
+}
+
+fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, PlanError> {
+    let empty = crate::spec::Capabilities::default();
+    let asked = planner.process.and_then(|process| process.capabilities.as_ref()).unwrap_or(&empty);
+    let mut bits = [0u64; 5];
+    let sets = [&asked.bounding, &asked.effective, &asked.permitted, &asked.inheritable, &asked.ambient];
+    for (bits, names) in bits.iter_mut().zip(sets) {
+        *bits = CapSet::parse(names).map_err(PlanError::Capability)?.bits();
+    }
+    // In a user namespace of its own the process holds every capability over it;
+    // in the host's it can hand on only what this process has itself.
+    if !planner.has_user_namespace() {
+        let held = planner.facts.held_capabilities;
+        let missing = bits[0] & !held;
+        if missing != 0 {
+            let names = CapSet::from_bits(missing).names().join(", ");
+            planner.plan.warnings.push(format!("this machine does not give {names}: the container runs without"));
+        }
+        for bits in &mut bits {
+            *bits &= held;
+        }
+    }
+    let [bounding, effective, permitted, inheritable, ambient] = bits;
+    Ok(CapabilitySets { bounding, effective, permitted, inheritable, ambient })
+}
+
+/// Limits that are set from outside.
+pub(super) fn plan_limits(spec: &Spec, facts: &PlanFacts, warnings: &mut Vec<String>) -> Result<ProcessLimits, PlanError> {
+    let Some(process) = &spec.process else { return Ok(ProcessLimits::default()) };
+    let mut limits = ProcessLimits { oom_score_adj: process.oom_score_adj, ..ProcessLimits::default() };
+    for wanted in &process.rlimits {
+        limits.add(wanted, facts, warnings)?;
+    }
+    Ok(limits)
+}
