@@ -2,5 +2,6 @@
 //! nothing of OCI, JSON or containers as users see them.
 
 pub mod error;
+pub mod seccomp;
 
 pub use error::{Result, SysError};
