@@ -215,3 +215,159 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    const PROFILE: &[u8] = br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
+
+    fn material(profile: &[u8]) -> KeyMaterial<'_> {
+        KeyMaterial {
+            profile,
+            native: Arch::X86_64,
+            capabilities: 5,
+            kernel: (6, 1),
+            version: "1.0",
+        }
+    }
+
+    fn compiled() -> Compiled {
+        Compiled {
+            program: vec![
+                SockFilter {
+                    code: 6,
+                    jt: 0,
+                    jf: 0,
+                    k: 0x7fff_0000
+                };
+                3
+            ],
+            flags: 4,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// A directory of the test's own, gone with it.
+    struct Directory(PathBuf, OwnedFd);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("cais-seccomp-{name}-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty()).unwrap();
+            Self(path, fd)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    #[test]
+    fn keys_differ_in_everything_that_matters() {
+        let base = material(PROFILE);
+        let keys = [
+            cache_key(&base),
+            cache_key(&material(
+                br#"{"defaultAction":"SCMP_ACT_ALLOW","defaultErrnoRet":1}"#,
+            )),
+            cache_key(&KeyMaterial {
+                native: Arch::Aarch64,
+                ..base
+            }),
+            cache_key(&KeyMaterial {
+                capabilities: 4,
+                ..base
+            }),
+            cache_key(&KeyMaterial {
+                kernel: (6, 2),
+                ..base
+            }),
+            cache_key(&KeyMaterial {
+                version: "1.1",
+                ..base
+            }),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(
+                keys.iter()
+                    .skip(at + 1)
+                    .all(|other| other.name != key.name && other.material != key.material)
+            );
+        }
+        assert_eq!(cache_key(&base), keys[0]);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = Directory::new("read");
+        let key = cache_key(&material(PROFILE));
+        assert_eq!(read_cached(dir.1.as_fd(), &key), Ok(None));
+        write_cached(dir.1.as_fd(), &key, &compiled()).unwrap();
+        write_cached(dir.1.as_fd(), &key, &compiled()).unwrap();
+        let wanted = CachedProgram {
+            program: compiled().program,
+            flags: 4,
+        };
+        assert_eq!(read_cached(dir.1.as_fd(), &key), Ok(Some(wanted)));
+        let names: Vec<_> = std::fs::read_dir(&dir.0)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        assert_eq!(names[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_listener_is_not_kept() {
+        let dir = Directory::new("listener");
+        let key = cache_key(&material(PROFILE));
+        let listening = Compiled {
+            flags: FLAG_NEW_LISTENER,
+            ..compiled()
+        };
+        write_cached(dir.1.as_fd(), &key, &listening).unwrap();
+        assert_eq!(read_cached(dir.1.as_fd(), &key), Ok(None));
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_or_a_link_is_not_believed() {
+        let dir = Directory::new("mode");
+        let key = cache_key(&material(PROFILE));
+        write_cached(dir.1.as_fd(), &key, &compiled()).unwrap();
+        let path = dir.0.join(&key.name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o620)).unwrap();
+        assert_eq!(read_cached(dir.1.as_fd(), &key), Ok(None));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(&path, dir.0.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert_eq!(read_cached(dir.1.as_fd(), &key), Ok(None));
+        write_cached(dir.1.as_fd(), &key, &compiled()).unwrap();
+        assert!(read_cached(dir.1.as_fd(), &key).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_torn_or_foreign_file_is_not_believed() {
+        let key = cache_key(&material(PROFILE)).material;
+        let good = cached_bytes(&key, &compiled()).unwrap();
+        assert!(parse_cached(&good, &key).is_some());
+        for cut in 0..good.len() {
+            assert_eq!(parse_cached(&good[..cut], &key), None, "{cut} bytes");
+        }
+        for at in 0..good.len() {
+            let mut changed = good.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(parse_cached(&changed, &key), None, "byte {at}");
+        }
+        let other = cache_key(&material(b"{}")).material;
+        assert_eq!(parse_cached(&good, &other), None);
+        assert_eq!(parse_cached(&[good.as_slice(), &[0; 8]].concat(), &key), None);
+    }
+}
