@@ -5,5 +5,6 @@ pub mod error;
 pub mod mounts;
 pub mod path;
 pub mod process;
+pub mod seccomp;
 
 pub use error::{Result, SysError};

@@ -7,4 +7,5 @@
 pub mod create;
 pub mod error;
 pub mod plan;
+pub mod seccomp_json;
 pub mod stub;
