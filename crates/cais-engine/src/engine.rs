@@ -1,0 +1,28 @@
+//! What every use case needs: the store, who we are, and the tests' checkpoints.
+
+use crate::checkpoint::Checkpoints;
+use crate::error::Result;
+use crate::store::Store;
+
+/// The engine of one command.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where things lie.
+    pub store: Store,
+    /// The moments at which tests kill it.
+    pub checkpoints: Checkpoints,
+    /// Whether this process has no privilege on the host.
+    pub rootless: bool,
+}
+
+impl Engine {
+    /// The engine of this user. `var` reads the environment.
+    ///
+    /// # Errors
+    /// Where the store cannot be located.
+    pub fn new(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let rootless = !rustix::process::geteuid().is_root();
+        let checkpoints = Checkpoints::new(var("CAIS_TEST_KILL").as_deref());
+        Ok(Self { store: Store::locate(!rootless, var)?, checkpoints, rootless })
+    }
+}

@@ -1,0 +1,125 @@
+//! `cais run`: from what the user asked to a program that runs, and to its end.
+//!
+//! 1. [`prepare`]: an id, the facts of the machine, the OCI configuration, the plan.
+//!    Nothing is changed yet; `--explain` stops here.
+//! 2. [`make`]: the container's directory, its name, its record.
+//! 3. [`start`]: the id range, the cgroup, the process. [`cais_runtime::create`].
+//! 4. [`follow`]: the monitor, until the program ends.
+//! 5. [`finish`]: everything is given back, the end is recorded.
+//!
+//! In the foreground without a terminal one process does all of it. Otherwise 3 to 5
+//! happen in a monitor of its own, and the command watches it or goes away.
+
+mod foreground;
+mod launch;
+mod prepare;
+
+pub use foreground::{Outcome, run, start_again};
+pub use prepare::{Prepared, explain, prepare};
+
+use crate::checkpoint::Checkpoints;
+use crate::cleanup;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::lock::ContainerLock;
+use crate::log::{self, LogWriter};
+use crate::monitor::{Relay, Watcher};
+use crate::record::{Exit, Record, VERSION};
+use crate::store::{ensure_directory, write_file};
+use crate::{names, time};
+use cais_linux::process::pidfd::Ended;
+use launch::Launched;
+use rustix::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+
+/// Makes the container on disk: directory, name, bundle, and last the record, whose
+/// presence says that all the rest is there.
+pub(crate) fn make(engine: &Engine, prepared: &Prepared) -> Result<ContainerLock> {
+    let store = &engine.store;
+    let id = &prepared.record.id;
+    store.ensure()?;
+    engine.checkpoints.pass("make the container's directory");
+    let directory = store.container(id);
+    let mut builder = std::fs::DirBuilder::new();
+    builder.mode(0o700);
+    builder.create(&directory).map_err(EngineError::store(format!("make {}", directory.display())))?;
+    let lost = || EngineError::Invalid("the container was removed while it was being made".to_owned());
+    let lock = ContainerLock::acquire(store, id)?.ok_or_else(lost)?;
+    let filled = fill(engine, prepared);
+    if filled.is_err() {
+        // What was made is half made: the error that counts is the one that stopped it.
+        cleanup::remove_container(store, id).unwrap_or_default();
+    }
+    filled.map(|()| lock)
+}
+
+fn fill(engine: &Engine, prepared: &Prepared) -> Result<()> {
+    let store = &engine.store;
+    let Record { id, name, .. } = &prepared.record;
+    let directory = store.container(id);
+    engine.checkpoints.pass("take the name");
+    names::take(store, name, id)?;
+    engine.checkpoints.pass("write the bundle");
+    // The upper directory shows as the root of the container: everybody may enter it.
+    for (name, mode) in [("upper", 0o755), ("work", 0o700)] {
+        let path = directory.join(name);
+        std::fs::DirBuilder::new()
+            .mode(mode)
+            .create(&path)
+            .map_err(EngineError::store(format!("make {}", path.display())))?;
+    }
+    for (name, text) in &prepared.files {
+        write_file(&directory.join(name), text.as_bytes())?;
+    }
+    engine.checkpoints.pass("write the record");
+    prepared.record.write(store)
+}
+
+/// The record of a new container.
+pub(crate) fn new_record(id: crate::id::ContainerId, options: crate::options::RunOptions) -> Record {
+    let name = options.name.clone().unwrap_or_else(|| names::invent(&id));
+    Record { version: VERSION, id, name, created: time::now(), options }
+}
+
+/// Looks after a program until it ends, and gives back what it held.
+pub(crate) fn follow(
+    engine: &Engine,
+    launched: Launched,
+    watcher: Watcher,
+    signals: Option<OwnedFd>,
+    checkpoints: &Checkpoints,
+) -> Result<Ended> {
+    let log = LogWriter::new(log::path(&engine.store.container(&launched.id)));
+    let relay = Relay {
+        pidfd: launched.running.process.pidfd.as_fd(),
+        streams: launched.streams,
+        watcher,
+        log: Some(log),
+        signals,
+    };
+    let ended = relay.run();
+    checkpoints.pass("the program has ended");
+    let exit = Exit {
+        code: ended.as_ref().ok().map(|ended| ended.code()),
+        started: launched.state.started.clone(),
+        finished: time::now(),
+        oom_killed: launched.group.as_ref().is_some_and(|group| group.read_oom_kills().unwrap_or(0) > 0),
+        error: ended.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+    };
+    let Some(lock) = ContainerLock::acquire(&engine.store, &launched.id)? else {
+        // Somebody removed it by force while it ran.
+        return ended;
+    };
+    cleanup::finish_run(&engine.store, &launched.id, &launched.state, &exit)?;
+    checkpoints.pass("the run is recorded");
+    if launched.state.remove {
+        cleanup::remove_container(&engine.store, &launched.id)?;
+    }
+    lock.release();
+    ended
+}
+
+/// Makes the directory of a container's running state.
+pub(crate) fn ensure_run_directory(engine: &Engine, id: &crate::id::ContainerId) -> Result<()> {
+    ensure_directory(&engine.store.container_run(id))
+}
