@@ -135,7 +135,7 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
         recursive,
         peer: flags.follows_peers(),
         attributes,
-        map_ids: planner.plan.id_maps.is_some() || planner.plan.join_user.is_some(),
+        map_ids: planner.plan.root_ids.is_some(),
     });
     let make = if mount.source_is_file { target::MAKE_FILE } else { target::MAKE_DIRECTORY };
     let recursion = if recursive { target::RECURSIVE } else { 0 };
