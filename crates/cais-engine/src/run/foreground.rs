@@ -11,7 +11,7 @@ use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::monitor::front::{self, SavedTerminal, SessionEnd};
 use crate::monitor::protocol::{MAX, Message};
-use crate::monitor::{Relay, Watcher};
+use crate::monitor::Watcher;
 use cais_linux::SysError;
 use cais_linux::process::channel;
 use cais_runtime::create::Timing;
@@ -112,7 +112,7 @@ fn start_monitor(engine: &Engine, prepared: &Prepared, manner: &Manner, lock: Co
         Forked::Child => {
             drop(ours);
             drop(signals);
-            let code = monitor_main(engine, prepared, manner, lock, theirs, saved.as_ref());
+            let code = monitor_main(engine, prepared, manner, lock, theirs, saved);
             cais_sys::process::exit_now(code)
         }
         Forked::Parent(_) => {
@@ -151,7 +151,7 @@ fn monitor_main(
     manner: &Manner,
     lock: ContainerLock,
     front: OwnedFd,
-    saved: Option<&SavedTerminal>,
+    saved: Option<SavedTerminal>,
 ) -> u8 {
     let checkpoints = engine.checkpoints.for_monitor();
     let send = |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
@@ -178,7 +178,7 @@ fn monitor_main(
         drop(front);
         Watcher::Nobody
     } else {
-        Watcher::Front { socket: front, restore: saved.map(SavedTerminal::clone_for_monitor) }
+        Watcher::Front { socket: front, restore: saved }
     };
     if manner.detach {
         cais_sys::memory::give_back();
@@ -199,6 +199,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-/// What a relay needs is public so that `exec` can use it too.
-pub(crate) type ProgramRelay<'a> = Relay<'a>;

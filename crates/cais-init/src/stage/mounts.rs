@@ -111,6 +111,17 @@ pub(super) fn mount_tree<'a>(
     mount_setattr(mount, c"", AT_EMPTY_PATH | recursive, &attr).map_err(failed("mount_setattr", path))
 }
 
+/// What to make for a mount whose place is missing, where either may be made.
+fn place_for(mount: BorrowedFd<'_>, wanted: u32) -> u32 {
+    const EITHER: u32 = kind::MAKE_DIRECTORY | kind::MAKE_FILE;
+    if wanted & EITHER != EITHER {
+        return wanted;
+    }
+    let is_directory =
+        fstat(mount).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    wanted & !if is_directory { kind::MAKE_FILE } else { kind::MAKE_DIRECTORY }
+}
+
 pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Device) -> StepResult<'a> {
     let (parent, name) = target::open_parent(root, path)?;
     let mode = Mode::from_raw_mode(device.mode);

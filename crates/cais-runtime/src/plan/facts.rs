@@ -2,6 +2,7 @@
 //! that planning stays pure.
 
 use cais_linux::mounts::overlay::Layers;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Facts of the machine and of this start.
@@ -13,6 +14,8 @@ pub struct PlanFacts {
     pub tasks: usize,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
+    /// Where on the host a device stands whose path inside is another: by path inside.
+    pub device_sources: BTreeMap<String, PathBuf>,
     /// The compiled system call filter.
     pub seccomp: Option<SeccompFilter>,
     /// The capabilities that this process may hand on (its bounding set).

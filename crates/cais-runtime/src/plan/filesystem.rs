@@ -137,7 +137,7 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
         attributes,
         map_ids: planner.plan.root_ids.is_some(),
     });
-    let make = if mount.source_is_file { target::MAKE_FILE } else { target::MAKE_DIRECTORY };
+    let make = target::MAKE_FILE | target::MAKE_DIRECTORY;
     let recursion = if recursive { target::RECURSIVE } else { 0 };
     let destination = c_string(&mount.destination);
     let step = Step::MountTree {
@@ -257,8 +257,8 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
         let mount = if is_null {
             planner.null_device()
         } else {
-            let host = node.host_path.clone().unwrap_or_else(|| node.path.clone());
-            planner.source(Source::Device { path: host.into(), kind, major, minor })
+            let host = planner.facts.device_sources.get(&node.path).cloned().unwrap_or_else(|| node.path.clone().into());
+            planner.source(Source::Device { path: host, kind, major, minor })
         };
         let step =
             Step::MountTree { mount, path: &path, propagation: 0, target: target::REAL | target::MAKE_FILE };
