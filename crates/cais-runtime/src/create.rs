@@ -269,10 +269,10 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
     match source {
         Source::Overlay { layers, user_xattr } => {
             let mapping = match (userns, plan.root_ids) {
-                (Some(userns), Some(maps)) => Some(Mapping {
+                (Some(userns), Some((uid, gid))) => Some(Mapping {
                     userns: userns.as_fd(),
-                    uid: maps.root_uid,
-                    gid: maps.root_gid,
+                    uid,
+                    gid,
                 }),
                 _ => None,
             };

@@ -105,10 +105,16 @@ pub enum PlanError {
     },
     /// A capability that is none.
     #[error("process.capabilities")]
-    Capability(#[source] cais_linux::creds::capabilities::CapabilityError),
+    Capability(#[source] cais_linux::creds::capabilities::UnknownCapability),
     /// A limit that is none.
     #[error("process.rlimits: unknown limit {0:?}")]
     Rlimit(String),
+    /// Limits that contradict themselves.
+    #[error("process.rlimits")]
+    RlimitRange(#[source] cais_linux::limits::rlimit::RlimitError),
+    /// A weight for the OOM killer out of range.
+    #[error("process.oomScoreAdj")]
+    OomScore(#[source] cais_linux::limits::oom::OomRange),
 }
 
 /// The errno's text without the standard library's number.

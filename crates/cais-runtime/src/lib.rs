@@ -6,6 +6,8 @@
 
 pub mod create;
 pub mod error;
+pub mod mount_options;
 pub mod plan;
 pub mod seccomp_json;
+pub mod spec;
 pub mod stub;

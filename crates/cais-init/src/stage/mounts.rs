@@ -92,7 +92,7 @@ pub(super) fn mount_tree<'a>(
     propagation: u64,
     wanted: u32,
 ) -> StepResult<'a> {
-    let Some(place) = target::open(root, path, wanted)? else {
+    let Some(place) = target::open(root, path, place_for(mount, wanted))? else {
         return Ok(());
     };
     attach(mount, place.as_fd()).map_err(failed("move_mount", path))?;

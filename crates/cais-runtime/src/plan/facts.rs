@@ -2,6 +2,7 @@
 //! that planning stays pure.
 
 use cais_linux::mounts::overlay::Layers;
+use rustix::process::Resource;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -20,6 +21,13 @@ pub struct PlanFacts {
     pub seccomp: Option<SeccompFilter>,
     /// The capabilities that this process may hand on (its bounding set).
     pub held_capabilities: u64,
+    /// This process's hard limits of the resources that the configuration names; `None` is
+    /// unlimited.
+    pub hard_limits: Vec<(Resource, Option<u64>)>,
+    /// Whether this process may raise hard limits.
+    pub has_cap_sys_resource: bool,
+    /// This process's own weight for the OOM killer.
+    pub own_oom_score_adj: i32,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
     /// Whether a small init stays as the first process.

@@ -11,7 +11,7 @@ use crate::spec::{DeviceNode, Mount};
 use cais_init::step::{Step, target};
 use cais_init::wire::StrBlock;
 use cais_sys::clone::namespace;
-use cais_sys::mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MountAttr};
+use cais_sys::mount::{MOUNT_ATTR_RDONLY, MountAttr};
 use rustix::fs::FileType;
 
 /// The devices that every container has (runtime-spec, "Default Devices").
@@ -93,7 +93,7 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
             path: &path,
             fstype: &c_string(kind),
             parameters: StrBlock(&block),
-            attributes: flags.attr_set & !flags.attr_clear,
+            attributes: flags.attr_set,
             target: target_flags(&mount.destination, target::MAKE_DIRECTORY),
         },
     );
@@ -329,6 +329,3 @@ pub(super) fn plan_root_flags(planner: &mut Planner<'_>) -> Result<(), PlanError
     }
     Ok(())
 }
-
-/// The usual flags of a file system that holds no programs and no devices.
-pub const HARMLESS: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;

@@ -5,6 +5,7 @@
 //! process in a running container.
 
 use super::facts::{CgroupView, PlanFacts, RootTree};
+use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::Source;
 use super::{Plan, filesystem, namespaces};
@@ -97,7 +98,9 @@ impl<'a> Planner<'a> {
         let mut plan = Plan { id_maps: namespaces::plan_id_maps(spec)?, ..Plan::default() };
         plan.root_ids = namespaces::root_ids(spec)?;
         plan.namespaces = namespaces::cloned(spec)?;
-        plan.limits = super::process::plan_limits(spec, facts, &mut plan.warnings)?;
+        if let Some(process) = &spec.process {
+            plan.limits = ProcessLimits::plan(process, facts, &mut plan.warnings)?;
+        }
         Ok(Self { spec, facts, process: spec.process.as_ref(), plan, joins_container: false, null: None })
     }
 
