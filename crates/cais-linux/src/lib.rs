@@ -3,6 +3,7 @@
 
 pub mod creds;
 pub mod error;
+pub mod limits;
 pub mod mounts;
 pub mod path;
 pub mod process;
