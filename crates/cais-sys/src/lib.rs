@@ -10,6 +10,7 @@ pub mod clone;
 pub mod cred;
 pub mod exec;
 pub mod keyring;
+pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
