@@ -3,6 +3,9 @@
 
 pub mod creds;
 pub mod error;
+pub mod idmap;
+pub mod limits;
+pub mod lsm;
 pub mod mounts;
 pub mod path;
 pub mod process;

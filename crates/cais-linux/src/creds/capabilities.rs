@@ -222,7 +222,6 @@ impl CapSet {
     }
 
     /// What of this set is in `available`, and what is not.
-    #[must_use]
     pub const fn intersect(self, available: Self) -> Intersection {
         Intersection {
             kept: self.intersection(available),
