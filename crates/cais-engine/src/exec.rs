@@ -6,7 +6,7 @@ use crate::error::{EngineError, Result};
 use crate::list;
 use crate::monitor::front::{RawTerminal, terminal_size};
 use crate::monitor::{PipeSet, Relay, Streams, Watcher, make_pipes};
-use crate::run::prepare::{facts_of_running, resolve_user};
+use crate::run::prepare::{adjust_for_user, facts_of_running, open_process_root, resolve_user};
 use crate::stop::open_init;
 use cais_linux::SysError;
 use cais_linux::cgroups::{Group, Layout};
@@ -51,7 +51,7 @@ pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
     let container = list::container(&engine.store, &options.container)?;
     let init = open_init(&container)?;
     let spec = crate::run::prepare::read_bundle(engine, &container.record.id)?;
-    let process = plan_exec_process(engine, &container, &spec, options, &init)?;
+    let process = plan_exec_process(&container, &spec, options, &init)?;
     let facts = facts_of_running(engine, &container, &spec, options.privileged)?;
     let group = match container.state.as_ref().map(|state| state.cgroup.as_str()) {
         None | Some("") => None,
@@ -122,7 +122,6 @@ fn take_signals() -> Result<OwnedFd> {
 
 /// The process: the container's own one with what the user asked instead.
 fn plan_exec_process(
-    engine: &Engine,
     container: &crate::state::Container,
     spec: &Spec,
     options: &ExecOptions,
@@ -146,14 +145,14 @@ fn plan_exec_process(
     }
     if let Some(user) = &options.user {
         let root = open_root(container, init)?;
-        let resolved = resolve_user(engine, root.as_fd(), user, &[])?;
+        let resolved = resolve_user(root.as_fd(), user, &[])?;
         process.user.uid = resolved.uid;
         process.user.gid = resolved.gid;
         process.user.additional_gids = resolved.groups;
-        set_variable(&mut process.env, "HOME", &resolved.home);
-        if resolved.uid != 0 && !options.privileged {
-            crate::run::prepare::drop_for_user(&mut process);
-        }
+        set_variable(&mut process.env, "HOME", &resolved.home.to_string_lossy());
+    }
+    if !options.privileged {
+        adjust_for_user(&mut process);
     }
     for entry in &options.env {
         if let Some((key, value)) = entry.split_once('=') {
@@ -167,10 +166,7 @@ fn plan_exec_process(
 fn open_root(container: &crate::state::Container, init: &OwnedFd) -> Result<OwnedFd> {
     let not_running = || EngineError::NotRunning(container.record.name.clone());
     let pid = container.init().ok_or_else(not_running)?.pid;
-    let path = format!("/proc/{pid}/root");
-    let root = open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
-        .map_err(EngineError::system("open the container's root"))?;
+    let root = open_process_root(pid)?;
     // Still the same process, so it was its root.
     let ended = cais_linux::process::pidfd::await_end(init.as_fd(), Some(std::time::Duration::ZERO));
     if ended.unwrap_or(true) { Err(not_running()) } else { Ok(root) }

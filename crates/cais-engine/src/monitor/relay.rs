@@ -213,8 +213,8 @@ impl Relay<'_> {
                 bytes,
             )
             .is_err(),
-            Watcher::Front(front) => {
-                channel::send(front.as_fd(), &Message::Data(bytes).encode(), &[]).is_err()
+            Watcher::Front { socket, .. } => {
+                channel::send(socket.as_fd(), &Message::Data(bytes).encode(), &[]).is_err()
             }
         };
         if gone && matches!(self.watcher, Watcher::Front { .. }) {
@@ -289,10 +289,10 @@ impl Relay<'_> {
 
     fn hear_front(&mut self, pending: &mut Pending) {
         let mut buffer = [0u8; MAX];
-        let Watcher::Front(front) = &self.watcher else {
+        let Watcher::Front { socket, .. } = &self.watcher else {
             return;
         };
-        let received = channel::receive(front.as_fd(), &mut buffer, &mut Vec::new());
+        let received = channel::receive(socket.as_fd(), &mut buffer, &mut Vec::new());
         match received.ok().flatten().map(Message::parse) {
             None => self.lose_front(),
             Some(Some(Message::Detach)) => self.watcher = Watcher::Nobody,

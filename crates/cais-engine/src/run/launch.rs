@@ -10,7 +10,7 @@ use crate::id::ContainerId;
 use crate::monitor::{PipeSet, Streams, make_pipes};
 use crate::record::{Exit, VERSION};
 use crate::state::{ProcessName, RunState};
-use crate::{time, userns};
+use crate::time;
 use cais_linux::cgroups::Group;
 use cais_runtime::create::{Running, Surroundings, Timing, create};
 use rustix::fd::AsFd;
@@ -120,7 +120,7 @@ fn launch_recorded(
 /// Docker's exit code for a start that failed: 127 where the program is not there, 126
 /// where it cannot be executed, 125 for everything else.
 #[must_use]
-pub(crate) fn exit_code(error: &EngineError) -> u8 {
+pub fn exit_code(error: &EngineError) -> u8 {
     use cais_runtime::error::CreateError;
     use rustix::io::Errno;
     match error {
