@@ -4,7 +4,17 @@
 //! The types stand here; the parsers of Docker's flag values (`512m`,
 //! `type=bind,source=…`, `nofile=1024:2048`) stand in the rooms below.
 
+pub mod devices;
+pub mod error;
+pub mod mount;
+pub mod namespaces;
+pub mod process;
+pub mod security;
 pub mod signal;
+pub mod size;
+pub mod validate;
+
+pub use error::OptionError;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
