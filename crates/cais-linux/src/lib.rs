@@ -8,6 +8,7 @@ pub mod limits;
 pub mod lsm;
 pub mod mounts;
 pub mod path;
+pub mod probe;
 pub mod process;
 pub mod seccomp;
 
