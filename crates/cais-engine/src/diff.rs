@@ -107,7 +107,7 @@ fn list_hidden(upper: &Path, shown: &Path, lower: &[PathBuf], found: &mut Vec<(P
         for entry in entries.flatten() {
             let there = statat(CWD, upper.join(entry.file_name()), AtFlags::SYMLINK_NOFOLLOW);
             let path = shown.join(entry.file_name());
-            if there == Err(Errno::NOENT) && !found.iter().any(|(known, _)| *known == path) {
+            if matches!(there, Err(Errno::NOENT)) && !found.iter().any(|(known, _)| *known == path) {
                 found.push((path, Change::Deleted));
             }
         }

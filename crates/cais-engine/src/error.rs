@@ -58,6 +58,17 @@ pub enum EngineError {
         /// The call.
         source: SysError,
     },
+    /// A cgroup could not be made, changed or removed.
+    #[error("cannot {action}")]
+    Cgroup {
+        /// What was to be done, on what.
+        action: String,
+        /// The cause.
+        source: cais_linux::cgroups::CgroupError,
+    },
+    /// The configuration cannot be planned.
+    #[error("cannot plan the container")]
+    Plan(#[source] cais_runtime::error::PlanError),
     /// The container, or a process in it, was not started.
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -78,6 +89,11 @@ impl EngineError {
             action: action.into(),
             source,
         }
+    }
+
+    /// Wraps a failed cgroup operation with what it was for.
+    pub fn cgroup(action: impl Into<String>) -> impl FnOnce(cais_linux::cgroups::CgroupError) -> Self {
+        move |source| Self::Cgroup { action: action.into(), source }
     }
 
     /// Wraps a failed file operation with what it was for.

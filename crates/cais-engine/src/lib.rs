@@ -5,16 +5,26 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod bundle;
 pub mod checkpoint;
+pub mod cleanup;
+pub mod diff;
+pub mod engine;
 pub mod error;
+pub mod exec;
 pub mod id;
+pub mod list;
+pub mod lock;
 pub mod log;
 pub mod monitor;
 pub mod names;
 pub mod options;
 pub mod record;
+pub mod run;
 pub mod state;
+pub mod stop;
 pub mod store;
+pub mod sweep;
 pub mod time;
 pub mod userns;
 

@@ -4,6 +4,8 @@
 //! The types stand here; the parsers of Docker's flag values (`512m`,
 //! `type=bind,source=…`, `nofile=1024:2048`) stand in the rooms below.
 
+pub mod signal;
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

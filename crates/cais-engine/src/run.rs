@@ -11,11 +11,14 @@
 //! happen in a monitor of its own, and the command watches it or goes away.
 
 mod foreground;
+mod devices;
 mod launch;
-mod prepare;
+pub(crate) mod prepare;
+mod seccomp;
 
-pub use foreground::{Outcome, run, start_again};
-pub use prepare::{Prepared, explain, prepare};
+pub use foreground::{Manner, Outcome, chain, run, start_again};
+pub use launch::exit_code;
+pub use prepare::{Prepared, explain, prepare, prepare_again};
 
 use crate::checkpoint::Checkpoints;
 use crate::cleanup;
@@ -25,7 +28,7 @@ use crate::lock::ContainerLock;
 use crate::log::{self, LogWriter};
 use crate::monitor::{Relay, Watcher};
 use crate::record::{Exit, Record, VERSION};
-use crate::store::{ensure_directory, write_file};
+use crate::store::{ensure_directory, write_file, write_json};
 use crate::{names, time};
 use cais_linux::process::pidfd::Ended;
 use launch::Launched;
@@ -68,6 +71,7 @@ fn fill(engine: &Engine, prepared: &Prepared) -> Result<()> {
             .create(&path)
             .map_err(EngineError::store(format!("make {}", path.display())))?;
     }
+    write_json(&directory.join("config.json"), &prepared.spec)?;
     for (name, text) in &prepared.files {
         write_file(&directory.join(name), text.as_bytes())?;
     }

@@ -24,7 +24,8 @@ pub mod target {
     pub const REAL: u32 = 1;
     /// Make a missing directory, with its parents.
     pub const MAKE_DIRECTORY: u32 = 2;
-    /// Make a missing empty file, with its parents.
+    /// Make a missing empty file, with its parents. Together with [`MAKE_DIRECTORY`]: make
+    /// what the mount is.
     pub const MAKE_FILE: u32 = 4;
     /// A missing target, or a path through something that is no directory, is no error.
     pub const OPTIONAL: u32 = 8;

@@ -1,6 +1,7 @@
 //! The Linux kernel, typed and safe: one room for each kernel object. Knows
 //! nothing of OCI, JSON or containers as users see them.
 
+pub mod cgroups;
 pub mod creds;
 pub mod error;
 pub mod idmap;

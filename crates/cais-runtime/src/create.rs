@@ -10,13 +10,15 @@ use crate::plan::sources::Source;
 use crate::stub::STUB;
 use cais_init::message::{PlanHeader, REPORT_MAX, Report};
 use cais_init::wire::{Field, Source as Bytes};
+use cais_linux::SysError;
 use cais_linux::mounts::overlay::{self, Mapping};
 use cais_linux::mounts::tree;
 use cais_linux::process::{channel, pidfd, stub};
-use cais_sys::clone::{CloneRequest, StubProcess};
+use cais_sys::clone::{CloneRequest, StubProcess, namespace};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the caller brings besides the plan.
@@ -61,13 +63,18 @@ pub struct Timing {
     pub in_stub: bool,
 }
 
-/// Carries out `plan`.
+/// Carries out `plan`. `made` is called as soon as the process exists: the moment to
+/// write down whom to end should this process be killed.
 ///
 /// On an error nothing is left of the process; the cgroup is the caller's.
 ///
 /// # Errors
 /// See [`CreateError`].
-pub fn create(plan: &Plan, around: &Surroundings<'_>) -> Result<Running, CreateError> {
+pub fn create(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    made: &mut dyn FnMut(&StubProcess),
+) -> Result<Running, CreateError> {
     let mut clock = Clock::new(around.timings);
     (around.checkpoint)("seal the stub");
     let executable =
@@ -81,8 +88,12 @@ pub fn create(plan: &Plan, around: &Surroundings<'_>) -> Result<Running, CreateE
     clock.lap("clone");
     let unfinished = Unfinished(Some(process));
     let process = unfinished.process();
+    made(process);
 
     let userns = match &plan.id_maps {
+        None if plan.join_user.is_some() => {
+            Some(stub::open_user_namespace(process).map_err(CreateError::prepare("open the user namespace"))?)
+        }
         None => None,
         Some(maps) => {
             (around.checkpoint)("write the id maps");
@@ -123,15 +134,63 @@ fn spawn(
     executable: &OwnedFd,
     (ours, theirs): (&OwnedFd, &OwnedFd),
 ) -> Result<StubProcess, CreateError> {
+    let join_user = plan.join_user.as_deref().map(open_namespace).transpose()?;
+    let pid_namespace = PidNamespaceForChildren::enter(plan, around)?;
     let request = CloneRequest {
         namespaces: plan.namespaces,
+        join_user: join_user.as_ref().map(AsFd::as_fd),
         cgroup: around.cgroup,
         stub: executable.as_fd(),
         channel: theirs.as_fd(),
         parent_channel: ours.as_fd(),
         await_id_maps: plan.id_maps.is_some(),
     };
-    stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"))
+    let process = stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"));
+    pid_namespace.leave()?;
+    process
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
+        .map_err(CreateError::prepare(format!("open the namespace {}", path.display())))
+}
+
+/// The pid namespace that children of this process are born into, while it is another
+/// than its own (setns(2): the caller itself stays where it is).
+struct PidNamespaceForChildren(Option<OwnedFd>);
+
+impl PidNamespaceForChildren {
+    fn enter(plan: &Plan, around: &Surroundings<'_>) -> Result<Self, CreateError> {
+        let kind = u32::try_from(namespace::PID).unwrap_or(0);
+        let enter = |target: BorrowedFd<'_>| {
+            cais_sys::namespace::enter(target, kind)
+                .map_err(|errno| SysError::new("setns", "CLONE_NEWPID", errno))
+                .map_err(CreateError::prepare("enter the pid namespace to share"))
+        };
+        let home = || open_namespace(Path::new("/proc/self/ns/pid"));
+        match (&plan.join_pid, around.target) {
+            (Some(path), _) => {
+                let home = home()?;
+                enter(open_namespace(path)?.as_fd())?;
+                Ok(Self(Some(home)))
+            }
+            (None, Some(target)) if plan.enter_pid => {
+                let home = home()?;
+                enter(target)?;
+                Ok(Self(Some(home)))
+            }
+            _ => Ok(Self(None)),
+        }
+    }
+
+    fn leave(self) -> Result<(), CreateError> {
+        let Some(home) = self.0 else { return Ok(()) };
+        cais_sys::namespace::enter(home.as_fd(), u32::try_from(namespace::PID).unwrap_or(0))
+            .map_err(|errno| SysError::new("setns", "CLONE_NEWPID", errno))
+            .map_err(CreateError::prepare("come back to the pid namespace of before"))
+    }
 }
 
 /// The process until the program runs: killed and waited for where it goes out of scope.
@@ -182,7 +241,7 @@ fn open_sources<'a>(
 ) -> Result<Vec<Opened<'a>>, CreateError> {
     let missing = |what: &str| CreateError::Prepare {
         action: format!("find {what}"),
-        source: cais_linux::SysError::new("slot", what, Errno::BADF),
+        source: SysError::new("slot", what, Errno::BADF),
     };
     plan.sources
         .iter()
@@ -209,11 +268,11 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
     let prepare = || CreateError::prepare(source.describe());
     match source {
         Source::Overlay { layers, user_xattr } => {
-            let mapping = match (userns, &plan.id_maps) {
-                (Some(userns), Some(maps)) => Some(Mapping {
+            let mapping = match (userns, plan.root_ids) {
+                (Some(userns), Some((uid, gid))) => Some(Mapping {
                     userns: userns.as_fd(),
-                    uid: maps.root_uid,
-                    gid: maps.root_gid,
+                    uid,
+                    gid,
                 }),
                 _ => None,
             };
@@ -246,12 +305,7 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
             major,
             minor,
         } => tree::open_device(path, *kind, *major, *minor).map_err(prepare()),
-        Source::NamespaceFile { path } => {
-            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-                .map_err(|errno| cais_linux::SysError::new("open", format!("{path:?}"), errno))
-                .map_err(prepare())
-        }
+        Source::NamespaceFile { path } => open_namespace(path),
         Source::Stdio(_) | Source::Tasks(_) | Source::Target => unreachable!("lent by the caller"),
     }
 }
@@ -302,7 +356,7 @@ fn listen(
             let errno = Errno::from_raw_os_error(i32::from_ne_bytes(bytes));
             failure = Some(CreateError::Prepare {
                 action: "execute the init stub from a memfd".to_owned(),
-                source: cais_linux::SysError::new("execveat", "cais-init", errno),
+                source: SysError::new("execveat", "cais-init", errno),
             });
             continue;
         }

@@ -60,6 +60,63 @@ impl CreateError {
     }
 }
 
+/// Why a configuration cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Something that is needed is not there.
+    #[error("{path}: missing {what}")]
+    Missing {
+        /// The JSON path.
+        path: &'static str,
+        /// What should be there.
+        what: &'static str,
+    },
+    /// Something that this runtime does not do.
+    #[error("{path}: {what} is not supported")]
+    Unsupported {
+        /// The JSON path.
+        path: &'static str,
+        /// What was asked.
+        what: &'static str,
+    },
+    /// A value that is none of those known.
+    #[error("{path}: unknown value {value:?}")]
+    Unknown {
+        /// The JSON path.
+        path: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// More things to open than one plan can carry.
+    #[error("the configuration needs {count} descriptors, and a plan carries at most {limit}: use fewer mounts and devices")]
+    TooMany {
+        /// How many it needs.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A mount option that cannot be.
+    #[error("mount at {destination}")]
+    MountOption {
+        /// The mount.
+        destination: String,
+        /// What is wrong with it.
+        source: crate::mount_options::MountOptionError,
+    },
+    /// A capability that is none.
+    #[error("process.capabilities")]
+    Capability(#[source] cais_linux::creds::capabilities::UnknownCapability),
+    /// A limit that is none.
+    #[error("process.rlimits: unknown limit {0:?}")]
+    Rlimit(String),
+    /// Limits that contradict themselves.
+    #[error("process.rlimits")]
+    RlimitRange(#[source] cais_linux::limits::rlimit::RlimitError),
+    /// A weight for the OOM killer out of range.
+    #[error("process.oomScoreAdj")]
+    OomScore(#[source] cais_linux::limits::oom::OomRange),
+}
+
 /// The errno's text without the standard library's number.
 #[must_use]
 pub fn reason(errno: Errno) -> String {

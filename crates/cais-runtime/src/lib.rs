@@ -4,8 +4,12 @@
 //! machine into sources (what this process opens) and steps (what the stub does);
 //! [`create`] opens the sources, makes the process, sends the steps, and listens.
 
+pub mod cgroup;
 pub mod create;
 pub mod error;
+pub mod explain;
+pub mod mount_options;
 pub mod plan;
 pub mod seccomp_json;
+pub mod spec;
 pub mod stub;

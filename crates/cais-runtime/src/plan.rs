@@ -1,9 +1,15 @@
 //! The plan of a container: pure data made from the configuration.
 
+pub mod facts;
+mod filesystem;
 pub mod limits;
+mod namespaces;
+mod planner;
+mod process;
 pub mod sources;
 pub mod steps;
 
+pub use planner::{plan_container, plan_exec};
 pub use steps::{Buffer, StepList};
 
 use crate::error::CreateError;
@@ -11,6 +17,7 @@ use cais_init::step::Step;
 use limits::ProcessLimits;
 use rustix::io::Errno;
 use sources::Source;
+use std::path::PathBuf;
 
 /// The maps of a new user namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +26,6 @@ pub struct IdMaps {
     pub uid: String,
     /// The text for /proc/PID/gid_map.
     pub gid: String,
-    /// The host's uid that is 0 inside.
-    pub root_uid: u32,
-    /// The host's gid that is 0 inside.
-    pub root_gid: u32,
 }
 
 /// What is to be done, in order.
@@ -32,6 +35,15 @@ pub struct Plan {
     pub namespaces: u64,
     /// The maps of its user namespace, where it has one of its own.
     pub id_maps: Option<IdMaps>,
+    /// The user namespace of another container, to be entered before the new namespaces
+    /// are made, so that they belong to it.
+    pub join_user: Option<PathBuf>,
+    /// The pid namespace of another container.
+    pub join_pid: Option<PathBuf>,
+    /// Whether the process is born into the pid namespace of the process that it joins.
+    pub enter_pid: bool,
+    /// The host's uid and gid that are 0 in the container's user namespace.
+    pub root_ids: Option<(u32, u32)>,
     /// Limits that are set from outside.
     pub limits: ProcessLimits,
     /// What the caller opens, in the order of the slots.

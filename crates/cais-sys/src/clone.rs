@@ -1,8 +1,7 @@
 //! clone3(2): making the process that becomes the init stub.
 //!
 //! The child shares the caller's memory (`CLONE_VM`) on a stack of its own, so
-//! no page table is copied, and runs nothing but the few system calls of
-//! [`child`] until it executes the stub. The caller goes on meanwhile: it
+//! no page table is copied, and runs nothing but a few system calls until it executes the stub. The caller goes on meanwhile: it
 //! writes the id maps, opens the mounts and sends the plan. Nothing that the
 //! child reads may be freed before the stub has answered, which is why
 //! [`StubProcess`] owns it.
@@ -40,12 +39,11 @@ const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const SIGCHLD: u64 = 17;
-/// Enough for [`child`]: it calls a handful of small functions.
+/// Enough for the child: it calls a handful of small functions.
 pub const STACK_SIZE: usize = 16 * 1024;
 
 /// `struct clone_args` of clone3(2).
 #[repr(C)]
-#[derive(Default)]
 struct CloneArgs {
     flags: u64,
     pidfd: u64,
@@ -60,11 +58,29 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+impl CloneArgs {
+    const NONE: Self = Self {
+        flags: 0,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: 0,
+        stack: 0,
+        stack_size: STACK_SIZE as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+}
+
 /// What the new process is made of.
 #[derive(Debug)]
 pub struct CloneRequest<'fd> {
     /// The namespaces that it gets of its own ([`namespace`]).
     pub namespaces: u64,
+    /// The user namespace to enter before the new namespaces are made.
+    pub join_user: Option<BorrowedFd<'fd>>,
     /// The cgroup v2 directory that it starts in.
     pub cgroup: Option<BorrowedFd<'fd>>,
     /// The sealed memfd of the stub.
@@ -79,7 +95,7 @@ pub struct CloneRequest<'fd> {
     pub await_id_maps: bool,
 }
 
-/// Everything that [`child`] reads. It lives in memory of the caller.
+/// Everything that the child reads. It lives in memory of the caller.
 #[repr(C, align(16))]
 pub struct ChildMemory {
     stack: [u8; STACK_SIZE],
@@ -87,6 +103,13 @@ pub struct ChildMemory {
     channel: usize,
     parent_channel: usize,
     await_id_maps: bool,
+    become_root: bool,
+    join_user: usize,
+    second: CloneArgs,
+    pid: i32,
+    pidfd: i32,
+    errno: i32,
+    second_stack: [u8; STACK_SIZE],
     name: [u8; 16],
     channel_digits: [u8; 12],
     argv: [*const c_char; 3],
@@ -112,6 +135,13 @@ impl ChildMemory {
             channel: 0,
             parent_channel: 0,
             await_id_maps: false,
+            become_root: false,
+            join_user: 0,
+            second: CloneArgs::NONE,
+            pid: 0,
+            pidfd: -1,
+            errno: 0,
+            second_stack: [0; STACK_SIZE],
             name: *b"cais-init\0\0\0\0\0\0\0",
             channel_digits: [0; 12],
             argv: [core::ptr::null(); 3],
@@ -161,29 +191,93 @@ pub fn clone_stub(
         core::ptr::null(),
     ];
 
-    let mut pidfd: i32 = -1;
+    memory.become_root = request.await_id_maps || request.join_user.is_some();
+
     let mut args = CloneArgs {
         flags: request.namespaces | CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-        pidfd: core::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: SIGCHLD,
+        pidfd: core::ptr::from_mut(&mut memory.pidfd) as u64,
         stack: memory.stack.as_ptr() as u64,
-        stack_size: STACK_SIZE as u64,
-        ..CloneArgs::default()
+        ..CloneArgs::NONE
     };
     if let Some(cgroup) = request.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = number_of(cgroup) as u64;
     }
-    // SAFETY: the stack belongs to the child alone, the memory lives for ever,
-    // and `child` runs only system calls; see `clone3_on_stack`.
-    let pid = check(unsafe { clone3_on_stack(&args, memory) })?;
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(Errno::CHILD)?;
+    match request.join_user {
+        None => {
+            args.exit_signal = SIGCHLD;
+            // SAFETY: the stack belongs to the child alone, the memory lives for ever,
+            // and `child` runs only system calls; see `clone3_on_stack`.
+            let pid = check(unsafe { clone3_on_stack(&args, memory, child) })?;
+            memory.pid = i32::try_from(pid).unwrap_or(0);
+        }
+        Some(user) => {
+            memory.join_user = number_of(user);
+            clone_by_way_of(args, memory)?;
+        }
+    }
+    let pid = Pid::from_raw(memory.pid).ok_or(Errno::CHILD)?;
     // SAFETY: the kernel stored a new descriptor there; nobody else owns it.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pidfd = unsafe { OwnedFd::from_raw_fd(memory.pidfd) };
     Ok(StubProcess { pid, pidfd })
+}
+
+/// Makes the process by way of another one that enters the user namespace first and
+/// is gone afterwards: a process that has entered one cannot come back, and the new
+/// namespaces are to belong to it. `CLONE_PARENT` makes the result our child all the
+/// same.
+fn clone_by_way_of(mut second: CloneArgs, memory: &mut ChildMemory) -> Result<(), Errno> {
+    const CLONE_FILES: u64 = 0x400;
+    const CLONE_PARENT: u64 = 0x8000;
+    const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
+    second.flags |= CLONE_PARENT | CLONE_PARENT_SETTID;
+    second.parent_tid = core::ptr::from_mut(&mut memory.pid) as u64;
+    memory.second = second;
+    // Descriptors are shared, so that the pidfd that it gets is ours.
+    let first = CloneArgs {
+        flags: CLONE_VM | CLONE_FILES | CLONE_CLEAR_SIGHAND,
+        exit_signal: SIGCHLD,
+        stack: memory.second_stack.as_ptr() as u64,
+        ..CloneArgs::NONE
+    };
+    // SAFETY: as for `child`; this one has the second stack to itself.
+    let pid = check(unsafe { clone3_on_stack(&first, memory, way) })?;
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    rustix::io::retry_on_intr(|| rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()))?;
+    // SAFETY: the field is there; volatile, because another process wrote it.
+    let errno = unsafe { core::ptr::from_ref(&memory.errno).read_volatile() };
+    if errno != 0 {
+        return Err(Errno::from_raw_os_error(errno));
+    }
+    // SAFETY: as above; what the kernel wrote for the other process must be read anew.
+    memory.pid = unsafe { core::ptr::from_ref(&memory.pid).read_volatile() };
+    // SAFETY: as above.
+    memory.pidfd = unsafe { core::ptr::from_ref(&memory.pidfd).read_volatile() };
+    Ok(())
+}
+
+/// The process on the way: it enters the user namespace and makes the one that is wanted.
+unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
+    const SETNS: usize = if cfg!(target_arch = "x86_64") { 308 } else { 268 };
+    // SAFETY: `clone_by_way_of` filled it and waits until this process is gone.
+    let shared = unsafe { &*memory };
+    let arguments = [shared.join_user, namespace_flag(namespace::USER), 0, 0, 0, 0];
+    // SAFETY: takes numbers.
+    let entered = check(unsafe { syscall6(SETNS, arguments) });
+    let made = entered.and_then(|_| {
+        // SAFETY: as in `clone_stub`: the first stack belongs to that child alone.
+        check(unsafe { clone3_on_stack(&shared.second, shared, child) })
+    });
+    if let Err(errno) = made {
+        let place = core::ptr::addr_of!(shared.errno).cast_mut();
+        // SAFETY: the caller reads it only after this process is gone.
+        unsafe { place.write_volatile(errno.raw_os_error()) };
+    }
+    exit_now(0)
+}
+
+fn namespace_flag(kind: u64) -> usize {
+    usize::try_from(kind).unwrap_or(0)
 }
 
 /// Writes `value` in decimal with a nul byte behind it.
@@ -205,13 +299,17 @@ fn write_digits(buffer: &mut [u8; 12], value: usize) {
     }
 }
 
-/// Issues clone3 so that the child calls [`child`] on its own stack.
+/// Issues clone3 so that the child calls `entry` on its own stack.
 ///
 /// # Safety
 /// `args.stack` must be memory of `memory` or other memory that only the child
 /// uses, and `memory` must not be freed or changed while the child runs in it.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
+unsafe fn clone3_on_stack(
+    args: &CloneArgs,
+    memory: &ChildMemory,
+    entry: unsafe extern "C" fn(*const ChildMemory) -> !,
+) -> isize {
     let result: isize;
     // SAFETY: in the parent the instruction behaves as in `syscall6`. In the
     // child rax is 0, the stack pointer is the top of the new stack (16-byte
@@ -231,7 +329,7 @@ unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
             in("rdi") core::ptr::from_ref(args),
             in("rsi") size_of::<CloneArgs>(),
             in("r12") core::ptr::from_ref(memory),
-            in("r13") child as *const (),
+            in("r13") entry as *const (),
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -239,12 +337,16 @@ unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
     result
 }
 
-/// Issues clone3 so that the child calls [`child`] on its own stack.
+/// Issues clone3 so that the child calls `entry` on its own stack.
 ///
 /// # Safety
 /// As on x86_64.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
+unsafe fn clone3_on_stack(
+    args: &CloneArgs,
+    memory: &ChildMemory,
+    entry: unsafe extern "C" fn(*const ChildMemory) -> !,
+) -> isize {
     let result: isize;
     // SAFETY: as on x86_64, with x9 and x10 as the registers that survive.
     unsafe {
@@ -260,7 +362,7 @@ unsafe fn clone3_on_stack(args: &CloneArgs, memory: &ChildMemory) -> isize {
             inlateout("x0") core::ptr::from_ref(args) => result,
             in("x1") size_of::<CloneArgs>(),
             in("x9") core::ptr::from_ref(memory),
-            in("x10") child as *const (),
+            in("x10") entry as *const (),
             lateout("x30") _,
         );
     }
@@ -304,6 +406,8 @@ fn run_child(memory: &ChildMemory) -> Result<core::convert::Infallible, Errno> {
             // The caller is gone.
             exit_now(125);
         }
+    }
+    if memory.become_root {
         call(SETRESGID, [0, 0, 0, 0, 0, 0])?;
         call(SETRESUID, [0, 0, 0, 0, 0, 0])?;
         // A change of ids clears the parent death signal (prctl(2)).

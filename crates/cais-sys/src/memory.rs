@@ -50,23 +50,70 @@ pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const core::ffi:
     Ok(unsafe { slice::from_raw_parts_mut(start.cast(), count) })
 }
 
-/// Drops the resident pages of a private, unwritten file mapping; the next
-/// access reads them again from the page cache. `start` and `length` are those
-/// of a line of /proc/self/maps.
-///
-/// # Errors
-/// As madvise(2).
-///
-/// # Safety
-/// The range must be a mapping of a file that was never written to (text or
-/// read-only data): what was written would be lost.
-pub unsafe fn drop_file_pages(start: usize, length: usize) -> Result<(), Errno> {
-    // SAFETY: the caller says that the range holds only what the file holds.
-    unsafe {
-        madvise(
-            core::ptr::with_exposed_provenance_mut(start),
-            length,
-            Advice::LinuxDontNeed,
-        )
+/// Gives back memory that a process which only waits has no use for: free heap, and the
+/// resident pages of its own code and constants, which the next access takes from the
+/// page cache again. What cannot be given back stays.
+#[cfg(not(feature = "stub"))]
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> i32;
+        }
+        // SAFETY: malloc_trim(3) may be called at any time.
+        unsafe { malloc_trim(0) };
+    }
+    let mut maps = [0u8; 4096];
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open("/proc/self/maps", flags, rustix::fs::Mode::empty()) else { return };
+    let Ok(length) = rustix::io::read(&file, &mut maps[..]) else { return };
+    for line in maps.get(..length).unwrap_or(&[]).split(|byte| *byte == b'\n') {
+        if let Some((start, end)) = core::str::from_utf8(line).ok().and_then(parse_pure_mapping) {
+            // SAFETY: code, and the constants at the start of the file, are mapped from
+            // it and were never written: static executables relocate neither.
+            unsafe { madvise(core::ptr::with_exposed_provenance_mut(start), end - start, Advice::LinuxDontNeed) }
+                .unwrap_or_default();
+        }
+    }
+}
+
+/// The bounds of a mapping that holds only what its file holds: code (`r-xp`), or the
+/// first part of the executable (`r--p` at offset 0). Later read-only parts may have been
+/// relocated before they were made read-only.
+#[cfg(not(feature = "stub"))]
+fn parse_pure_mapping(line: &str) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (range, flags, offset) = (words.next()?, words.next()?, words.next()?);
+    let (_device, inode) = (words.next()?, words.next()?);
+    let pure = flags == "r-xp" || (flags == "r--p" && offset == "00000000");
+    if !pure || inode == "0" {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
+#[cfg(all(test, not(feature = "stub")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_and_the_first_constants_are_pure() {
+        let text = "00401000-0054a000 r-xp 00001000 fe:00 42 /usr/bin/cais";
+        assert_eq!(parse_pure_mapping(text), Some((0x40_1000, 0x54_a000)));
+        assert!(parse_pure_mapping("00400000-00401000 r--p 00000000 fe:00 42 /usr/bin/cais").is_some());
+        for other in [
+            "0054a000-005b0000 r--p 0014a000 fe:00 42 /usr/bin/cais",
+            "005b0000-005b8000 rw-p 001b0000 fe:00 42 /usr/bin/cais",
+            "7ffd0000-7ffd2000 r-xp 00000000 00:00 0 [vdso]",
+            "",
+        ] {
+            assert_eq!(parse_pure_mapping(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn giving_back_does_no_harm() {
+        give_back();
     }
 }

@@ -89,3 +89,16 @@ pub fn standard_stream(error: bool) -> BorrowedFd<'static> {
     // SAFETY: as for standard input.
     unsafe { BorrowedFd::borrow_raw(if error { 2 } else { 1 }) }
 }
+
+/// Leaves the terminal and the standard streams of the caller: a session of its own,
+/// and the null device for descriptors 0, 1 and 2.
+///
+/// # Errors
+/// As setsid(2) and open(2).
+pub fn leave_terminal() -> Result<(), Errno> {
+    rustix::process::setsid()?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)
+}

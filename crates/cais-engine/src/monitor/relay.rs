@@ -1,6 +1,7 @@
 //! The loop of the monitor.
 
 use super::Streams;
+use super::front::SavedTerminal;
 use super::protocol::{MAX, Message};
 use crate::error::{EngineError, Result};
 use crate::log::{LogWriter, Stream};
@@ -13,13 +14,23 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::termios::Winsize;
 
+const SIGWINCH: i32 = 28;
+
 /// Who sees the output and gives the input.
 #[derive(Debug)]
 pub enum Watcher {
     /// This process's own standard streams.
-    Own,
+    Own {
+        /// Whether standard input goes to the program.
+        interactive: bool,
+    },
     /// A command at the other end of a socket.
-    Front(OwnedFd),
+    Front {
+        /// The socket.
+        socket: OwnedFd,
+        /// Its terminal, to be restored should the command be killed.
+        restore: Option<SavedTerminal>,
+    },
     /// Nobody: the container is detached.
     Nobody,
 }
@@ -92,9 +103,9 @@ impl Relay<'_> {
         if let Some(log) = &mut self.log {
             log_error = log_error.or(log.finish().err());
         }
-        if let Watcher::Front(front) = &self.watcher {
+        if let Watcher::Front { socket, .. } = &self.watcher {
             // The watcher may be gone.
-            channel::send(front.as_fd(), &Message::Exit(ended.code()).encode(), &[]).unwrap_or_default();
+            channel::send(socket.as_fd(), &Message::Exit(ended.code()).encode(), &[]).unwrap_or_default();
         }
         log_error.map_or(Ok(ended), Err)
     }
@@ -125,8 +136,8 @@ impl Relay<'_> {
         if let Some(signals) = &self.signals {
             wanted.push((Event::Signal, signals.as_fd(), PollFlags::IN));
         }
-        if let Watcher::Front(front) = &self.watcher {
-            wanted.push((Event::Front, front.as_fd(), PollFlags::IN));
+        if let Watcher::Front { socket, .. } = &self.watcher {
+            wanted.push((Event::Front, socket.as_fd(), PollFlags::IN));
         }
         let mut fds: Vec<PollFd<'_>> = wanted
             .iter()
@@ -154,7 +165,7 @@ impl Relay<'_> {
         if !pending.bytes.is_empty() {
             // What came before must be through first: no buffer grows without bound.
             wanted.push((Event::InputRoom, input, PollFlags::OUT));
-        } else if matches!(self.watcher, Watcher::Own) && !pending.ended {
+        } else if matches!(self.watcher, Watcher::Own { interactive: true }) && !pending.ended {
             wanted.push((Event::Input, cais_sys::process::stdin(), PollFlags::IN));
         }
     }
@@ -197,17 +208,17 @@ impl Relay<'_> {
     fn show(&mut self, stream: Stream, bytes: &[u8]) {
         let gone = match &self.watcher {
             Watcher::Nobody => false,
-            Watcher::Own => write_all(
+            Watcher::Own { .. } => write_all(
                 cais_sys::process::standard_stream(stream == Stream::Stderr),
                 bytes,
             )
             .is_err(),
-            Watcher::Front(front) => {
-                channel::send(front.as_fd(), &Message::Data(bytes).encode(), &[]).is_err()
+            Watcher::Front { socket, .. } => {
+                channel::send(socket.as_fd(), &Message::Data(bytes).encode(), &[]).is_err()
             }
         };
-        if gone && matches!(self.watcher, Watcher::Front(_)) {
-            self.watcher = Watcher::Nobody;
+        if gone && matches!(self.watcher, Watcher::Front { .. }) {
+            self.lose_front();
         }
     }
 
@@ -266,6 +277,10 @@ impl Relay<'_> {
     }
 
     fn signal(&self, number: i32) {
+        if number == SIGWINCH && matches!(self.streams, Streams::Terminal(_)) {
+            let (rows, columns) = super::front::terminal_size();
+            return self.resize(rows, columns);
+        }
         if let Some(signal) = from_number(number) {
             // It may just have ended: that is the next event.
             pidfd::send_signal(self.pidfd, signal).unwrap_or_default();
@@ -274,12 +289,13 @@ impl Relay<'_> {
 
     fn hear_front(&mut self, pending: &mut Pending) {
         let mut buffer = [0u8; MAX];
-        let Watcher::Front(front) = &self.watcher else {
+        let Watcher::Front { socket, .. } = &self.watcher else {
             return;
         };
-        let received = channel::receive(front.as_fd(), &mut buffer, &mut Vec::new());
+        let received = channel::receive(socket.as_fd(), &mut buffer, &mut Vec::new());
         match received.ok().flatten().map(Message::parse) {
-            None | Some(Some(Message::Detach)) => self.watcher = Watcher::Nobody,
+            None => self.lose_front(),
+            Some(Some(Message::Detach)) => self.watcher = Watcher::Nobody,
             Some(Some(Message::Data(bytes))) => {
                 pending.bytes.extend_from_slice(bytes);
                 self.write_input(pending);
@@ -288,6 +304,15 @@ impl Relay<'_> {
             Some(Some(Message::Signal(number))) => self.signal(i32::from(number)),
             Some(_) => {}
         }
+    }
+
+    /// The watcher went away without a word: it was killed, and its terminal is still in
+    /// raw mode.
+    fn lose_front(&mut self) {
+        if let Watcher::Front { restore: Some(terminal), .. } = &self.watcher {
+            terminal.restore();
+        }
+        self.watcher = Watcher::Nobody;
     }
 
     fn resize(&self, rows: u16, columns: u16) {

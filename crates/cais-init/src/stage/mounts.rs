@@ -92,7 +92,7 @@ pub(super) fn mount_tree<'a>(
     propagation: u64,
     wanted: u32,
 ) -> StepResult<'a> {
-    let Some(place) = target::open(root, path, wanted)? else {
+    let Some(place) = target::open(root, path, place_for(mount, wanted))? else {
         return Ok(());
     };
     attach(mount, place.as_fd()).map_err(failed("move_mount", path))?;
@@ -109,6 +109,17 @@ pub(super) fn mount_tree<'a>(
         ..MountAttr::default()
     };
     mount_setattr(mount, c"", AT_EMPTY_PATH | recursive, &attr).map_err(failed("mount_setattr", path))
+}
+
+/// What to make for a mount whose place is missing, where either may be made.
+fn place_for(mount: BorrowedFd<'_>, wanted: u32) -> u32 {
+    const EITHER: u32 = kind::MAKE_DIRECTORY | kind::MAKE_FILE;
+    if wanted & EITHER != EITHER {
+        return wanted;
+    }
+    let is_directory =
+        fstat(mount).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    wanted & !if is_directory { kind::MAKE_FILE } else { kind::MAKE_DIRECTORY }
 }
 
 pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Device) -> StepResult<'a> {

@@ -2,6 +2,8 @@
 //! that planning stays pure.
 
 use cais_linux::mounts::overlay::Layers;
+use rustix::process::Resource;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Facts of the machine and of this start.
@@ -13,10 +15,19 @@ pub struct PlanFacts {
     pub tasks: usize,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
+    /// Where on the host a device stands whose path inside is another: by path inside.
+    pub device_sources: BTreeMap<String, PathBuf>,
     /// The compiled system call filter.
     pub seccomp: Option<SeccompFilter>,
     /// The capabilities that this process may hand on (its bounding set).
     pub held_capabilities: u64,
+    /// This process's hard limits of the resources that the configuration names; `None` is
+    /// unlimited.
+    pub hard_limits: Vec<(Resource, Option<u64>)>,
+    /// Whether this process may raise hard limits.
+    pub has_cap_sys_resource: bool,
+    /// This process's own weight for the OOM killer.
+    pub own_oom_score_adj: i32,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
     /// Whether a small init stays as the first process.

@@ -11,7 +11,7 @@ use crate::spec::{DeviceNode, Mount};
 use cais_init::step::{Step, target};
 use cais_init::wire::StrBlock;
 use cais_sys::clone::namespace;
-use cais_sys::mount::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MountAttr};
+use cais_sys::mount::{MOUNT_ATTR_RDONLY, MountAttr};
 use rustix::fs::FileType;
 
 /// The devices that every container has (runtime-spec, "Default Devices").
@@ -93,7 +93,7 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
             path: &path,
             fstype: &c_string(kind),
             parameters: StrBlock(&block),
-            attributes: flags.attr_set & !flags.attr_clear,
+            attributes: flags.attr_set,
             target: target_flags(&mount.destination, target::MAKE_DIRECTORY),
         },
     );
@@ -135,9 +135,9 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
         recursive,
         peer: flags.follows_peers(),
         attributes,
-        map_ids: planner.plan.id_maps.is_some() || planner.plan.join_user.is_some(),
+        map_ids: planner.plan.root_ids.is_some(),
     });
-    let make = if mount.source_is_file { target::MAKE_FILE } else { target::MAKE_DIRECTORY };
+    let make = target::MAKE_FILE | target::MAKE_DIRECTORY;
     let recursion = if recursive { target::RECURSIVE } else { 0 };
     let destination = c_string(&mount.destination);
     let step = Step::MountTree {
@@ -257,8 +257,8 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
         let mount = if is_null {
             planner.null_device()
         } else {
-            let host = node.host_path.clone().unwrap_or_else(|| node.path.clone());
-            planner.source(Source::Device { path: host.into(), kind, major, minor })
+            let host = planner.facts.device_sources.get(&node.path).cloned().unwrap_or_else(|| node.path.clone().into());
+            planner.source(Source::Device { path: host, kind, major, minor })
         };
         let step =
             Step::MountTree { mount, path: &path, propagation: 0, target: target::REAL | target::MAKE_FILE };
@@ -329,6 +329,3 @@ pub(super) fn plan_root_flags(planner: &mut Planner<'_>) -> Result<(), PlanError
     }
     Ok(())
 }
-
-/// The usual flags of a file system that holds no programs and no devices.
-pub const HARMLESS: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;

@@ -1,35 +1,63 @@
 //! What this process sets on the stub from outside, because the stub may not: limits
 //! on resources and the weight for the OOM killer.
 
-use crate::error::CreateError;
-use cais_linux::SysError;
-use rustix::process::{Pid, Resource, Rlimit};
+use crate::error::{CreateError, PlanError};
+use crate::plan::facts::PlanFacts;
+use crate::spec::Process;
+use cais_linux::limits::oom::{apply_oom_score_adj, open_proc_pid};
+use cais_linux::limits::rlimit::{RlimitBounds, RlimitRequest, apply_rlimit, parse_resource, plan_rlimits};
+use rustix::fd::AsFd;
+use rustix::process::Pid;
 
 /// Limits of the process, ready to be set.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessLimits {
     /// Resource limits (prlimit(2)); what the caller may not raise was cut off before.
-    pub rlimits: Vec<(Resource, Rlimit)>,
+    pub rlimits: Vec<RlimitRequest>,
     /// The weight for the OOM killer (proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i32>,
 }
 
 impl ProcessLimits {
+    /// Limits that a process asks for, as far as this machine gives them.
+    ///
+    /// # Errors
+    /// For a limit that is none, or a soft limit above its hard one.
+    pub(super) fn plan(process: &Process, facts: &PlanFacts, warnings: &mut Vec<String>) -> Result<Self, PlanError> {
+        let mut wanted = Vec::new();
+        for limit in &process.rlimits {
+            let resource = parse_resource(&limit.kind).ok_or_else(|| PlanError::Rlimit(limit.kind.clone()))?;
+            wanted.push(RlimitRequest::new(resource, limit.soft, limit.hard));
+        }
+        let hard = |resource| facts.hard_limits.iter().find(|(known, _)| *known == resource).and_then(|(_, hard)| *hard);
+        let bounds = RlimitBounds {
+            current_hard: &hard,
+            has_cap_sys_resource: facts.has_cap_sys_resource,
+            nr_open: None,
+        };
+        let plan = plan_rlimits(&wanted, &bounds).map_err(PlanError::RlimitRange)?;
+        warnings.extend(plan.warnings.iter().map(ToString::to_string));
+        let mut oom_score_adj = process.oom_score_adj;
+        if let Some(requested) = oom_score_adj {
+            let plan = cais_linux::limits::oom::plan_oom_score_adj(requested, facts.own_oom_score_adj, facts.has_cap_sys_resource)
+                .map_err(PlanError::OomScore)?;
+            warnings.extend(plan.warning());
+            oom_score_adj = Some(plan.value);
+        }
+        Ok(Self { rlimits: plan.apply, oom_score_adj })
+    }
+
     /// Sets them on process `pid`.
     ///
     /// # Errors
     /// [`CreateError::Prepare`] with the call that failed.
     pub fn apply(&self, pid: Pid) -> Result<(), CreateError> {
-        for (resource, limit) in &self.rlimits {
-            rustix::process::prlimit(Some(pid), *resource, *limit).map_err(|errno| CreateError::Prepare {
-                action: format!("set the limit {resource:?} to {limit:?}"),
-                source: SysError::new("prlimit64", format!("{resource:?}"), errno),
-            })?;
+        for limit in &self.rlimits {
+            apply_rlimit(Some(pid), limit).map_err(CreateError::prepare("set the limits of the process"))?;
         }
         if let Some(value) = self.oom_score_adj {
-            let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-            std::fs::write(&path, value.to_string())
-                .map_err(|error| SysError::from_io("write", format!("{path:?}, \"{value}\""), &error))
+            let process = open_proc_pid(pid).map_err(CreateError::prepare("find the process in /proc"))?;
+            apply_oom_score_adj(process.as_fd(), value)
                 .map_err(CreateError::prepare("set the weight for the OOM killer"))?;
         }
         Ok(())

@@ -59,18 +59,25 @@ pub(super) fn plan_id_maps(spec: &Spec) -> Result<Option<IdMaps>, PlanError> {
     if !is_new(spec, namespace::USER) {
         return Ok(None);
     }
-    let linux = spec.linux.as_ref();
-    let (uids, gids) = linux.map_or((&[][..], &[][..]), |linux| (&linux.uid_mappings[..], &linux.gid_mappings[..]));
+    let (uids, gids) = mappings(spec);
+    Ok(Some(IdMaps { uid: render(uids), gid: render(gids) }))
+}
+
+fn mappings(spec: &Spec) -> (&[IdMapping], &[IdMapping]) {
+    spec.linux.as_ref().map_or((&[], &[]), |linux| (&linux.uid_mappings, &linux.gid_mappings))
+}
+
+/// The host's ids that are 0 inside, where there is a user namespace.
+pub(super) fn root_ids(spec: &Spec) -> Result<Option<(u32, u32)>, PlanError> {
+    if !has(spec, namespace::USER) {
+        return Ok(None);
+    }
     let root = |maps: &[IdMapping], path| {
         let zero = maps.iter().find(|map| map.container_id == 0);
         zero.map(|map| map.host_id).ok_or(PlanError::Missing { path, what: "a mapping for id 0" })
     };
-    Ok(Some(IdMaps {
-        uid: render(uids),
-        gid: render(gids),
-        root_uid: root(uids, "linux.uidMappings")?,
-        root_gid: root(gids, "linux.gidMappings")?,
-    }))
+    let (uids, gids) = mappings(spec);
+    Ok(Some((root(uids, "linux.uidMappings")?, root(gids, "linux.gidMappings")?)))
 }
 
 fn render(maps: &[IdMapping]) -> String {

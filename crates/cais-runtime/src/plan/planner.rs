@@ -5,6 +5,7 @@
 //! process in a running container.
 
 use super::facts::{CgroupView, PlanFacts, RootTree};
+use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::Source;
 use super::{Plan, filesystem, namespaces};
@@ -95,8 +96,11 @@ pub(super) struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(spec: &'a Spec, facts: &'a PlanFacts) -> Result<Self, PlanError> {
         let mut plan = Plan { id_maps: namespaces::plan_id_maps(spec)?, ..Plan::default() };
+        plan.root_ids = namespaces::root_ids(spec)?;
         plan.namespaces = namespaces::cloned(spec)?;
-        plan.limits = super::process::plan_limits(spec, facts, &mut plan.warnings)?;
+        if let Some(process) = &spec.process {
+            plan.limits = ProcessLimits::plan(process, facts, &mut plan.warnings)?;
+        }
         Ok(Self { spec, facts, process: spec.process.as_ref(), plan, joins_container: false, null: None })
     }
 
@@ -138,7 +142,7 @@ impl<'a> Planner<'a> {
                 user_xattr: self.facts.rootless,
             }),
             RootTree::Directory(path) => {
-                let map_ids = self.plan.id_maps.is_some();
+                let map_ids = self.plan.root_ids.is_some();
                 self.source(Source::Tree {
                     path: path.clone(),
                     recursive: true,

@@ -1,12 +1,9 @@
 //! The steps of the process itself: who it is, what it may do, what it executes.
 //! Shared by the first process of a container and by every further one.
 
-use super::facts::PlanFacts;
-use super::limits::ProcessLimits;
 use super::planner::Planner;
 use super::steps::{c_string, str_block};
 use crate::error::PlanError;
-use crate::spec::Spec;
 use cais_init::step::Step;
 use cais_init::wire::StrBlock;
 use cais_linux::creds::capabilities::CapSet;
@@ -111,14 +108,4 @@ fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, Pla
     }
     let [bounding, effective, permitted, inheritable, ambient] = bits;
     Ok(CapabilitySets { bounding, effective, permitted, inheritable, ambient })
-}
-
-/// Limits that are set from outside.
-pub(super) fn plan_limits(spec: &Spec, facts: &PlanFacts, warnings: &mut Vec<String>) -> Result<ProcessLimits, PlanError> {
-    let Some(process) = &spec.process else { return Ok(ProcessLimits::default()) };
-    let mut limits = ProcessLimits { oom_score_adj: process.oom_score_adj, ..ProcessLimits::default() };
-    for wanted in &process.rlimits {
-        limits.add(wanted, facts, warnings)?;
-    }
-    Ok(limits)
 }

@@ -1,0 +1,183 @@
+//! `cais exec`: a further process in the namespaces, the cgroup and under the limits
+//! of a running container.
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::list;
+use crate::monitor::front::{RawTerminal, terminal_size};
+use crate::monitor::{PipeSet, Relay, Streams, Watcher, make_pipes};
+use crate::run::prepare::{adjust_for_user, facts_of_running, open_process_root, resolve_user};
+use crate::stop::open_init;
+use cais_linux::SysError;
+use cais_linux::cgroups::{Group, Layout};
+use cais_linux::process::pidfd::Ended;
+use cais_runtime::create::{Surroundings, Timing, create};
+use cais_runtime::plan::plan_exec;
+use cais_runtime::spec::{ConsoleSize, Process, Spec};
+use cais_sys::signal::{SignalSet, block, signalfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, open};
+
+/// What the user asked of `cais exec`.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// The container.
+    pub container: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `--env`: `KEY=value`.
+    pub env: Vec<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--workdir`.
+    pub workdir: Option<String>,
+    /// `--interactive`.
+    pub interactive: bool,
+    /// `--tty`.
+    pub tty: bool,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--privileged`.
+    pub privileged: bool,
+    /// Where the times of the start go, if they are wanted.
+    pub timings: Option<fn(&[Timing])>,
+}
+
+/// Runs a process in a container. `None` where it was detached.
+///
+/// # Errors
+/// Where the container does not run, or the process was not started.
+pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
+    let container = list::container(&engine.store, &options.container)?;
+    let init = open_init(&container)?;
+    let spec = crate::run::prepare::read_bundle(engine, &container.record.id)?;
+    let process = plan_exec_process(&container, &spec, options, &init)?;
+    let facts = facts_of_running(engine, &container, &spec, options.privileged)?;
+    let group = match container.state.as_ref().map(|state| state.cgroup.as_str()) {
+        None | Some("") => None,
+        Some(path) => {
+            let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
+            Group::open_existing(&layout, path).map_err(EngineError::cgroup(format!("open the cgroup {path}")))?
+        }
+    };
+    let mut facts = facts;
+    facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
+    let plan = plan_exec(&spec, &process, &facts).map_err(EngineError::Plan)?;
+    let owner = plan.root_ids.map(|_| crate::run::prepare::host_ids(&spec, process.user.uid, process.user.gid));
+    launch(engine, options, &plan, group.as_ref(), &init, owner)
+}
+
+fn launch(
+    engine: &Engine,
+    options: &ExecOptions,
+    plan: &cais_runtime::plan::Plan,
+    group: Option<&Group>,
+    init: &OwnedFd,
+    owner: Option<(u32, u32)>,
+) -> Result<Option<u8>> {
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| SysError::new("open", "\"/dev/null\"", errno))
+        .map_err(EngineError::system("open the null device"))?;
+    let pipes = if options.tty || options.detach { None } else { Some(make_pipes(options.interactive, owner)?) };
+    let stdio = match &pipes {
+        Some(PipeSet { theirs: [input, output, error], .. }) => [input.as_fd(), output.as_fd(), error.as_fd()],
+        None => [null.as_fd(), null.as_fd(), null.as_fd()],
+    };
+    let around = Surroundings {
+        stdio,
+        tasks: group.map(Group::tasks).unwrap_or_default(),
+        cgroup: group.and_then(Group::clone_into),
+        target: Some(init.as_fd()),
+        timings: options.timings.is_some(),
+        kill_before: engine.checkpoints.stub(),
+        checkpoint: &|name| engine.checkpoints.pass(name),
+    };
+    let signals = take_signals()?;
+    let mut running = create(plan, &around, &mut |_| {})?;
+    drop(around);
+    if let Some(show) = options.timings {
+        show(&running.timings);
+    }
+    let streams = match (pipes, running.terminal.take()) {
+        // The process belongs to the container now; nobody waits for it here.
+        _ if options.detach => return Ok(None),
+        (Some(pipes), _) => pipes.ours,
+        (None, Some(master)) => Streams::Terminal(master),
+        (None, None) => return Err(EngineError::Invalid("the process opened no terminal: this is a bug in cais".to_owned())),
+    };
+    let raw = options.tty.then(RawTerminal::enter);
+    let watcher = Watcher::Own { interactive: options.interactive };
+    let relay = Relay { pidfd: running.process.pidfd.as_fd(), streams, watcher, log: None, signals: Some(signals) };
+    let ended = relay.run();
+    drop(raw);
+    ended.map(Ended::code).map(Some)
+}
+
+fn take_signals() -> Result<OwnedFd> {
+    const HANDED_ON: [u32; 8] = [1, 2, 3, 10, 12, 15, 18, 28];
+    let set = HANDED_ON.iter().fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
+    block(set);
+    signalfd(set).map_err(|errno| SysError::new("signalfd4", "", errno)).map_err(EngineError::system("listen for signals"))
+}
+
+/// The process: the container's own one with what the user asked instead.
+fn plan_exec_process(
+    container: &crate::state::Container,
+    spec: &Spec,
+    options: &ExecOptions,
+    init: &OwnedFd,
+) -> Result<Process> {
+    let mut process = spec.process.clone().unwrap_or_default();
+    process.args.clone_from(&options.command);
+    process.terminal = options.tty && !options.detach;
+    if process.terminal {
+        let (rows, columns) = terminal_size();
+        process.console_size = Some(ConsoleSize { height: u64::from(rows), width: u64::from(columns) });
+        if !process.env.iter().any(|entry| entry.starts_with("TERM=")) {
+            process.env.push("TERM=xterm".to_owned());
+        }
+    }
+    if let Some(directory) = &options.workdir {
+        process.cwd.clone_from(directory);
+    }
+    if options.privileged {
+        crate::run::prepare::grant_all(&mut process);
+    }
+    if let Some(user) = &options.user {
+        let root = open_root(container, init)?;
+        let resolved = resolve_user(root.as_fd(), user, &[])?;
+        process.user.uid = resolved.uid;
+        process.user.gid = resolved.gid;
+        process.user.additional_gids = resolved.groups;
+        set_variable(&mut process.env, "HOME", &resolved.home.to_string_lossy());
+    }
+    if !options.privileged {
+        adjust_for_user(&mut process);
+    }
+    for entry in &options.env {
+        if let Some((key, value)) = entry.split_once('=') {
+            set_variable(&mut process.env, key, value);
+        }
+    }
+    Ok(process)
+}
+
+/// The root file system as the container's first process sees it.
+fn open_root(container: &crate::state::Container, init: &OwnedFd) -> Result<OwnedFd> {
+    let not_running = || EngineError::NotRunning(container.record.name.clone());
+    let pid = container.init().ok_or_else(not_running)?.pid;
+    let root = open_process_root(pid)?;
+    // Still the same process, so it was its root.
+    let ended = cais_linux::process::pidfd::await_end(init.as_fd(), Some(std::time::Duration::ZERO));
+    if ended.unwrap_or(true) { Err(not_running()) } else { Ok(root) }
+}
+
+/// Sets a variable, in place where it is there.
+pub(crate) fn set_variable(env: &mut Vec<String>, key: &str, value: &str) {
+    let entry = format!("{key}={value}");
+    let is_it = |known: &&mut String| known.split_once('=').is_some_and(|(name, _)| name == key);
+    match env.iter_mut().find(is_it) {
+        Some(known) => *known = entry,
+        None => env.push(entry),
+    }
+}

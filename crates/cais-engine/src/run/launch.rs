@@ -1,0 +1,132 @@
+//! The start itself: everything that a run holds is taken here, in an order in which
+//! each step is recorded before it is done, so that a sweep finds it.
+
+use super::prepare::Prepared;
+use crate::checkpoint::Checkpoints;
+use crate::cleanup;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::monitor::{PipeSet, Streams, make_pipes};
+use crate::record::{Exit, VERSION};
+use crate::state::{ProcessName, RunState};
+use crate::time;
+use cais_linux::cgroups::Group;
+use cais_runtime::create::{Running, Surroundings, Timing, create};
+use rustix::fd::AsFd;
+
+/// A program that runs, and what it holds.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) id: ContainerId,
+    pub(crate) running: Running,
+    pub(crate) streams: Streams,
+    pub(crate) state: RunState,
+    pub(crate) group: Option<Group>,
+}
+
+impl Launched {
+    /// How long each stage of the start took.
+    pub(crate) fn timings(&self) -> &[Timing] {
+        &self.running.timings
+    }
+}
+
+/// Starts the container. On an error everything that was taken is given back.
+pub(crate) fn launch(
+    engine: &Engine,
+    prepared: &Prepared,
+    interactive: bool,
+    timings: bool,
+    checkpoints: &Checkpoints,
+) -> Result<Launched> {
+    let id = prepared.record.id.clone();
+    super::ensure_run_directory(engine, &id)?;
+    let this = ProcessName::read(std::process::id().cast_signed())
+        .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
+    let state = RunState {
+        version: VERSION,
+        monitor: this,
+        init: None,
+        started: time::now(),
+        cgroup: prepared.cgroup_path.clone(),
+        id_range: prepared.lease.map(|lease| lease.index),
+        remove: prepared.record.options.remove,
+    };
+    checkpoints.pass("record the start");
+    state.write(&engine.store, &id)?;
+    let launched = launch_recorded(engine, prepared, state.clone(), (interactive, timings), checkpoints);
+    launched.inspect_err(|error| {
+        let exit = Exit {
+            code: Some(exit_code(error)),
+            started: state.started.clone(),
+            finished: time::now(),
+            oom_killed: false,
+            error: error.to_string(),
+        };
+        // The error that counts is the one that stopped the start; what cannot be given
+        // back now, the next command's sweep finds by the state.
+        cleanup::finish_run(&engine.store, &id, &state, &exit).unwrap_or_default();
+    })
+}
+
+fn launch_recorded(
+    engine: &Engine,
+    prepared: &Prepared,
+    mut state: RunState,
+    (interactive, timings): (bool, bool),
+    checkpoints: &Checkpoints,
+) -> Result<Launched> {
+    let id = prepared.record.id.clone();
+    checkpoints.pass("make the cgroup");
+    let group = prepared.create_group()?;
+    checkpoints.pass("make the pipes");
+    let terminal = prepared.record.options.tty;
+    let pipes = if terminal { None } else { Some(make_pipes(interactive, prepared.owner)?) };
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| cais_linux::SysError::new("open", "\"/dev/null\"", errno))
+        .map_err(EngineError::system("open the null device"))?;
+    let stdio = match &pipes {
+        Some(PipeSet { theirs: [input, output, error], .. }) => [input.as_fd(), output.as_fd(), error.as_fd()],
+        None => [null.as_fd(), null.as_fd(), null.as_fd()],
+    };
+    let around = Surroundings {
+        stdio,
+        tasks: group.as_ref().map(Group::tasks).unwrap_or_default(),
+        cgroup: group.as_ref().and_then(Group::clone_into),
+        target: None,
+        timings,
+        kill_before: checkpoints.stub(),
+        checkpoint: &|name| checkpoints.pass(name),
+    };
+    let mut recorded = Ok(());
+    let running = create(&prepared.plan, &around, &mut |process| {
+        // Before the program runs, so that a sweep knows whom to end.
+        state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
+        recorded = state.write(&engine.store, &id);
+    })?;
+    drop(around);
+    recorded?;
+    checkpoints.pass("the start is recorded");
+    let mut running = running;
+    let streams = match (pipes, running.terminal.take()) {
+        (Some(pipes), _) => pipes.ours,
+        (None, Some(master)) => Streams::Terminal(master),
+        (None, None) => return Err(EngineError::Invalid("the container opened no terminal: this is a bug in cais".to_owned())),
+    };
+    Ok(Launched { id, running, streams, state, group })
+}
+
+/// Docker's exit code for a start that failed: 127 where the program is not there, 126
+/// where it cannot be executed, 125 for everything else.
+#[must_use]
+pub fn exit_code(error: &EngineError) -> u8 {
+    use cais_runtime::error::CreateError;
+    use rustix::io::Errno;
+    match error {
+        EngineError::Create(CreateError::Execute { errno: Errno::NOENT | Errno::NOTDIR, .. }) => 127,
+        EngineError::Create(CreateError::Execute { .. }) => 126,
+        EngineError::Monitor { code, .. } => *code,
+        _ => 125,
+    }
+}
