@@ -9,6 +9,7 @@ pub mod limits;
 pub mod lsm;
 pub mod mounts;
 pub mod path;
+pub mod probe;
 pub mod process;
 pub mod seccomp;
 

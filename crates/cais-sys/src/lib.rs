@@ -14,6 +14,7 @@ pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod probe;
 pub mod process;
 pub mod sched;
 pub mod seccomp;
