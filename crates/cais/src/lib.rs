@@ -1,0 +1,4 @@
+//! The command line of cais: its definition, from which the parser, `--help`, the man
+//! pages and the shell completions all come.
+
+pub mod cli;
