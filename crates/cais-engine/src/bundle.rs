@@ -8,8 +8,8 @@ mod resources;
 use crate::options::{IpcMode, NamespaceMode, NetworkMode, RunOptions};
 use cais_linux::creds::capabilities::{CapSet, UnknownCapability, adjust};
 use cais_runtime::spec::{
-    Capabilities, ConsoleSize, DeviceNode, IdMapping, Linux, Namespace, NamespaceKind, Process, Rlimit, Root, Spec,
-    User,
+    Capabilities, ConsoleSize, DeviceNode, IdMapping, Linux, Namespace, NamespaceKind, Process, Rlimit, Root,
+    Spec, User,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,7 +79,11 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
         seccomp: None,
         rootfs_propagation: mounts::root_propagation(options),
         masked_paths: mounts::masked_paths(open_paths, facts),
-        readonly_paths: if open_paths { Vec::new() } else { mounts::readonly_paths() },
+        readonly_paths: if open_paths {
+            Vec::new()
+        } else {
+            mounts::readonly_paths()
+        },
     };
     let hostname = match &options.namespaces.uts {
         NamespaceMode::Private => Some(options.hostname.clone().unwrap_or_else(|| facts.short_id.clone())),
@@ -88,7 +92,10 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
     Ok(Spec {
         oci_version: cais_runtime::spec::VERSION.to_owned(),
         process: Some(plan_process(options, facts, hostname.as_deref())?),
-        root: Some(Root { path: "rootfs".to_owned(), readonly: options.read_only }),
+        root: Some(Root {
+            path: "rootfs".to_owned(),
+            readonly: options.read_only,
+        }),
         domainname: hostname.as_ref().and(options.domainname.clone()),
         hostname,
         mounts: mounts::plan_mounts(options, facts),
@@ -100,9 +107,17 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
 /// Which namespaces are new, joined, or the host's.
 fn plan_namespaces(options: &RunOptions, facts: &BundleFacts) -> Vec<Namespace> {
     let asked = &options.namespaces;
-    let mut namespaces = vec![Namespace { kind: NamespaceKind::Mount, path: None }];
+    let mut namespaces = vec![Namespace {
+        kind: NamespaceKind::Mount,
+        path: None,
+    }];
     let mut add = |kind, path| namespaces.push(Namespace { kind, path });
-    let of = |container: &str, file: &str| facts.shared.get(container).map(|process| format!("{process}/ns/{file}"));
+    let of = |container: &str, file: &str| {
+        facts
+            .shared
+            .get(container)
+            .map(|process| format!("{process}/ns/{file}"))
+    };
     for (kind, mode, file) in [
         (NamespaceKind::Pid, &asked.pid, "pid"),
         (NamespaceKind::Uts, &asked.uts, "uts"),
@@ -137,7 +152,13 @@ fn plan_process(
     facts: &BundleFacts,
     hostname: Option<&str>,
 ) -> Result<Process, BundleError> {
-    let args = options.entrypoint.iter().flatten().chain(&options.command).cloned().collect();
+    let args = options
+        .entrypoint
+        .iter()
+        .flatten()
+        .chain(&options.command)
+        .cloned()
+        .collect();
     let rlimits = options.limits.ulimits.iter().map(|limit| Rlimit {
         kind: format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
         hard: limit.hard,
@@ -182,9 +203,22 @@ fn plan_environment(options: &RunOptions, facts: &BundleFacts, hostname: Option<
 fn plan_capabilities(options: &RunOptions, facts: &BundleFacts) -> Result<Capabilities, BundleError> {
     let security = &options.security;
     let all = CapSet::from_bits(facts.grantable);
-    let base = if security.privileged { all } else { CapSet::from_bits(DEFAULT_CAPABILITIES) };
+    let base = if security.privileged {
+        all
+    } else {
+        CapSet::from_bits(DEFAULT_CAPABILITIES)
+    };
     let bounding = adjust(base, &security.cap_add, &security.cap_drop)?;
     let names: Vec<String> = bounding.names().into_iter().map(str::to_owned).collect();
-    let held = if facts.user.uid == 0 { names.clone() } else { Vec::new() };
-    Ok(Capabilities { bounding: names, effective: held.clone(), permitted: held, ..Capabilities::default() })
+    let held = if facts.user.uid == 0 {
+        names.clone()
+    } else {
+        Vec::new()
+    };
+    Ok(Capabilities {
+        bounding: names,
+        effective: held.clone(),
+        permitted: held,
+        ..Capabilities::default()
+    })
 }

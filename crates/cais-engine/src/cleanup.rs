@@ -39,10 +39,15 @@ pub fn finish_run(store: &Store, id: &ContainerId, state: &RunState, exit: &Exit
 /// Kills what is left in a cgroup and removes it from every hierarchy.
 fn remove_cgroup(path: &str) -> Result<()> {
     let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
-    let group = Group::open_existing(&layout, path).map_err(EngineError::cgroup(format!("open the cgroup {path}")))?;
+    let group = Group::open_existing(&layout, path)
+        .map_err(EngineError::cgroup(format!("open the cgroup {path}")))?;
     let Some(group) = group else { return Ok(()) };
-    group.kill_all().map_err(EngineError::cgroup(format!("end the processes of the cgroup {path}")))?;
-    group.remove().map_err(EngineError::cgroup(format!("remove the cgroup {path}")))
+    group.kill_all().map_err(EngineError::cgroup(format!(
+        "end the processes of the cgroup {path}"
+    )))?;
+    group
+        .remove()
+        .map_err(EngineError::cgroup(format!("remove the cgroup {path}")))
 }
 
 /// Removes a container that does not run: its name, then its files. The record goes
@@ -65,9 +70,10 @@ pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
 
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(EngineError::Store { action: format!("remove {}", path.display()), source: error })
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
+            action: format!("remove {}", path.display()),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
@@ -76,9 +82,10 @@ fn remove_file(path: &Path) -> Result<()> {
 /// goes by descriptors and follows no link (`std::fs::remove_dir_all`, CVE-2022-21658).
 fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(EngineError::Store { action: format!("remove {}", path.display()), source: error })
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
+            action: format!("remove {}", path.display()),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }

@@ -45,7 +45,10 @@ pub fn changes(upper: &Path, lower: &[PathBuf]) -> Result<Vec<(PathBuf, Change)>
 
 fn failed(path: &Path) -> impl FnOnce(Errno) -> EngineError {
     let path = path.to_owned();
-    move |errno| EngineError::Store { action: format!("read {}", path.display()), source: errno.into() }
+    move |errno| EngineError::Store {
+        action: format!("read {}", path.display()),
+        source: errno.into(),
+    }
 }
 
 /// Walks one directory of the upper layer. `lower` are the layers that still show
@@ -68,13 +71,24 @@ fn walk(upper: &Path, inside: &Path, lower: &[PathBuf], found: &mut Vec<(PathBuf
             continue;
         }
         let below = lower_kind(lower, &shown)?;
-        found.push((shown.clone(), if below.is_some() { Change::Changed } else { Change::Added }));
+        found.push((
+            shown.clone(),
+            if below.is_some() {
+                Change::Changed
+            } else {
+                Change::Added
+            },
+        ));
         if kind == FileType::Directory {
             let opaque = is_opaque(&path);
             if opaque && below == Some(FileType::Directory) {
                 list_hidden(&path, &shown, lower, found)?;
             }
-            let through = if opaque || below != Some(FileType::Directory) { &[][..] } else { lower };
+            let through = if opaque || below != Some(FileType::Directory) {
+                &[][..]
+            } else {
+                lower
+            };
             walk(&path, &shown, through, found)?;
         }
     }
@@ -100,10 +114,17 @@ fn lower_kind(lower: &[PathBuf], shown: &Path) -> Result<Option<FileType>> {
 }
 
 /// A directory that was removed and made again hides everything that was in it.
-fn list_hidden(upper: &Path, shown: &Path, lower: &[PathBuf], found: &mut Vec<(PathBuf, Change)>) -> Result<()> {
+fn list_hidden(
+    upper: &Path,
+    shown: &Path,
+    lower: &[PathBuf],
+    found: &mut Vec<(PathBuf, Change)>,
+) -> Result<()> {
     let relative = shown.strip_prefix("/").unwrap_or(shown);
     for layer in lower {
-        let Ok(entries) = std::fs::read_dir(layer.join(relative)) else { continue };
+        let Ok(entries) = std::fs::read_dir(layer.join(relative)) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let there = statat(CWD, upper.join(entry.file_name()), AtFlags::SYMLINK_NOFOLLOW);
             let path = shown.join(entry.file_name());
@@ -117,9 +138,12 @@ fn list_hidden(upper: &Path, shown: &Path, lower: &[PathBuf], found: &mut Vec<(P
 
 fn is_opaque(path: &Path) -> bool {
     let mut value = [0u8; 8];
-    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
-        rustix::fs::lgetxattr(path, *name, &mut value[..]).is_ok_and(|length| value.get(..length) == Some(b"y"))
-    })
+    ["trusted.overlay.opaque", "user.overlay.opaque"]
+        .iter()
+        .any(|name| {
+            rustix::fs::lgetxattr(path, *name, &mut value[..])
+                .is_ok_and(|length| value.get(..length) == Some(b"y"))
+        })
 }
 
 #[cfg(test)]
@@ -138,7 +162,12 @@ mod tests {
         fs::write(upper.join("etc/passwd"), "b").unwrap();
         fs::write(upper.join("new/file"), "c").unwrap();
         let found = changes(&upper, &[lower]).unwrap();
-        let want = [("/etc", Change::Changed), ("/etc/passwd", Change::Changed), ("/new", Change::Added), ("/new/file", Change::Added)];
+        let want = [
+            ("/etc", Change::Changed),
+            ("/etc/passwd", Change::Changed),
+            ("/new", Change::Added),
+            ("/new/file", Change::Added),
+        ];
         assert_eq!(found, want.map(|(path, change)| (PathBuf::from(path), change)));
         fs::remove_dir_all(base).unwrap();
     }

@@ -23,6 +23,10 @@ impl Engine {
     pub fn new(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let rootless = !rustix::process::geteuid().is_root();
         let checkpoints = Checkpoints::new(var("CAIS_TEST_KILL").as_deref());
-        Ok(Self { store: Store::locate(!rootless, var)?, checkpoints, rootless })
+        Ok(Self {
+            store: Store::locate(!rootless, var)?,
+            checkpoints,
+            rootless,
+        })
     }
 }

@@ -93,7 +93,10 @@ impl EngineError {
 
     /// Wraps a failed cgroup operation with what it was for.
     pub fn cgroup(action: impl Into<String>) -> impl FnOnce(cais_linux::cgroups::CgroupError) -> Self {
-        move |source| Self::Cgroup { action: action.into(), source }
+        move |source| Self::Cgroup {
+            action: action.into(),
+            source,
+        }
     }
 
     /// Wraps a failed file operation with what it was for.

@@ -57,13 +57,16 @@ pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
         None | Some("") => None,
         Some(path) => {
             let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
-            Group::open_existing(&layout, path).map_err(EngineError::cgroup(format!("open the cgroup {path}")))?
+            Group::open_existing(&layout, path)
+                .map_err(EngineError::cgroup(format!("open the cgroup {path}")))?
         }
     };
     let mut facts = facts;
     facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
     let plan = plan_exec(&spec, &process, &facts).map_err(EngineError::Plan)?;
-    let owner = plan.root_ids.map(|_| crate::run::prepare::host_ids(&spec, process.user.uid, process.user.gid));
+    let owner = plan
+        .root_ids
+        .map(|_| crate::run::prepare::host_ids(&spec, process.user.uid, process.user.gid));
     launch(engine, options, &plan, group.as_ref(), &init, owner)
 }
 
@@ -78,9 +81,16 @@ fn launch(
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SysError::new("open", "\"/dev/null\"", errno))
         .map_err(EngineError::system("open the null device"))?;
-    let pipes = if options.tty || options.detach { None } else { Some(make_pipes(options.interactive, owner)?) };
+    let pipes = if options.tty || options.detach {
+        None
+    } else {
+        Some(make_pipes(options.interactive, owner)?)
+    };
     let stdio = match &pipes {
-        Some(PipeSet { theirs: [input, output, error], .. }) => [input.as_fd(), output.as_fd(), error.as_fd()],
+        Some(PipeSet {
+            theirs: [input, output, error],
+            ..
+        }) => [input.as_fd(), output.as_fd(), error.as_fd()],
         None => [null.as_fd(), null.as_fd(), null.as_fd()],
     };
     let around = Surroundings {
@@ -103,11 +113,23 @@ fn launch(
         _ if options.detach => return Ok(None),
         (Some(pipes), _) => pipes.ours,
         (None, Some(master)) => Streams::Terminal(master),
-        (None, None) => return Err(EngineError::Invalid("the process opened no terminal: this is a bug in cais".to_owned())),
+        (None, None) => {
+            return Err(EngineError::Invalid(
+                "the process opened no terminal: this is a bug in cais".to_owned(),
+            ));
+        }
     };
     let raw = options.tty.then(RawTerminal::enter);
-    let watcher = Watcher::Own { interactive: options.interactive };
-    let relay = Relay { pidfd: running.process.pidfd.as_fd(), streams, watcher, log: None, signals: Some(signals) };
+    let watcher = Watcher::Own {
+        interactive: options.interactive,
+    };
+    let relay = Relay {
+        pidfd: running.process.pidfd.as_fd(),
+        streams,
+        watcher,
+        log: None,
+        signals: Some(signals),
+    };
     let ended = relay.run();
     drop(raw);
     ended.map(Ended::code).map(Some)
@@ -115,9 +137,13 @@ fn launch(
 
 fn take_signals() -> Result<OwnedFd> {
     const HANDED_ON: [u32; 8] = [1, 2, 3, 10, 12, 15, 18, 28];
-    let set = HANDED_ON.iter().fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
+    let set = HANDED_ON
+        .iter()
+        .fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
     block(set);
-    signalfd(set).map_err(|errno| SysError::new("signalfd4", "", errno)).map_err(EngineError::system("listen for signals"))
+    signalfd(set)
+        .map_err(|errno| SysError::new("signalfd4", "", errno))
+        .map_err(EngineError::system("listen for signals"))
 }
 
 /// The process: the container's own one with what the user asked instead.
@@ -132,7 +158,10 @@ fn plan_exec_process(
     process.terminal = options.tty && !options.detach;
     if process.terminal {
         let (rows, columns) = terminal_size();
-        process.console_size = Some(ConsoleSize { height: u64::from(rows), width: u64::from(columns) });
+        process.console_size = Some(ConsoleSize {
+            height: u64::from(rows),
+            width: u64::from(columns),
+        });
         if !process.env.iter().any(|entry| entry.starts_with("TERM=")) {
             process.env.push("TERM=xterm".to_owned());
         }
@@ -169,7 +198,11 @@ fn open_root(container: &crate::state::Container, init: &OwnedFd) -> Result<Owne
     let root = open_process_root(pid)?;
     // Still the same process, so it was its root.
     let ended = cais_linux::process::pidfd::await_end(init.as_fd(), Some(std::time::Duration::ZERO));
-    if ended.unwrap_or(true) { Err(not_running()) } else { Ok(root) }
+    if ended.unwrap_or(true) {
+        Err(not_running())
+    } else {
+        Ok(root)
+    }
 }
 
 /// Sets a variable, in place where it is there.

@@ -13,7 +13,10 @@ use crate::store::Store;
 /// damaged is left out here; `inspect` names the damage.
 pub fn containers(store: &Store) -> Result<Vec<Container>> {
     let ids = store.list()?;
-    let mut all: Vec<Container> = ids.iter().filter_map(|id| Container::read(store, id).ok().flatten()).collect();
+    let mut all: Vec<Container> = ids
+        .iter()
+        .filter_map(|id| Container::read(store, id).ok().flatten())
+        .collect();
     all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
     Ok(all)
 }

@@ -50,7 +50,9 @@ impl ContainerLock {
             other => other.map_err(|errno| failed("flock", errno))?,
         }
         // It may have been removed while we waited: then the lock is on nothing.
-        let links = fstat(&directory).map_err(|errno| failed("fstat", errno))?.st_nlink;
+        let links = fstat(&directory)
+            .map_err(|errno| failed("fstat", errno))?
+            .st_nlink;
         Ok((links > 0).then_some(Self { directory }))
     }
 

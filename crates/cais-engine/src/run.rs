@@ -10,8 +10,8 @@
 //! In the foreground without a terminal one process does all of it. Otherwise 3 to 5
 //! happen in a monitor of its own, and the command watches it or goes away.
 
-mod foreground;
 mod devices;
+mod foreground;
 mod launch;
 pub(crate) mod prepare;
 mod seccomp;
@@ -45,7 +45,9 @@ pub(crate) fn make(engine: &Engine, prepared: &Prepared) -> Result<ContainerLock
     let directory = store.container(id);
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700);
-    builder.create(&directory).map_err(EngineError::store(format!("make {}", directory.display())))?;
+    builder
+        .create(&directory)
+        .map_err(EngineError::store(format!("make {}", directory.display())))?;
     let lost = || EngineError::Invalid("the container was removed while it was being made".to_owned());
     let lock = ContainerLock::acquire(store, id)?.ok_or_else(lost)?;
     let filled = fill(engine, prepared);
@@ -82,7 +84,13 @@ fn fill(engine: &Engine, prepared: &Prepared) -> Result<()> {
 /// The record of a new container.
 pub(crate) fn new_record(id: crate::id::ContainerId, options: crate::options::RunOptions) -> Record {
     let name = options.name.clone().unwrap_or_else(|| names::invent(&id));
-    Record { version: VERSION, id, name, created: time::now(), options }
+    Record {
+        version: VERSION,
+        id,
+        name,
+        created: time::now(),
+        options,
+    }
 }
 
 /// Looks after a program until it ends, and gives back what it held.
@@ -107,7 +115,10 @@ pub(crate) fn follow(
         code: ended.as_ref().ok().map(|ended| ended.code()),
         started: launched.state.started.clone(),
         finished: time::now(),
-        oom_killed: launched.group.as_ref().is_some_and(|group| group.read_oom_kills().unwrap_or(0) > 0),
+        oom_killed: launched
+            .group
+            .as_ref()
+            .is_some_and(|group| group.read_oom_kills().unwrap_or(0) > 0),
         error: ended.as_ref().err().map(ToString::to_string).unwrap_or_default(),
     };
     let Some(lock) = ContainerLock::acquire(&engine.store, &launched.id)? else {

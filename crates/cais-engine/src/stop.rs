@@ -32,7 +32,11 @@ pub fn open_init(container: &Container) -> Result<OwnedFd> {
         other => other.map_err(EngineError::system("open the container's first process"))?,
     };
     // The id may have been used again between reading the state and opening.
-    if init.is_alive() { Ok(fd) } else { Err(not_running()) }
+    if init.is_alive() {
+        Ok(fd)
+    } else {
+        Err(not_running())
+    }
 }
 
 /// Sends a signal to the first process.
@@ -42,10 +46,14 @@ pub fn open_init(container: &Container) -> Result<OwnedFd> {
 pub fn kill(store: &Store, name: &str, signal: i32) -> Result<()> {
     let container = list::container(store, name)?;
     let init = open_init(&container)?;
-    let signal = from_number(signal).ok_or_else(|| EngineError::Invalid(format!("{signal} is not a signal")))?;
+    let signal =
+        from_number(signal).ok_or_else(|| EngineError::Invalid(format!("{signal} is not a signal")))?;
     match pidfd::send_signal(init.as_fd(), signal) {
         Err(error) if error.errno() == Errno::SRCH => Err(EngineError::NotRunning(container.record.name)),
-        other => other.map_err(EngineError::system(format!("send a signal to {}", container.record.name))),
+        other => other.map_err(EngineError::system(format!(
+            "send a signal to {}",
+            container.record.name
+        ))),
     }
 }
 
@@ -61,15 +69,23 @@ pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Dura
         other => other?,
     };
     let options = &container.record.options;
-    let wanted = signal.or_else(|| options.stop_signal.as_deref().and_then(crate::options::signal::parse_signal_number));
+    let wanted = signal.or_else(|| {
+        options
+            .stop_signal
+            .as_deref()
+            .and_then(crate::options::signal::parse_signal_number)
+    });
     let wanted = wanted.and_then(from_number).unwrap_or(Signal::TERM);
-    let configured = options.stop_timeout.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX / 2)));
+    let configured = options
+        .stop_timeout
+        .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX / 2)));
     let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
     // A first process hears only what it handles (pid_namespaces(7)): waiting for one
     // that cannot hear would be waiting for nothing.
     if wanted == Signal::KILL || hears(&container, wanted) {
         send(&container, &init, wanted)?;
-        let ended = pidfd::await_end(init.as_fd(), Some(timeout)).map_err(EngineError::system("wait for the container"))?;
+        let ended = pidfd::await_end(init.as_fd(), Some(timeout))
+            .map_err(EngineError::system("wait for the container"))?;
         if ended {
             return await_cleanup(store, &container.record.id, None).map(drop);
         }
@@ -82,7 +98,10 @@ pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Dura
 fn send(container: &Container, init: &OwnedFd, signal: Signal) -> Result<()> {
     match pidfd::send_signal(init.as_fd(), signal) {
         Err(error) if error.errno() == Errno::SRCH => Ok(()),
-        other => other.map_err(EngineError::system(format!("send a signal to {}", container.record.name))),
+        other => other.map_err(EngineError::system(format!(
+            "send a signal to {}",
+            container.record.name
+        ))),
     }
 }
 
@@ -93,7 +112,9 @@ fn hears(container: &Container, signal: Signal) -> bool {
     if container.record.options.namespaces.pid != NamespaceMode::Private {
         return true;
     }
-    let Some(init) = container.init() else { return false };
+    let Some(init) = container.init() else {
+        return false;
+    };
     let status = std::fs::read_to_string(format!("/proc/{}/status", init.pid)).unwrap_or_default();
     catches(&status, signal.as_raw())
 }
@@ -125,15 +146,19 @@ pub fn await_cleanup(store: &Store, id: &ContainerId, timeout: Option<Duration>)
             source: SysError::new(call, format!("{directory:?}"), errno),
         }
     };
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed("inotify_init1"))?;
-    let events = inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVED_TO;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+        .map_err(failed("inotify_init1"))?;
+    let events =
+        inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVED_TO;
     match inotify::add_watch(&watch, directory.as_path(), events) {
         Ok(_) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(failed("inotify_add_watch")(errno)),
     }
     loop {
         let state = crate::state::RunState::read(store, id)?;
-        let Some(state) = state else { return Exit::read(store, id) };
+        let Some(state) = state else {
+            return Exit::read(store, id);
+        };
         let Some(monitor) = open_monitor(state.monitor) else {
             // Killed before it could record the end: the sweep does it.
             crate::sweep::sweep_container(store, id)?;
@@ -147,14 +172,19 @@ pub fn await_cleanup(store: &Store, id: &ContainerId, timeout: Option<Duration>)
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         });
-        let mut fds = [PollFd::new(&watch, PollFlags::IN), PollFd::new(&monitor, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(&watch, PollFlags::IN),
+            PollFd::new(&monitor, PollFlags::IN),
+        ];
         match poll(&mut fds, timespec.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("poll")(errno)),
         }
         let mut buffer = [0u8; 4096];
         // Only that something changed matters, not what.
-        rustix::io::read(&watch, &mut buffer[..]).map(drop).unwrap_or_default();
+        rustix::io::read(&watch, &mut buffer[..])
+            .map(drop)
+            .unwrap_or_default();
     }
 }
 

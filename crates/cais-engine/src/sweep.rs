@@ -53,7 +53,9 @@ pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
         return Ok(());
     }
     // Held by its maker or by another sweep: then there is nothing to do here.
-    let Some(lock) = ContainerLock::try_acquire(store, id)? else { return Ok(()) };
+    let Some(lock) = ContainerLock::try_acquire(store, id)? else {
+        return Ok(());
+    };
     let state = RunState::read(store, id)?;
     let mut remove = Record::read(store, id)?.is_none();
     if let Some(state) = &state {
@@ -82,7 +84,9 @@ pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
 /// until it is gone.
 fn kill_init(state: &RunState) {
     let Some(init) = state.init else { return };
-    let Some(fd) = Pid::from_raw(init.pid).and_then(|pid| pidfd::open(pid).ok()) else { return };
+    let Some(fd) = Pid::from_raw(init.pid).and_then(|pid| pidfd::open(pid).ok()) else {
+        return;
+    };
     if init.is_alive() {
         pidfd::send_signal(fd.as_fd(), Signal::KILL).unwrap_or_default();
         pidfd::await_end(fd.as_fd(), None).unwrap_or_default();
@@ -91,8 +95,12 @@ fn kill_init(state: &RunState) {
 
 /// States of containers that are no more.
 fn sweep_states(store: &Store) -> Result<()> {
-    let Ok(entries) = fs::read_dir(store.run().join("containers")) else { return Ok(()) };
-    let ids = entries.flatten().filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?));
+    let Ok(entries) = fs::read_dir(store.run().join("containers")) else {
+        return Ok(());
+    };
+    let ids = entries
+        .flatten()
+        .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?));
     for id in ids.filter(|id| !store.container(id).exists()) {
         let state = RunState::read(store, &id)?;
         if state.as_ref().is_some_and(|state| state.monitor.is_alive()) {
@@ -109,9 +117,13 @@ fn sweep_states(store: &Store) -> Result<()> {
 
 /// Names whose container is gone.
 fn sweep_names(store: &Store) {
-    let Ok(entries) = fs::read_dir(store.names()) else { return };
+    let Ok(entries) = fs::read_dir(store.names()) else {
+        return;
+    };
     for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
         if let Ok(Some(id)) = names::holder(store, &name)
             && !store.container(&id).exists()
         {
@@ -123,7 +135,9 @@ fn sweep_names(store: &Store) {
 
 /// Id ranges whose container does not run and whose maker is gone.
 fn sweep_leases(store: &Store) {
-    let Ok(entries) = fs::read_dir(store.userns()) else { return };
+    let Ok(entries) = fs::read_dir(store.userns()) else {
+        return;
+    };
     for entry in entries.flatten() {
         if userns::is_left_behind(store, &entry.path()) {
             fs::remove_file(entry.path()).unwrap_or_default();

@@ -30,13 +30,20 @@ impl Layout {
     /// # Errors
     /// x
     pub fn read() -> Result<Self, SysError> {
-        let text = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| SysError::from_io("read", "mountinfo", &e))?;
+        let text = std::fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|e| SysError::from_io("read", "mountinfo", &e))?;
         let mut v1 = Vec::new();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
-            let Some(dash) = words.iter().position(|w| *w == "-") else { continue };
+            let Some(dash) = words.iter().position(|w| *w == "-") else {
+                continue;
+            };
             if words.get(dash + 1) == Some(&"cgroup") {
-                let options = words[dash + 3].split(',').filter(|o| *o != "rw").map(str::to_owned).collect();
+                let options = words[dash + 3]
+                    .split(',')
+                    .filter(|o| *o != "rw")
+                    .map(str::to_owned)
+                    .collect();
                 v1.push((PathBuf::from(words[4]), options));
             }
         }
@@ -62,25 +69,34 @@ impl Group {
     /// # Errors
     /// x
     pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self, SysError> {
-        let mut group = Self { dirs: Vec::new(), tasks: Vec::new() };
+        let mut group = Self {
+            dirs: Vec::new(),
+            tasks: Vec::new(),
+        };
         for (base, _) in &layout.v1 {
             let dir = base.join(path);
             std::fs::create_dir_all(&dir).map_err(|e| SysError::from_io("mkdir", format!("{dir:?}"), &e))?;
             if base.ends_with("cpuset") {
                 for f in ["cpuset.cpus", "cpuset.mems"] {
                     let v = std::fs::read(base.join(f)).unwrap_or_default();
-                    std::fs::write(dir.parent().unwrap_or(&dir).join(f), &v).map_err(|e| SysError::from_io("write", f, &e))?;
+                    std::fs::write(dir.parent().unwrap_or(&dir).join(f), &v)
+                        .map_err(|e| SysError::from_io("write", f, &e))?;
                     std::fs::write(dir.join(f), &v).map_err(|e| SysError::from_io("write", f, &e))?;
                 }
             }
             if let (true, Some(limit)) = (base.ends_with("memory"), resources.memory) {
-                std::fs::write(dir.join("memory.limit_in_bytes"), limit.to_string()).map_err(|e| SysError::from_io("write", "memory", &e))?;
+                std::fs::write(dir.join("memory.limit_in_bytes"), limit.to_string())
+                    .map_err(|e| SysError::from_io("write", "memory", &e))?;
             }
             if let (true, Some(limit)) = (base.ends_with("pids"), resources.pids.filter(|l| *l > 0)) {
-                std::fs::write(dir.join("pids.max"), limit.to_string()).map_err(|e| SysError::from_io("write", "pids", &e))?;
+                std::fs::write(dir.join("pids.max"), limit.to_string())
+                    .map_err(|e| SysError::from_io("write", "pids", &e))?;
             }
             let tasks = dir.join("tasks");
-            group.tasks.push(rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| SysError::new("open", format!("{tasks:?}"), e))?);
+            group.tasks.push(
+                rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(|e| SysError::new("open", format!("{tasks:?}"), e))?,
+            );
             group.dirs.push(dir);
         }
         Ok(group)
@@ -90,10 +106,15 @@ impl Group {
     /// # Errors
     /// x
     pub fn open_existing(layout: &Layout, path: &str) -> Result<Option<Self>, SysError> {
-        let mut group = Self { dirs: Vec::new(), tasks: Vec::new() };
+        let mut group = Self {
+            dirs: Vec::new(),
+            tasks: Vec::new(),
+        };
         for (base, _) in &layout.v1 {
             let dir = base.join(path);
-            if let Ok(fd) = rustix::fs::open(dir.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            if let Ok(fd) =
+                rustix::fs::open(dir.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            {
                 group.tasks.push(fd);
                 group.dirs.push(dir);
             }

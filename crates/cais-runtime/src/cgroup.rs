@@ -18,7 +18,10 @@ pub fn resources_of(resources: &Resources) -> cgroups::Resources {
 #[must_use]
 pub fn view_of(layout: &Layout) -> CgroupView {
     let hierarchies = layout.v1.iter().map(|(path, options)| Hierarchy {
-        directory: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        directory: path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         options: options.clone(),
     });
     CgroupView::V1(hierarchies.collect())

@@ -91,9 +91,9 @@ pub fn create(
     made(process);
 
     let userns = match &plan.id_maps {
-        None if plan.join_user.is_some() => {
-            Some(stub::open_user_namespace(process).map_err(CreateError::prepare("open the user namespace"))?)
-        }
+        None if plan.join_user.is_some() => Some(
+            stub::open_user_namespace(process).map_err(CreateError::prepare("open the user namespace"))?,
+        ),
         None => None,
         Some(maps) => {
             (around.checkpoint)("write the id maps");
@@ -154,7 +154,10 @@ fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(path, flags, rustix::fs::Mode::empty())
         .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
-        .map_err(CreateError::prepare(format!("open the namespace {}", path.display())))
+        .map_err(CreateError::prepare(format!(
+            "open the namespace {}",
+            path.display()
+        )))
 }
 
 /// The pid namespace that children of this process are born into, while it is another

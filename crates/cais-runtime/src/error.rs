@@ -88,7 +88,9 @@ pub enum PlanError {
         value: String,
     },
     /// More things to open than one plan can carry.
-    #[error("the configuration needs {count} descriptors, and a plan carries at most {limit}: use fewer mounts and devices")]
+    #[error(
+        "the configuration needs {count} descriptors, and a plan carries at most {limit}: use fewer mounts and devices"
+    )]
     TooMany {
         /// How many it needs.
         count: usize,

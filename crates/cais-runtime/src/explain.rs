@@ -26,7 +26,11 @@ fn write_plan(text: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     if let Some(maps) = &plan.id_maps {
         for (name, map) in [("uids", &maps.uid), ("gids", &maps.gid)] {
-            writeln!(text, "  map {name} (inside outside count): {}", map.trim_end().replace('\n', ", "))?;
+            writeln!(
+                text,
+                "  map {name} (inside outside count): {}",
+                map.trim_end().replace('\n', ", ")
+            )?;
         }
     }
     for limit in &plan.limits.rlimits {

@@ -3,8 +3,8 @@
 
 use cais_sys::mount::{
     MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_PRIVATE, MS_SHARED,
-    MS_SLAVE, MS_UNBINDABLE,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_PRIVATE,
+    MS_SHARED, MS_SLAVE, MS_UNBINDABLE,
 };
 
 /// Options, understood.
@@ -102,7 +102,9 @@ pub fn parse_mount_options(options: &[String]) -> Result<MountFlags, MountOption
             apply(&mut flags.attr_set, &mut flags.attr_clear, *set, *clear);
             continue;
         }
-        let recursive = word.strip_prefix('r').and_then(|rest| WORDS.iter().find(|(known, ..)| *known == rest));
+        let recursive = word
+            .strip_prefix('r')
+            .and_then(|rest| WORDS.iter().find(|(known, ..)| *known == rest));
         if let Some((_, set, clear)) = recursive {
             apply(&mut flags.recursive_set, &mut flags.recursive_clear, *set, *clear);
             continue;
@@ -115,8 +117,10 @@ pub fn parse_mount_options(options: &[String]) -> Result<MountFlags, MountOption
             "bind" => flags.bind = true,
             "rbind" => flags.rbind = true,
             "defaults" | "" | "async" | "nomand" | "loud" | "noiversion" => {}
-            "remount" | "idmap" | "ridmap" | "tmpcopyup" | "mand" | "sync" | "dirsync" | "iversion" | "silent"
-            | "copy-symlink" | "src-nofollow" => return Err(MountOptionError::Unsupported(option.clone())),
+            "remount" | "idmap" | "ridmap" | "tmpcopyup" | "mand" | "sync" | "dirsync" | "iversion"
+            | "silent" | "copy-symlink" | "src-nofollow" => {
+                return Err(MountOptionError::Unsupported(option.clone()));
+            }
             _ => flags.data.push(match word.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (word.to_owned(), None),
@@ -142,13 +146,26 @@ mod tests {
     #[test]
     fn words_become_flags() {
         let flags = parse("nosuid,noexec,nodev,ro,size=64k,newinstance,mode=755");
-        assert_eq!(flags.attr_set, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY);
-        assert_eq!(flags.data, [("size".into(), Some("64k".into())), ("newinstance".into(), None), ("mode".into(), Some("755".into()))]);
+        assert_eq!(
+            flags.attr_set,
+            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY
+        );
+        assert_eq!(
+            flags.data,
+            [
+                ("size".into(), Some("64k".into())),
+                ("newinstance".into(), None),
+                ("mode".into(), Some("755".into()))
+            ]
+        );
         let last = parse("ro,rw");
         assert_eq!((last.attr_set, last.attr_clear), (0, MOUNT_ATTR_RDONLY));
         let bind = parse("rbind,rslave,rro");
         assert!(bind.rbind && bind.follows_peers());
-        assert_eq!((bind.recursive_set, bind.propagation_bits()), (MOUNT_ATTR_RDONLY, MS_SLAVE));
+        assert_eq!(
+            (bind.recursive_set, bind.propagation_bits()),
+            (MOUNT_ATTR_RDONLY, MS_SLAVE)
+        );
         assert_eq!(parse("rprivate").propagation_bits(), 0);
         assert_eq!(parse("strictatime").attr_clear, MOUNT_ATTR_ATIME);
     }

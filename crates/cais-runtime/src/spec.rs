@@ -6,7 +6,8 @@ pub mod linux;
 pub mod process;
 
 pub use linux::{
-    Cpu, DeviceNode, DeviceRule, IdMapping, Linux, Memory, Namespace, NamespaceKind, Pids, Resources, ThrottleDevice,
+    Cpu, DeviceNode, DeviceRule, IdMapping, Linux, Memory, Namespace, NamespaceKind, Pids, Resources,
+    ThrottleDevice,
 };
 pub use process::{Capabilities, ConsoleSize, Process, Rlimit, User};
 
@@ -109,7 +110,16 @@ mod tests {
         let spec = parse_spec(text.as_bytes()).unwrap();
         assert_eq!(spec.process.as_ref().unwrap().user.additional_gids, [7]);
         assert_eq!(spec.namespaces()[1].path.as_deref(), Some("/x"));
-        let memory = spec.linux.as_ref().unwrap().resources.as_ref().unwrap().memory.as_ref().unwrap();
+        let memory = spec
+            .linux
+            .as_ref()
+            .unwrap()
+            .resources
+            .as_ref()
+            .unwrap()
+            .memory
+            .as_ref()
+            .unwrap();
         assert_eq!((memory.limit, memory.disable_oom_killer), (Some(5), Some(true)));
         let again = parse_spec(&serde_json::to_vec(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
@@ -117,7 +127,12 @@ mod tests {
 
     #[test]
     fn unknown_values_are_errors() {
-        for bad in ["", "7", r#"{"linux":{"namespaces":[{"type":"moon"}]}}"#, r#"{"process":{"args":"sh"}}"#] {
+        for bad in [
+            "",
+            "7",
+            r#"{"linux":{"namespaces":[{"type":"moon"}]}}"#,
+            r#"{"process":{"args":"sh"}}"#,
+        ] {
             assert!(parse_spec(bad.as_bytes()).is_err(), "{bad}");
         }
     }

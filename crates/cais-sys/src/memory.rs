@@ -65,14 +65,24 @@ pub fn give_back() {
     }
     let mut maps = [0u8; 4096];
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::open("/proc/self/maps", flags, rustix::fs::Mode::empty()) else { return };
-    let Ok(length) = rustix::io::read(&file, &mut maps[..]) else { return };
+    let Ok(file) = rustix::fs::open("/proc/self/maps", flags, rustix::fs::Mode::empty()) else {
+        return;
+    };
+    let Ok(length) = rustix::io::read(&file, &mut maps[..]) else {
+        return;
+    };
     for line in maps.get(..length).unwrap_or(&[]).split(|byte| *byte == b'\n') {
         if let Some((start, end)) = core::str::from_utf8(line).ok().and_then(parse_pure_mapping) {
             // SAFETY: code, and the constants at the start of the file, are mapped from
             // it and were never written: static executables relocate neither.
-            unsafe { madvise(core::ptr::with_exposed_provenance_mut(start), end - start, Advice::LinuxDontNeed) }
-                .unwrap_or_default();
+            unsafe {
+                madvise(
+                    core::ptr::with_exposed_provenance_mut(start),
+                    end - start,
+                    Advice::LinuxDontNeed,
+                )
+            }
+            .unwrap_or_default();
         }
     }
 }
@@ -90,7 +100,10 @@ fn parse_pure_mapping(line: &str) -> Option<(usize, usize)> {
         return None;
     }
     let (start, end) = range.split_once('-')?;
-    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+    Some((
+        usize::from_str_radix(start, 16).ok()?,
+        usize::from_str_radix(end, 16).ok()?,
+    ))
 }
 
 #[cfg(all(test, not(feature = "stub")))]

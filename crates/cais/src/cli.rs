@@ -13,7 +13,13 @@ use std::ffi::OsString;
 /// Run programs in containers: their own processes, network, files and users, under
 /// limits. No daemon.
 #[derive(Debug, Parser)]
-#[command(name = "cais", version, max_term_width = 100, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "cais",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -175,9 +181,15 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 }
 
 fn parse_one<T: Args + FromArgMatches>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
-    let command = clap::Command::new(name).bin_name(format!("cais {name}")).max_term_width(100);
-    let command = T::augment_args(command).version(env!("CARGO_PKG_VERSION")).disable_version_flag(true);
-    let matches = command.clone().try_get_matches_from(arguments.get(1..).unwrap_or(&[]));
+    let command = clap::Command::new(name)
+        .bin_name(format!("cais {name}"))
+        .max_term_width(100);
+    let command = T::augment_args(command)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true);
+    let matches = command
+        .clone()
+        .try_get_matches_from(arguments.get(1..).unwrap_or(&[]));
     match matches {
         Ok(matches) => T::from_arg_matches(&matches),
         // The whole tree knows the commands' own texts.
@@ -209,18 +221,26 @@ mod tests {
 
     #[test]
     fn everything_after_the_image_belongs_to_the_command() {
-        let Command::Run(args) = parse_words("cais run --rm -it -e A=b host ls --rm -l").unwrap().command else {
+        let Command::Run(args) = parse_words("cais run --rm -it -e A=b host ls --rm -l")
+            .unwrap()
+            .command
+        else {
             panic!("not a run");
         };
         assert!(args.rm && args.interactive && args.tty);
         assert_eq!(args.words, ["host", "ls", "--rm", "-l"]);
-        let Command::Exec(args) = parse_words("cais exec -it web sh -c x").unwrap().command else { panic!("not an exec") };
+        let Command::Exec(args) = parse_words("cais exec -it web sh -c x").unwrap().command else {
+            panic!("not an exec")
+        };
         assert_eq!((args.container.as_str(), args.command.len()), ("web", 3));
     }
 
     #[test]
     fn flags_repeat_as_with_docker() {
-        let Command::Run(args) = parse_words("cais run --name a --name b -v /a:/b -v /c:/d --rm=false host true").unwrap().command
+        let Command::Run(args) =
+            parse_words("cais run --name a --name b -v /a:/b -v /c:/d --rm=false host true")
+                .unwrap()
+                .command
         else {
             panic!("not a run");
         };

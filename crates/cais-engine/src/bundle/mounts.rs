@@ -17,7 +17,10 @@ fn mount(destination: &str, kind: &str, options: &[&str]) -> Mount {
 }
 
 fn bind(destination: &str, source: &str, options: &[&str]) -> Mount {
-    Mount { source: Some(source.to_owned()), ..mount(destination, "bind", options) }
+    Mount {
+        source: Some(source.to_owned()),
+        ..mount(destination, "bind", options)
+    }
 }
 
 /// All mounts, in the order in which they are made: ours first, then the user's, each
@@ -34,9 +37,20 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
         mounts.push(bind(&format!("/etc/{name}"), path, &["bind", "rprivate"]));
     }
     // The user's mount takes the place of ours.
-    mounts.retain(|ours| !options.mounts.iter().any(|theirs| theirs.target.trim_end_matches('/') == ours.destination));
+    mounts.retain(|ours| {
+        !options
+            .mounts
+            .iter()
+            .any(|theirs| theirs.target.trim_end_matches('/') == ours.destination)
+    });
     let mut theirs: Vec<Mount> = options.mounts.iter().map(user_mount).collect();
-    theirs.sort_by_key(|mount| mount.destination.split('/').filter(|part| !part.is_empty()).count());
+    theirs.sort_by_key(|mount| {
+        mount
+            .destination
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
     mounts.extend(theirs);
     mounts
 }
@@ -45,17 +59,42 @@ fn default_mounts(options: &RunOptions) -> Vec<Mount> {
     let system = if options.security.privileged { "rw" } else { "ro" };
     vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", system]),
-        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", system]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", system],
+        ),
     ]
 }
 
 /// `/dev/mqueue` and `/dev/shm`, which show the IPC namespace.
 fn ipc_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
     let queue = mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
-    let shared = |path: &str| bind("/dev/shm", path, &["rbind", "rprivate", "nosuid", "noexec", "nodev"]);
+    let shared = |path: &str| {
+        bind(
+            "/dev/shm",
+            path,
+            &["rbind", "rprivate", "nosuid", "noexec", "nodev"],
+        )
+    };
     match &options.namespaces.ipc {
         IpcMode::None => vec![queue],
         IpcMode::Host => vec![queue, shared("/dev/shm")],
@@ -65,7 +104,14 @@ fn ipc_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
         }
         IpcMode::Private | IpcMode::Shareable => {
             let size = format!("size={}", options.limits.shm_size.unwrap_or(SHM_SIZE));
-            vec![queue, mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &size])]
+            vec![
+                queue,
+                mount(
+                    "/dev/shm",
+                    "tmpfs",
+                    &["nosuid", "noexec", "nodev", "mode=1777", &size],
+                ),
+            ]
         }
     }
 }
@@ -85,7 +131,13 @@ fn user_mount(option: &MountOption) -> Mount {
     let mut words: Vec<String> = Vec::new();
     let access = if option.read_only { "ro" } else { "rw" };
     match &option.kind {
-        MountKind::Bind { source, propagation, non_recursive, options, .. } => {
+        MountKind::Bind {
+            source,
+            propagation,
+            non_recursive,
+            options,
+            ..
+        } => {
             words.push(if *non_recursive { "bind" } else { "rbind" }.to_owned());
             words.push(access.to_owned());
             words.push(propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
@@ -115,9 +167,7 @@ fn user_mount(option: &MountOption) -> Mount {
 
 /// Mounts of the host reach into the container only where a bind mount asks for it.
 pub(super) fn root_propagation(options: &RunOptions) -> Option<String> {
-    let follows = |option: &MountOption| {
-        matches!(&option.kind, MountKind::Bind { propagation: Some(word), .. } if word.ends_with("slave") || word.ends_with("shared"))
-    };
+    let follows = |option: &MountOption| matches!(&option.kind, MountKind::Bind { propagation: Some(word), .. } if word.ends_with("slave") || word.ends_with("shared"));
     options.mounts.iter().any(follows).then(|| "rslave".to_owned())
 }
 
@@ -139,10 +189,21 @@ pub(super) fn masked_paths(open: bool, facts: &BundleFacts) -> Vec<String> {
         "/sys/devices/virtual/powercap",
     ];
     let ours = if open { &[][..] } else { &MASKED[..] };
-    ours.iter().map(|path| (*path).to_owned()).chain(facts.hidden.iter().cloned()).collect()
+    ours.iter()
+        .map(|path| (*path).to_owned())
+        .chain(facts.hidden.iter().cloned())
+        .collect()
 }
 
 /// Settings of the host's kernel, read-only as Docker's.
 pub(super) fn readonly_paths() -> Vec<String> {
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(str::to_owned).to_vec()
+    [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }

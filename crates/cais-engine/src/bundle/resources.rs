@@ -18,13 +18,19 @@ pub(super) fn plan_resources(options: &RunOptions, facts: &BundleFacts) -> Resul
         limit: limits.memory.map(clamp),
         reservation: limits.memory_reservation.map(clamp),
         // Docker: swap as large as the memory, unless said otherwise.
-        swap: limits.memory_swap.filter(|swap| *swap != 0).or(limits.memory.map(|memory| clamp(memory.saturating_mul(2)))),
+        swap: limits
+            .memory_swap
+            .filter(|swap| *swap != 0)
+            .or(limits.memory.map(|memory| clamp(memory.saturating_mul(2)))),
         swappiness: limits.memory_swappiness,
         disable_oom_killer: limits.oom_kill_disable.then_some(true),
     };
     let cpu = Cpu {
         shares: limits.cpu_shares.filter(|shares| *shares != 0),
-        quota: limits.nano_cpus.map(|nano| clamp(nano / (1_000_000_000 / PERIOD))).or(limits.cpu_quota),
+        quota: limits
+            .nano_cpus
+            .map(|nano| clamp(nano / (1_000_000_000 / PERIOD)))
+            .or(limits.cpu_quota),
         period: limits.nano_cpus.map(|_| PERIOD).or(limits.cpu_period),
         cpus: limits.cpuset_cpus.clone(),
         mems: limits.cpuset_mems.clone(),
@@ -56,7 +62,11 @@ fn plan_block_io(options: &RunOptions, facts: &BundleFacts) -> Result<Option<Blo
             .map(|(path, rate)| {
                 let missing = || BundleError::NotABlockDevice(path.display().to_string());
                 let (major, minor) = facts.block_devices.get(path).ok_or_else(missing)?;
-                Ok(ThrottleDevice { major: i64::from(*major), minor: i64::from(*minor), rate: *rate })
+                Ok(ThrottleDevice {
+                    major: i64::from(*major),
+                    minor: i64::from(*minor),
+                    rate: *rate,
+                })
             })
             .collect()
     };
@@ -83,14 +93,30 @@ fn plan_devices(options: &RunOptions, facts: &BundleFacts) -> Vec<DeviceRule> {
     if options.security.privileged {
         return vec![rule(true, "a", None, None, "rwm")];
     }
-    let mut rules = vec![rule(false, "a", None, None, "rwm"), rule(true, "c", None, None, "m"), rule(true, "b", None, None, "m")];
+    let mut rules = vec![
+        rule(false, "a", None, None, "rwm"),
+        rule(true, "c", None, None, "m"),
+        rule(true, "b", None, None, "m"),
+    ];
     let characters = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
     rules.extend(characters.map(|(major, minor)| rule(true, "c", Some(major), Some(minor), "rwm")));
     rules.push(rule(true, "c", Some(136), None, "rwm"));
     for (node, asked) in facts.devices.iter().zip(&options.devices) {
-        rules.push(rule(true, &node.kind, Some(node.major), Some(node.minor), &asked.access));
+        rules.push(rule(
+            true,
+            &node.kind,
+            Some(node.major),
+            Some(node.minor),
+            &asked.access,
+        ));
     }
-    rules.extend(options.limits.device_cgroup_rules.iter().filter_map(|text| parse_rule(text)));
+    rules.extend(
+        options
+            .limits
+            .device_cgroup_rules
+            .iter()
+            .filter_map(|text| parse_rule(text)),
+    );
     rules
 }
 
@@ -99,7 +125,13 @@ fn parse_rule(text: &str) -> Option<DeviceRule> {
     let mut words = text.split_whitespace();
     let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
     let (major, minor) = numbers.split_once(':')?;
-    let number = |text: &str| if text == "*" { Some(None) } else { text.parse().ok().map(Some) };
+    let number = |text: &str| {
+        if text == "*" {
+            Some(None)
+        } else {
+            text.parse().ok().map(Some)
+        }
+    };
     Some(DeviceRule {
         allow: true,
         kind: Some(kind.to_owned()),
@@ -131,10 +163,24 @@ mod tests {
         let mut options = RunOptions::default();
         options.limits.device_cgroup_rules = vec!["c 10:* rw".to_owned()];
         let rules = plan_resources(&options, &BundleFacts::default()).unwrap().devices;
-        assert_eq!(rules[0], DeviceRule { allow: false, kind: Some("a".into()), access: Some("rwm".into()), ..DeviceRule::default() });
+        assert_eq!(
+            rules[0],
+            DeviceRule {
+                allow: false,
+                kind: Some("a".into()),
+                access: Some("rwm".into()),
+                ..DeviceRule::default()
+            }
+        );
         let last = rules.last().unwrap();
         assert_eq!((last.major, last.minor, last.allow), (Some(10), None, true));
         options.security.privileged = true;
-        assert_eq!(plan_resources(&options, &BundleFacts::default()).unwrap().devices.len(), 1);
+        assert_eq!(
+            plan_resources(&options, &BundleFacts::default())
+                .unwrap()
+                .devices
+                .len(),
+            1
+        );
     }
 }

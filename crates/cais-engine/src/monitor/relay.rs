@@ -309,7 +309,11 @@ impl Relay<'_> {
     /// The watcher went away without a word: it was killed, and its terminal is still in
     /// raw mode.
     fn lose_front(&mut self) {
-        if let Watcher::Front { restore: Some(terminal), .. } = &self.watcher {
+        if let Watcher::Front {
+            restore: Some(terminal),
+            ..
+        } = &self.watcher
+        {
             terminal.restore();
         }
         self.watcher = Watcher::Nobody;

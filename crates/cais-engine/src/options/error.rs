@@ -58,16 +58,28 @@ pub enum OptionError {
 impl OptionError {
     /// A value that does not have the form `expected`.
     pub(crate) fn form(flag: &'static str, value: &str, expected: &'static str) -> Self {
-        Self::Form { flag, value: value.to_owned(), expected }
+        Self::Form {
+            flag,
+            value: value.to_owned(),
+            expected,
+        }
     }
 
     /// A value outside what is possible.
-    pub(crate) fn range(flag: &'static str, value: impl ToString, allowed: &'static str) -> Self {
-        Self::Range { flag, value: value.to_string(), allowed }
+    pub(crate) fn range(flag: &'static str, value: impl std::fmt::Display, allowed: &'static str) -> Self {
+        Self::Range {
+            flag,
+            value: format!("{value}"),
+            allowed,
+        }
     }
 
     /// Something that cais does not do.
     pub(crate) fn unsupported(flag: &'static str, what: impl Into<String>, instead: &'static str) -> Self {
-        Self::Unsupported { flag, what: what.into(), instead }
+        Self::Unsupported {
+            flag,
+            what: what.into(),
+            instead,
+        }
     }
 }

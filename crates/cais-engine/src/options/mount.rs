@@ -6,7 +6,8 @@ use super::{MountKind, MountOption};
 use std::path::{Path, PathBuf};
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
-const VOLUMES_LATER: &str = "give the absolute path of a directory of the host; volumes come in a later version";
+const VOLUMES_LATER: &str =
+    "give the absolute path of a directory of the host; volumes come in a later version";
 
 /// Reads `--volume SOURCE:TARGET[:OPTIONS]`. A source that begins with `.` is taken
 /// relative to `cwd`.
@@ -20,15 +21,27 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
     let (source, target, words) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(source), Some(target), words, None) => (source, target, words.unwrap_or("")),
         (Some(path), None, None, None) if path.starts_with('/') => {
-            return Err(OptionError::unsupported(FLAG, format!("an anonymous volume at {path}"), VOLUMES_LATER));
+            return Err(OptionError::unsupported(
+                FLAG,
+                format!("an anonymous volume at {path}"),
+                VOLUMES_LATER,
+            ));
         }
         _ => return Err(bad()),
     };
     let source = match source {
         "" => return Err(bad()),
         path if path.starts_with('/') => PathBuf::from(path),
-        path if path.starts_with("./") || path.starts_with("../") || matches!(path, "." | "..") => cwd.join(path),
-        name => return Err(OptionError::unsupported(FLAG, format!("the volume {name:?}"), VOLUMES_LATER)),
+        path if path.starts_with("./") || path.starts_with("../") || matches!(path, "." | "..") => {
+            cwd.join(path)
+        }
+        name => {
+            return Err(OptionError::unsupported(
+                FLAG,
+                format!("the volume {name:?}"),
+                VOLUMES_LATER,
+            ));
+        }
     };
     let mut read_only = false;
     let mut propagation = None;
@@ -39,14 +52,34 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
             // Only volumes are filled from the image.
             "nocopy" => {}
             "z" | "Z" => {
-                return Err(OptionError::unsupported(FLAG, format!("relabelling ({word})"), "leave it out: id-mapped mounts need no labels on machines without SELinux"));
+                return Err(OptionError::unsupported(
+                    FLAG,
+                    format!("relabelling ({word})"),
+                    "leave it out: id-mapped mounts need no labels on machines without SELinux",
+                ));
             }
             word if PROPAGATIONS.contains(&word) => propagation = Some(word.to_owned()),
-            _ => return Err(OptionError::form(FLAG, text, "SOURCE:TARGET with options among ro, rw, nocopy and the propagations")),
+            _ => {
+                return Err(OptionError::form(
+                    FLAG,
+                    text,
+                    "SOURCE:TARGET with options among ro, rw, nocopy and the propagations",
+                ));
+            }
         }
     }
-    let kind = MountKind::Bind { source, create_source: true, propagation, non_recursive: false, options: Vec::new() };
-    Ok(MountOption { kind, target: check_target(FLAG, target)?, read_only })
+    let kind = MountKind::Bind {
+        source,
+        create_source: true,
+        propagation,
+        non_recursive: false,
+        options: Vec::new(),
+    };
+    Ok(MountOption {
+        kind,
+        target: check_target(FLAG, target)?,
+        read_only,
+    })
 }
 
 /// Reads `--tmpfs TARGET[:OPTIONS]`.
@@ -67,17 +100,37 @@ pub fn parse_tmpfs(text: &str) -> Result<MountOption, OptionError> {
             _ => options.push(check_tmpfs_word(FLAG, word)?),
         }
     }
-    Ok(MountOption { kind: MountKind::Tmpfs { size, mode, options }, target: check_target(FLAG, target)?, read_only })
+    Ok(MountOption {
+        kind: MountKind::Tmpfs { size, mode, options },
+        target: check_target(FLAG, target)?,
+        read_only,
+    })
 }
 
 fn check_tmpfs_word(flag: &'static str, word: &str) -> Result<String, OptionError> {
     const WORDS: [&str; 14] = [
-        "noexec", "exec", "nosuid", "suid", "nodev", "dev", "noatime", "atime", "relatime", "strictatime",
-        "nodiratime", "diratime", "noswap", "nosymfollow",
+        "noexec",
+        "exec",
+        "nosuid",
+        "suid",
+        "nodev",
+        "dev",
+        "noatime",
+        "atime",
+        "relatime",
+        "strictatime",
+        "nodiratime",
+        "diratime",
+        "noswap",
+        "nosymfollow",
     ];
     const KEYS: [&str; 6] = ["size", "uid", "gid", "nr_inodes", "nr_blocks", "huge"];
     let known = WORDS.contains(&word) || word.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key));
-    if known { Ok(word.to_owned()) } else { Err(OptionError::form(flag, word, "an option of a tmpfs")) }
+    if known {
+        Ok(word.to_owned())
+    } else {
+        Err(OptionError::form(flag, word, "an option of a tmpfs"))
+    }
 }
 
 fn parse_mode(flag: &'static str, text: &str) -> Result<u32, OptionError> {
@@ -87,13 +140,22 @@ fn parse_mode(flag: &'static str, text: &str) -> Result<u32, OptionError> {
 
 /// A target is absolute, is not the root, and does not climb.
 fn check_target(flag: &'static str, target: &str) -> Result<String, OptionError> {
-    let good = target.starts_with('/') && !target.split('/').any(|part| part == "..") && !target.contains('\0');
+    let good =
+        target.starts_with('/') && !target.split('/').any(|part| part == "..") && !target.contains('\0');
     if !good {
-        return Err(OptionError::form(flag, target, "an absolute path inside the container without '..'"));
+        return Err(OptionError::form(
+            flag,
+            target,
+            "an absolute path inside the container without '..'",
+        ));
     }
     let trimmed = target.trim_end_matches('/');
     if trimmed.is_empty() {
-        return Err(OptionError::form(flag, target, "a path below /: the root itself comes from the image or --rootfs"));
+        return Err(OptionError::form(
+            flag,
+            target,
+            "a path below /: the root itself comes from the image or --rootfs",
+        ));
     }
     Ok(trimmed.to_owned())
 }
@@ -118,15 +180,22 @@ struct Parts {
 pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
     const FLAG: &str = "--mount";
     let mut parts = Parts::default();
-    for field in split_fields(text).ok_or_else(|| OptionError::form(FLAG, text, "a list of KEY=VALUE with closed quotes"))? {
-        let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
+    for field in split_fields(text)
+        .ok_or_else(|| OptionError::form(FLAG, text, "a list of KEY=VALUE with closed quotes"))?
+    {
+        let (key, value) = field
+            .split_once('=')
+            .map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
         collect(&mut parts, &key.to_ascii_lowercase(), value)?;
     }
-    let target = parts.target.ok_or_else(|| OptionError::form(FLAG, text, "complete: target=PATH is missing"))?;
+    let target = parts
+        .target
+        .ok_or_else(|| OptionError::form(FLAG, text, "complete: target=PATH is missing"))?;
     let kind = match parts.kind.as_deref() {
         Some("bind") => {
             let source = parts.source.filter(|source| source.starts_with('/'));
-            let source = source.ok_or_else(|| OptionError::form(FLAG, text, "complete: source=ABSOLUTE-PATH is missing"))?;
+            let source = source
+                .ok_or_else(|| OptionError::form(FLAG, text, "complete: source=ABSOLUTE-PATH is missing"))?;
             MountKind::Bind {
                 source: PathBuf::from(source),
                 create_source: false,
@@ -135,21 +204,35 @@ pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
                 options: Vec::new(),
             }
         }
-        Some("tmpfs") if parts.source.is_none() => {
-            MountKind::Tmpfs { size: parts.tmpfs_size, mode: parts.tmpfs_mode, options: Vec::new() }
-        }
+        Some("tmpfs") if parts.source.is_none() => MountKind::Tmpfs {
+            size: parts.tmpfs_size,
+            mode: parts.tmpfs_mode,
+            options: Vec::new(),
+        },
         Some("tmpfs") => return Err(OptionError::form(FLAG, text, "possible: a tmpfs has no source")),
         None | Some("volume") => return Err(OptionError::unsupported(FLAG, "type=volume", VOLUMES_LATER)),
         Some(other) => {
-            return Err(OptionError::unsupported(FLAG, format!("type={other}"), "use type=bind or type=tmpfs"));
+            return Err(OptionError::unsupported(
+                FLAG,
+                format!("type={other}"),
+                "use type=bind or type=tmpfs",
+            ));
         }
     };
-    Ok(MountOption { kind, target: check_target(FLAG, &target)?, read_only: parts.read_only })
+    Ok(MountOption {
+        kind,
+        target: check_target(FLAG, &target)?,
+        read_only: parts.read_only,
+    })
 }
 
 fn collect(parts: &mut Parts, key: &str, value: Option<&str>) -> Result<(), OptionError> {
     const FLAG: &str = "--mount";
-    let needed = || value.map(str::to_owned).ok_or_else(|| OptionError::form(FLAG, key, "complete: the key needs a value"));
+    let needed = || {
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| OptionError::form(FLAG, key, "complete: the key needs a value"))
+    };
     let truth = || match value {
         None | Some("true" | "1") => Ok(true),
         Some("false" | "0") => Ok(false),
@@ -163,7 +246,11 @@ fn collect(parts: &mut Parts, key: &str, value: Option<&str>) -> Result<(), Opti
         "bind-propagation" => {
             let word = needed()?;
             if !PROPAGATIONS.contains(&word.as_str()) {
-                return Err(OptionError::form(FLAG, &word, "one of private, rprivate, shared, rshared, slave, rslave"));
+                return Err(OptionError::form(
+                    FLAG,
+                    &word,
+                    "one of private, rprivate, shared, rshared, slave, rslave",
+                ));
             }
             parts.propagation = Some(word);
         }
@@ -171,7 +258,13 @@ fn collect(parts: &mut Parts, key: &str, value: Option<&str>) -> Result<(), Opti
         "bind-recursive" => match needed()?.as_str() {
             "enabled" | "readonly" => {}
             "disabled" => parts.non_recursive = true,
-            other => return Err(OptionError::unsupported(FLAG, format!("bind-recursive={other}"), "use enabled or disabled")),
+            other => {
+                return Err(OptionError::unsupported(
+                    FLAG,
+                    format!("bind-recursive={other}"),
+                    "use enabled or disabled",
+                ));
+            }
         },
         // It tuned file sharing of Docker Desktop and means nothing on Linux.
         "consistency" => drop(needed()?),
@@ -215,39 +308,87 @@ mod tests {
         let mount = volume("/a:/b:ro,rslave").unwrap();
         assert!(mount.read_only);
         assert_eq!(mount.target, "/b");
-        assert!(matches!(&mount.kind, MountKind::Bind { propagation: Some(word), create_source: true, .. } if word == "rslave"));
+        assert!(
+            matches!(&mount.kind, MountKind::Bind { propagation: Some(word), create_source: true, .. } if word == "rslave")
+        );
         let relative = volume("./x:/b/").unwrap();
         assert!(matches!(&relative.kind, MountKind::Bind { source, .. } if source == Path::new("/work/./x")));
         assert_eq!(relative.target, "/b");
         for unsupported in ["data:/b", "/b", "/a:/b:Z"] {
-            assert!(matches!(volume(unsupported), Err(OptionError::Unsupported { .. })), "{unsupported}");
+            assert!(
+                matches!(volume(unsupported), Err(OptionError::Unsupported { .. })),
+                "{unsupported}"
+            );
         }
-        for bad in ["", ":", "/a:", ":/b", "/a:b", "/a:/", "/a:/b:x", "/a:/b:ro:x", "/a:/../b"] {
+        for bad in [
+            "",
+            ":",
+            "/a:",
+            ":/b",
+            "/a:b",
+            "/a:/",
+            "/a:/b:x",
+            "/a:/b:ro:x",
+            "/a:/../b",
+        ] {
             assert!(matches!(volume(bad), Err(OptionError::Form { .. })), "{bad}");
         }
     }
 
     #[test]
     fn mounts() {
-        let bind = parse_mount("type=bind,source=/a,dst=/b,ro,bind-propagation=rshared,bind-recursive=disabled").unwrap();
+        let bind =
+            parse_mount("type=bind,source=/a,dst=/b,ro,bind-propagation=rshared,bind-recursive=disabled")
+                .unwrap();
         assert!(bind.read_only);
-        assert!(matches!(&bind.kind, MountKind::Bind { create_source: false, non_recursive: true, .. }));
+        assert!(matches!(
+            &bind.kind,
+            MountKind::Bind {
+                create_source: false,
+                non_recursive: true,
+                ..
+            }
+        ));
         let quoted = parse_mount("type=bind,\"src=/a,b\",target=/c").unwrap();
         assert!(matches!(&quoted.kind, MountKind::Bind { source, .. } if source == Path::new("/a,b")));
         let tmpfs = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700").unwrap();
-        assert_eq!(tmpfs.kind, MountKind::Tmpfs { size: Some(1 << 20), mode: Some(0o700), options: vec![] });
-        for bad in ["type=bind,target=/b", "type=bind,source=/a", "type=bind,source=a,target=/b", "type=tmpfs,target=/t,x=1", "type=bind,source=\"/a,target=/b", "type=tmpfs,source=/a,target=/t"] {
+        assert_eq!(
+            tmpfs.kind,
+            MountKind::Tmpfs {
+                size: Some(1 << 20),
+                mode: Some(0o700),
+                options: vec![]
+            }
+        );
+        for bad in [
+            "type=bind,target=/b",
+            "type=bind,source=/a",
+            "type=bind,source=a,target=/b",
+            "type=tmpfs,target=/t,x=1",
+            "type=bind,source=\"/a,target=/b",
+            "type=tmpfs,source=/a,target=/t",
+        ] {
             assert!(matches!(parse_mount(bad), Err(OptionError::Form { .. })), "{bad}");
         }
         for unsupported in ["target=/b", "type=volume,target=/b", "type=npipe,target=/b"] {
-            assert!(matches!(parse_mount(unsupported), Err(OptionError::Unsupported { .. })), "{unsupported}");
+            assert!(
+                matches!(parse_mount(unsupported), Err(OptionError::Unsupported { .. })),
+                "{unsupported}"
+            );
         }
     }
 
     #[test]
     fn tmpfs() {
         let mount = parse_tmpfs("/t:size=64k,mode=1770,exec,uid=5").unwrap();
-        assert_eq!(mount.kind, MountKind::Tmpfs { size: Some(65_536), mode: Some(0o1770), options: vec!["exec".into(), "uid=5".into()] });
+        assert_eq!(
+            mount.kind,
+            MountKind::Tmpfs {
+                size: Some(65_536),
+                mode: Some(0o1770),
+                options: vec!["exec".into(), "uid=5".into()]
+            }
+        );
         for bad in ["t", "/t:bogus", "/t:mode=9", "/t:size=x", "/"] {
             assert!(parse_tmpfs(bad).is_err(), "{bad}");
         }

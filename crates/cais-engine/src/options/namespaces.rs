@@ -69,7 +69,11 @@ pub fn parse_ipc(text: &str) -> Result<IpcMode, OptionError> {
         "none" => Ok(IpcMode::None),
         "shareable" => Ok(IpcMode::Shareable),
         "host" => Ok(IpcMode::Host),
-        _ => Err(OptionError::form(FLAG, text, "none, private, shareable, host or container:NAME")),
+        _ => Err(OptionError::form(
+            FLAG,
+            text,
+            "none, private, shareable, host or container:NAME",
+        )),
     }
 }
 
@@ -113,12 +117,18 @@ mod tests {
 
     #[test]
     fn modes() {
-        assert_eq!(parse_pid("container:web"), Ok(NamespaceMode::Container("web".into())));
+        assert_eq!(
+            parse_pid("container:web"),
+            Ok(NamespaceMode::Container("web".into()))
+        );
         assert_eq!(parse_uts("host"), Ok(NamespaceMode::Host));
         assert_eq!(parse_ipc("shareable"), Ok(IpcMode::Shareable));
         assert_eq!(parse_userns("keep-id"), Ok(UsernsMode::KeepId));
         assert_eq!(parse_network("host"), Ok(NetworkMode::Host));
-        assert!(matches!(parse_network("bridge"), Err(OptionError::Unsupported { .. })));
+        assert!(matches!(
+            parse_network("bridge"),
+            Err(OptionError::Unsupported { .. })
+        ));
         assert!(parse_pid("container:").is_err());
         assert!(parse_cgroupns("container:x").is_err());
         assert!(parse_userns("nomap").is_err());

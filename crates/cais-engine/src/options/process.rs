@@ -12,7 +12,9 @@ use super::error::OptionError;
 pub fn parse_env(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, OptionError> {
     match text.split_once('=') {
         Some(("", _)) => Err(OptionError::form("--env", text, "KEY=VALUE or KEY")),
-        _ if text.is_empty() || text.contains('\0') => Err(OptionError::form("--env", text, "KEY=VALUE or KEY")),
+        _ if text.is_empty() || text.contains('\0') => {
+            Err(OptionError::form("--env", text, "KEY=VALUE or KEY"))
+        }
         Some(_) => Ok(Some(text.to_owned())),
         None => Ok(own(text).map(|value| format!("{text}={value}"))),
     }
@@ -31,7 +33,11 @@ pub fn parse_env_file(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Resul
         }
         let name = line.split_once('=').map_or(line, |(name, _)| name);
         if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(OptionError::form("--env-file", line, "KEY=VALUE or KEY without spaces in the name"));
+            return Err(OptionError::form(
+                "--env-file",
+                line,
+                "KEY=VALUE or KEY without spaces in the name",
+            ));
         }
         env.extend(parse_env(line, own)?);
     }
@@ -57,14 +63,28 @@ pub fn parse_label(text: &str) -> Result<(String, String), OptionError> {
 pub fn parse_sysctl(text: &str) -> Result<(String, String), OptionError> {
     const FLAG: &str = "--sysctl";
     const IPC: [&str; 9] = [
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "kernel.domainname",
     ];
-    let (name, value) = text.split_once('=').ok_or_else(|| OptionError::form(FLAG, text, "NAME=VALUE"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| OptionError::form(FLAG, text, "NAME=VALUE"))?;
     let dotted = name.replace('/', ".");
-    let namespaced = dotted.starts_with("net.") || dotted.starts_with("fs.mqueue.") || IPC.contains(&dotted.as_str());
+    let namespaced =
+        dotted.starts_with("net.") || dotted.starts_with("fs.mqueue.") || IPC.contains(&dotted.as_str());
     if !namespaced {
-        return Err(OptionError::unsupported(FLAG, name, "only settings of a namespace can be set: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*"));
+        return Err(OptionError::unsupported(
+            FLAG,
+            name,
+            "only settings of a namespace can be set: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*",
+        ));
     }
     if dotted.split('.').any(|part| part.is_empty() || part == "..") || text.contains('\0') {
         return Err(OptionError::form(FLAG, text, "NAME=VALUE"));
@@ -79,13 +99,30 @@ pub fn parse_sysctl(text: &str) -> Result<(String, String), OptionError> {
 pub fn parse_ulimit(text: &str) -> Result<Ulimit, OptionError> {
     const FLAG: &str = "--ulimit";
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let bad = || OptionError::form(FLAG, text, "NAME=SOFT[:HARD] with numbers or -1 for unlimited");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     if !NAMES.contains(&name) {
-        return Err(OptionError::form(FLAG, name, "a limit: core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending or stack"));
+        return Err(OptionError::form(
+            FLAG,
+            name,
+            "a limit: core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending or stack",
+        ));
     }
     let number = |text: &str| match text {
         "-1" | "unlimited" => Ok(u64::MAX),
@@ -94,9 +131,17 @@ pub fn parse_ulimit(text: &str) -> Result<Ulimit, OptionError> {
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let (soft, hard) = (number(soft)?, number(hard)?);
     if soft > hard {
-        return Err(OptionError::range(FLAG, text, "the soft limit must not be above the hard one"));
+        return Err(OptionError::range(
+            FLAG,
+            text,
+            "the soft limit must not be above the hard one",
+        ));
     }
-    Ok(Ulimit { name: name.to_owned(), soft, hard })
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft,
+        hard,
+    })
 }
 
 /// Checks a container's name: letters, digits, `_`, `.`, `-`, at least two, as Docker's.
@@ -110,7 +155,11 @@ pub fn check_name(text: &str) -> Result<String, OptionError> {
     if first && rest && (2..=200).contains(&text.len()) {
         return Ok(text.to_owned());
     }
-    Err(OptionError::form("--name", text, "a name: two letters or digits at least, then also _ . and -"))
+    Err(OptionError::form(
+        "--name",
+        text,
+        "a name: two letters or digits at least, then also _ . and -",
+    ))
 }
 
 /// Checks a host or domain name (at most 64 bytes, sethostname(2)).
@@ -122,7 +171,11 @@ pub fn check_hostname(flag: &'static str, text: &str) -> Result<String, OptionEr
     if (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with(['-', '.']) {
         return Ok(text.to_owned());
     }
-    Err(OptionError::form(flag, text, "a host name of at most 64 letters, digits, hyphens and dots"))
+    Err(OptionError::form(
+        flag,
+        text,
+        "a host name of at most 64 letters, digits, hyphens and dots",
+    ))
 }
 
 /// Reads `--detach-keys`: letters, or `ctrl-` with a letter or one of `@ [ \ ] ^ _`.
@@ -130,13 +183,21 @@ pub fn check_hostname(flag: &'static str, text: &str) -> Result<String, OptionEr
 /// # Errors
 /// For anything else.
 pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>, OptionError> {
-    let bad = || OptionError::form("--detach-keys", text, "a list such as ctrl-p,ctrl-q or a single letter");
+    let bad = || {
+        OptionError::form(
+            "--detach-keys",
+            text,
+            "a list such as ctrl-p,ctrl-q or a single letter",
+        )
+    };
     if text.is_empty() {
         return Ok(Vec::new());
     }
     text.split(',')
         .map(|key| match key.strip_prefix("ctrl-").map(str::as_bytes) {
-            Some([byte]) if byte.is_ascii_alphabetic() || b"@[\\]^_".contains(byte) => Ok(byte.to_ascii_uppercase() & 0x1f),
+            Some([byte]) if byte.is_ascii_alphabetic() || b"@[\\]^_".contains(byte) => {
+                Ok(byte.to_ascii_uppercase() & 0x1f)
+            }
             Some(_) => Err(bad()),
             None => match key.as_bytes() {
                 [byte] if byte.is_ascii_graphic() => Ok(*byte),
@@ -160,15 +221,33 @@ mod tests {
             assert!(parse_env(bad, &own).is_err(), "{bad:?}");
         }
         let file = "# note\n\nA=1 2\n  HOME\nNONE\n";
-        assert_eq!(parse_env_file(file, &own), Ok(vec!["A=1 2".to_owned(), "HOME=/root".to_owned()]));
+        assert_eq!(
+            parse_env_file(file, &own),
+            Ok(vec!["A=1 2".to_owned(), "HOME=/root".to_owned()])
+        );
         assert!(parse_env_file("a b=c", &own).is_err());
     }
 
     #[test]
     fn ulimits() {
-        assert_eq!(parse_ulimit("nofile=10:20"), Ok(Ulimit { name: "nofile".into(), soft: 10, hard: 20 }));
+        assert_eq!(
+            parse_ulimit("nofile=10:20"),
+            Ok(Ulimit {
+                name: "nofile".into(),
+                soft: 10,
+                hard: 20
+            })
+        );
         assert_eq!(parse_ulimit("core=-1").unwrap().hard, u64::MAX);
-        for bad in ["", "nofile", "files=1", "nofile=x", "nofile=20:10", "nofile=-1:5", "nofile=1:2:3"] {
+        for bad in [
+            "",
+            "nofile",
+            "files=1",
+            "nofile=x",
+            "nofile=20:10",
+            "nofile=-1:5",
+            "nofile=1:2:3",
+        ] {
             assert!(parse_ulimit(bad).is_err(), "{bad}");
         }
     }
@@ -193,7 +272,10 @@ mod tests {
     fn only_settings_of_a_namespace() {
         assert!(parse_sysctl("net.ipv4.ip_forward=1").is_ok());
         assert!(parse_sysctl("net/ipv4/conf/eth0.1/forwarding=1").is_ok());
-        assert!(matches!(parse_sysctl("vm.swappiness=1"), Err(OptionError::Unsupported { .. })));
+        assert!(matches!(
+            parse_sysctl("vm.swappiness=1"),
+            Err(OptionError::Unsupported { .. })
+        ));
         for bad in ["net.ipv4", "net..x=1", "net.../kernel=1"] {
             assert!(parse_sysctl(bad).is_err(), "{bad}");
         }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// For an option that is not known or not complete.
 pub fn parse_security_opt(options: &mut SecurityOptions, text: &str, cwd: &Path) -> Result<(), OptionError> {
     const FLAG: &str = "--security-opt";
-    const KNOWN: &str = "one of no-new-privileges, seccomp=, apparmor=, label=, systempaths=unconfined, landlock=";
+    const KNOWN: &str =
+        "one of no-new-privileges, seccomp=, apparmor=, label=, systempaths=unconfined, landlock=";
     // Docker takes a colon as well, from old times.
     let (key, value) = match text.find(['=', ':']) {
         Some(split) => (&text[..split], Some(&text[split + 1..])),
@@ -40,7 +41,11 @@ impl OptionError {
     /// The same error with what a deeper parser said as the expected form.
     fn with_cause(self, cause: &dyn std::fmt::Display) -> Self {
         match self {
-            Self::Form { flag, value, .. } => Self::File { flag, path: value, reason: cause.to_string() },
+            Self::Form { flag, value, .. } => Self::File {
+                flag,
+                path: value,
+                reason: cause.to_string(),
+            },
             other => other,
         }
     }
@@ -55,7 +60,11 @@ pub fn parse_capability(flag: &'static str, text: &str) -> Result<String, Option
         return Ok("ALL".to_owned());
     }
     let known = Capability::parse(text).map(|capability| capability.name().to_owned());
-    known.or(Err(OptionError::form(flag, text, "a capability such as NET_ADMIN, or ALL (capabilities(7))")))
+    known.or(Err(OptionError::form(
+        flag,
+        text,
+        "a capability such as NET_ADMIN, or ALL (capabilities(7))",
+    )))
 }
 
 /// Splits `--rootfs DIR[:rw]`.
@@ -63,7 +72,9 @@ pub fn parse_capability(flag: &'static str, text: &str) -> Result<String, Option
 /// # Errors
 /// For an empty path.
 pub fn parse_rootfs(text: &str, cwd: &Path) -> Result<(PathBuf, bool), OptionError> {
-    let (path, writable) = text.strip_suffix(":rw").map_or((text, false), |path| (path, true));
+    let (path, writable) = text
+        .strip_suffix(":rw")
+        .map_or((text, false), |path| (path, true));
     let path = path.strip_suffix(":O").unwrap_or(path);
     if path.is_empty() {
         return Err(OptionError::form("--rootfs", text, "DIRECTORY or DIRECTORY:rw"));
@@ -85,18 +96,39 @@ mod tests {
 
     #[test]
     fn security_options() {
-        let parsed = options(&["no-new-privileges", "seccomp=p.json", "label:disable", "systempaths=unconfined", "apparmor=x"]).unwrap();
+        let parsed = options(&[
+            "no-new-privileges",
+            "seccomp=p.json",
+            "label:disable",
+            "systempaths=unconfined",
+            "apparmor=x",
+        ])
+        .unwrap();
         assert!(parsed.no_new_privileges && parsed.system_paths_unconfined);
         assert_eq!(parsed.seccomp, SeccompOption::File(PathBuf::from("/w/p.json")));
-        assert_eq!(options(&["seccomp:unconfined"]).unwrap().seccomp, SeccompOption::Unconfined);
-        for bad in ["", "seccomp", "seccomp=", "no-new-privileges=x", "systempaths=x", "bogus=1", "landlock=bogus"] {
+        assert_eq!(
+            options(&["seccomp:unconfined"]).unwrap().seccomp,
+            SeccompOption::Unconfined
+        );
+        for bad in [
+            "",
+            "seccomp",
+            "seccomp=",
+            "no-new-privileges=x",
+            "systempaths=x",
+            "bogus=1",
+            "landlock=bogus",
+        ] {
             assert!(options(&[bad]).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn capabilities_are_normalised() {
-        assert_eq!(parse_capability("--cap-add", "net_admin").unwrap(), "CAP_NET_ADMIN");
+        assert_eq!(
+            parse_capability("--cap-add", "net_admin").unwrap(),
+            "CAP_NET_ADMIN"
+        );
         assert_eq!(parse_capability("--cap-add", "CAP_KILL").unwrap(), "CAP_KILL");
         assert_eq!(parse_capability("--cap-add", "all").unwrap(), "ALL");
         assert!(parse_capability("--cap-add", "MOON").is_err());

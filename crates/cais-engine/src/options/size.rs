@@ -2,7 +2,8 @@
 
 use super::error::OptionError;
 
-const EXPECTED: &str = "a size: digits, optionally with a fraction, and one of b, k, m, g, t (powers of 1024), e.g. 512m";
+const EXPECTED: &str =
+    "a size: digits, optionally with a fraction, and one of b, k, m, g, t (powers of 1024), e.g. 512m";
 
 /// Reads a size as Docker writes it: `512`, `64k`, `1.5g`, `10MiB`.
 ///
@@ -10,7 +11,9 @@ const EXPECTED: &str = "a size: digits, optionally with a fraction, and one of b
 /// For anything else, and for sizes above 8 EiB.
 pub fn parse_size(flag: &'static str, text: &str) -> Result<u64, OptionError> {
     let bad = || OptionError::form(flag, text, EXPECTED);
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let split = text
+        .find(|character: char| !character.is_ascii_digit() && character != '.')
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let unit = unit.trim_start().to_ascii_lowercase();
     let shift = match unit.as_str() {
@@ -60,12 +63,20 @@ pub fn parse_cpus(text: &str) -> Result<u64, OptionError> {
     let bad = || OptionError::form(FLAG, text, "a number of CPUs such as 2 or 0.5");
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) || fraction.len() > 9
+    {
         return Err(bad());
     }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().or(Err(bad()))? };
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().or(Err(bad()))?
+    };
     let part: u64 = format!("{fraction:0<9}").parse().or(Err(bad()))?;
-    let nano = whole.checked_mul(1_000_000_000).and_then(|nano| nano.checked_add(part)).ok_or_else(bad)?;
+    let nano = whole
+        .checked_mul(1_000_000_000)
+        .and_then(|nano| nano.checked_add(part))
+        .ok_or_else(bad)?;
     // The kernel's smallest quota is a millisecond in a period of a tenth of a second.
     if nano < 10_000_000 {
         return Err(OptionError::range(FLAG, text, "at least 0.01"));
@@ -81,7 +92,11 @@ pub fn check_cpu_list(flag: &'static str, text: &str) -> Result<String, OptionEr
     let bad = || OptionError::form(flag, text, "a list such as 0-3,5");
     for part in text.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = |text: &str| {
+            text.parse::<u32>()
+                .ok()
+                .filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+        };
         match (number(from), number(to)) {
             (Some(from), Some(to)) if from <= to => {}
             _ => return Err(bad()),
@@ -112,17 +127,38 @@ mod tests {
         for bad in ["", "12q", "m", "-1", "1.", ".5m", "1..2", "0x10", "1e3", " 1"] {
             assert!(parse_size("-m", bad).is_err(), "{bad}");
         }
-        assert!(matches!(parse_size("-m", "10000000000000000000"), Err(OptionError::Range { .. })));
-        assert!(matches!(parse_size("-m", "8192p"), Err(OptionError::Range { .. })));
+        assert!(matches!(
+            parse_size("-m", "10000000000000000000"),
+            Err(OptionError::Range { .. })
+        ));
+        assert!(matches!(
+            parse_size("-m", "8192p"),
+            Err(OptionError::Range { .. })
+        ));
         assert_eq!(parse_size_or_unlimited("--memory-swap", "-1"), Ok(-1));
     }
 
     #[test]
     fn cpus_are_exact() {
-        for (text, want) in [("1", 1_000_000_000), ("0.5", 500_000_000), (".25", 250_000_000), ("1.000000001", 1_000_000_001)] {
+        for (text, want) in [
+            ("1", 1_000_000_000),
+            ("0.5", 500_000_000),
+            (".25", 250_000_000),
+            ("1.000000001", 1_000_000_001),
+        ] {
             assert_eq!(parse_cpus(text), Ok(want), "{text}");
         }
-        for bad in ["", ".", "-1", "NaN", "1e3", "0", "0.001", "1.0000000001", "99999999999999999999"] {
+        for bad in [
+            "",
+            ".",
+            "-1",
+            "NaN",
+            "1e3",
+            "0",
+            "0.001",
+            "1.0000000001",
+            "99999999999999999999",
+        ] {
             assert!(parse_cpus(bad).is_err(), "{bad}");
         }
     }

@@ -24,7 +24,11 @@ pub fn validate(options: &RunOptions, written: Written) -> Result<(), OptionErro
     check_cpu(options)?;
     check_values(options)?;
     if options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {
-        return Err(OptionError::form("COMMAND", "", "given: the image has no command of its own"));
+        return Err(OptionError::form(
+            "COMMAND",
+            "",
+            "given: the image has no command of its own",
+        ));
     }
     Ok(())
 }
@@ -36,24 +40,44 @@ fn conflict(one: &'static str, other: &'static str, why: &'static str) -> Option
 fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), OptionError> {
     let modes = &options.namespaces;
     if modes.uts != NamespaceMode::Private && (options.hostname.is_some() || options.domainname.is_some()) {
-        return Err(conflict("--hostname", "--uts", ": the host name belongs to the shared namespace"));
+        return Err(conflict(
+            "--hostname",
+            "--uts",
+            ": the host name belongs to the shared namespace",
+        ));
     }
     if matches!(modes.network, NetworkMode::Container(_)) && options.hostname.is_some() {
         return Err(conflict("--hostname", "--network container:", " (as Docker)"));
     }
     let shares_shm = matches!(modes.ipc, IpcMode::Host | IpcMode::Container(_) | IpcMode::None);
     if shares_shm && options.limits.shm_size.is_some() {
-        return Err(conflict("--shm-size", "--ipc", ": /dev/shm is not the container's own"));
+        return Err(conflict(
+            "--shm-size",
+            "--ipc",
+            ": /dev/shm is not the container's own",
+        ));
     }
     let userns = modes.user != UsernsMode::Host && !options.security.privileged;
     if options.security.privileged && written.userns && modes.user != UsernsMode::Host {
-        return Err(conflict("--privileged", "--userns", ": a privileged container has the host's ids"));
+        return Err(conflict(
+            "--privileged",
+            "--userns",
+            ": a privileged container has the host's ids",
+        ));
     }
     if userns && modes.pid == NamespaceMode::Host {
-        return Err(conflict("--pid host", "--userns auto", ": add --userns=host, which gives the container the host's ids"));
+        return Err(conflict(
+            "--pid host",
+            "--userns auto",
+            ": add --userns=host, which gives the container the host's ids",
+        ));
     }
     if options.init && modes.pid != NamespaceMode::Private {
-        return Err(conflict("--init", "--pid", ": only the first process of a pid namespace can be its init"));
+        return Err(conflict(
+            "--init",
+            "--pid",
+            ": only the first process of a pid namespace can be its init",
+        ));
     }
     Ok(())
 }
@@ -67,19 +91,35 @@ fn check_memory(options: &RunOptions) -> Result<(), OptionError> {
     }
     if let Some(swap) = limits.memory_swap.filter(|swap| *swap > 0) {
         let Some(memory) = limits.memory else {
-            return Err(conflict("--memory-swap", "no --memory", ": swap is limited together with memory"));
+            return Err(conflict(
+                "--memory-swap",
+                "no --memory",
+                ": swap is limited together with memory",
+            ));
         };
         if swap.cast_unsigned() < memory {
-            return Err(OptionError::range("--memory-swap", swap, "it counts memory and swap together, so at least --memory"));
+            return Err(OptionError::range(
+                "--memory-swap",
+                swap,
+                "it counts memory and swap together, so at least --memory",
+            ));
         }
     }
     if let (Some(memory), Some(reservation)) = (limits.memory, limits.memory_reservation)
         && reservation > memory
     {
-        return Err(OptionError::range("--memory-reservation", reservation, "at most --memory"));
+        return Err(OptionError::range(
+            "--memory-reservation",
+            reservation,
+            "at most --memory",
+        ));
     }
     if limits.oom_kill_disable && limits.memory.is_none() {
-        return Err(conflict("--oom-kill-disable", "no --memory", ": without a limit the whole host would stop"));
+        return Err(conflict(
+            "--oom-kill-disable",
+            "no --memory",
+            ": without a limit the whole host would stop",
+        ));
     }
     Ok(())
 }
@@ -87,16 +127,35 @@ fn check_memory(options: &RunOptions) -> Result<(), OptionError> {
 fn check_cpu(options: &RunOptions) -> Result<(), OptionError> {
     let limits = &options.limits;
     if limits.nano_cpus.is_some() && limits.cpu_period.is_some() {
-        return Err(conflict("--cpus", "--cpu-period", ": --cpus sets both period and quota"));
+        return Err(conflict(
+            "--cpus",
+            "--cpu-period",
+            ": --cpus sets both period and quota",
+        ));
     }
     if limits.nano_cpus.is_some() && limits.cpu_quota.is_some() {
-        return Err(conflict("--cpus", "--cpu-quota", ": --cpus sets both period and quota"));
+        return Err(conflict(
+            "--cpus",
+            "--cpu-quota",
+            ": --cpus sets both period and quota",
+        ));
     }
-    if let Some(period) = limits.cpu_period.filter(|period| !(1000..=1_000_000).contains(period)) {
-        return Err(OptionError::range("--cpu-period", period, "1000 to 1000000 microseconds"));
+    if let Some(period) = limits
+        .cpu_period
+        .filter(|period| !(1000..=1_000_000).contains(period))
+    {
+        return Err(OptionError::range(
+            "--cpu-period",
+            period,
+            "1000 to 1000000 microseconds",
+        ));
     }
     if let Some(quota) = limits.cpu_quota.filter(|quota| *quota > 0 && *quota < 1000) {
-        return Err(OptionError::range("--cpu-quota", quota, "at least 1000 microseconds, or -1 for none"));
+        return Err(OptionError::range(
+            "--cpu-quota",
+            quota,
+            "at least 1000 microseconds, or -1 for none",
+        ));
     }
     Ok(())
 }
@@ -106,11 +165,21 @@ fn check_values(options: &RunOptions) -> Result<(), OptionError> {
     if let Some(value) = limits.memory_swappiness.filter(|value| *value > 100) {
         return Err(OptionError::range("--memory-swappiness", value, "0 to 100"));
     }
-    if let Some(value) = limits.oom_score_adj.filter(|value| !(-1000..=1000).contains(value)) {
+    if let Some(value) = limits
+        .oom_score_adj
+        .filter(|value| !(-1000..=1000).contains(value))
+    {
         return Err(OptionError::range("--oom-score-adj", value, "-1000 to 1000"));
     }
-    if let Some(value) = limits.blkio_weight.filter(|value| *value != 0 && !(10..=1000).contains(value)) {
-        return Err(OptionError::range("--blkio-weight", value, "10 to 1000, or 0 for none"));
+    if let Some(value) = limits
+        .blkio_weight
+        .filter(|value| *value != 0 && !(10..=1000).contains(value))
+    {
+        return Err(OptionError::range(
+            "--blkio-weight",
+            value,
+            "10 to 1000, or 0 for none",
+        ));
     }
     if let Some(value) = limits.shm_size.filter(|value| *value == 0) {
         return Err(OptionError::range("--shm-size", value, "at least 1 byte"));
@@ -118,7 +187,11 @@ fn check_values(options: &RunOptions) -> Result<(), OptionError> {
     if let Some(parent) = &limits.cgroup_parent
         && (parent.split('/').any(|part| part == "..") || parent.trim_matches('/').is_empty())
     {
-        return Err(OptionError::form("--cgroup-parent", parent, "a path of cgroups without '..'"));
+        return Err(OptionError::form(
+            "--cgroup-parent",
+            parent,
+            "a path of cgroups without '..'",
+        ));
     }
     if let Some(directory) = &options.workdir
         && !directory.starts_with('/')
@@ -133,7 +206,10 @@ mod tests {
     use super::*;
 
     fn check(change: impl FnOnce(&mut RunOptions)) -> Result<(), OptionError> {
-        let mut options = RunOptions { command: vec!["true".to_owned()], ..RunOptions::default() };
+        let mut options = RunOptions {
+            command: vec!["true".to_owned()],
+            ..RunOptions::default()
+        };
         change(&mut options);
         validate(&options, Written::default())
     }
@@ -143,11 +219,13 @@ mod tests {
         assert!(check(|_| {}).is_ok());
         assert!(check(|options| options.namespaces.network = NetworkMode::Host).is_ok());
         assert!(check(|options| options.limits.memory = Some(1 << 20)).is_ok());
-        assert!(check(|options| {
-            options.namespaces.pid = NamespaceMode::Host;
-            options.namespaces.user = UsernsMode::Host;
-        })
-        .is_ok());
+        assert!(
+            check(|options| {
+                options.namespaces.pid = NamespaceMode::Host;
+                options.namespaces.user = UsernsMode::Host;
+            })
+            .is_ok()
+        );
     }
 
     #[test]
@@ -155,7 +233,9 @@ mod tests {
         type Change = fn(&mut RunOptions);
         let changes: [(&str, Change); 14] = [
             ("no command", |options| options.command.clear()),
-            ("pid host in a user namespace", |options| options.namespaces.pid = NamespaceMode::Host),
+            ("pid host in a user namespace", |options| {
+                options.namespaces.pid = NamespaceMode::Host
+            }),
             ("hostname without a namespace", |options| {
                 options.namespaces.uts = NamespaceMode::Host;
                 options.hostname = Some("x".to_owned());
@@ -169,7 +249,9 @@ mod tests {
                 options.namespaces.pid = NamespaceMode::Container("x".to_owned());
             }),
             ("memory 0", |options| options.limits.memory = Some(0)),
-            ("swap without memory", |options| options.limits.memory_swap = Some(1 << 20)),
+            ("swap without memory", |options| {
+                options.limits.memory_swap = Some(1 << 20)
+            }),
             ("swap below memory", |options| {
                 options.limits.memory = Some(2 << 20);
                 options.limits.memory_swap = Some(1 << 20);
@@ -183,8 +265,12 @@ mod tests {
                 options.limits.cpu_quota = Some(5000);
             }),
             ("period", |options| options.limits.cpu_period = Some(1)),
-            ("swappiness", |options| options.limits.memory_swappiness = Some(101)),
-            ("cgroup parent", |options| options.limits.cgroup_parent = Some("../x".to_owned())),
+            ("swappiness", |options| {
+                options.limits.memory_swappiness = Some(101)
+            }),
+            ("cgroup parent", |options| {
+                options.limits.cgroup_parent = Some("../x".to_owned())
+            }),
             ("workdir", |options| options.workdir = Some("x".to_owned())),
         ];
         for (name, change) in changes {

@@ -19,18 +19,28 @@ pub(super) fn find(options: &RunOptions, facts: &mut BundleFacts) -> Result<()> 
         all_devices(Path::new("/dev"), &mut facts.devices)?;
     }
     let limits = &options.limits;
-    let limited = [&limits.device_read_bps, &limits.device_write_bps, &limits.device_read_iops, &limits.device_write_iops];
+    let limited = [
+        &limits.device_read_bps,
+        &limits.device_write_bps,
+        &limits.device_read_iops,
+        &limits.device_write_iops,
+    ];
     for (path, _) in limited.into_iter().flatten() {
         let status = stat(path).map_err(|errno| not_found(path, errno))?;
         if FileType::from_raw_mode(status.st_mode) == FileType::BlockDevice {
-            facts.block_devices.insert(path.clone(), (major(status.st_rdev), minor(status.st_rdev)));
+            facts
+                .block_devices
+                .insert(path.clone(), (major(status.st_rdev), minor(status.st_rdev)));
         }
     }
     Ok(())
 }
 
 fn not_found(path: &Path, errno: rustix::io::Errno) -> EngineError {
-    EngineError::Store { action: format!("look up the device {}", path.display()), source: errno.into() }
+    EngineError::Store {
+        action: format!("look up the device {}", path.display()),
+        source: errno.into(),
+    }
 }
 
 /// The node at `host`, to appear at `container`; `None` for no device.
@@ -54,11 +64,22 @@ fn node_of(host: &Path, container: &str) -> Result<Option<DeviceNode>> {
 
 /// Every device below `directory`, but for those that each container has its own of.
 fn all_devices(directory: &Path, devices: &mut Vec<DeviceNode>) -> Result<()> {
-    let entries = std::fs::read_dir(directory).map_err(EngineError::store(format!("read {}", directory.display())))?;
+    let entries =
+        std::fs::read_dir(directory).map_err(EngineError::store(format!("read {}", directory.display())))?;
     for entry in entries.flatten() {
         let path: PathBuf = entry.path();
-        let own = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx", "/dev/fd", "/dev/tty"];
-        let Some(text) = path.to_str().filter(|text| !own.contains(text)) else { continue };
+        let own = [
+            "/dev/pts",
+            "/dev/shm",
+            "/dev/mqueue",
+            "/dev/console",
+            "/dev/ptmx",
+            "/dev/fd",
+            "/dev/tty",
+        ];
+        let Some(text) = path.to_str().filter(|text| !own.contains(text)) else {
+            continue;
+        };
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             all_devices(&path, devices)?;

@@ -9,9 +9,9 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
+use crate::monitor::Watcher;
 use crate::monitor::front::{self, SavedTerminal, SessionEnd};
 use crate::monitor::protocol::{MAX, Message};
-use crate::monitor::Watcher;
 use cais_linux::SysError;
 use cais_linux::process::channel;
 use cais_runtime::create::Timing;
@@ -66,21 +66,37 @@ pub fn start_again(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Res
     let lock = ContainerLock::acquire(&engine.store, id)?.ok_or_else(gone)?;
     if crate::state::RunState::read(&engine.store, id)?.is_some() {
         // Somebody else was faster.
-        return Err(EngineError::Invalid(format!("container {} is being started by another command", prepared.record.name)));
+        return Err(EngineError::Invalid(format!(
+            "container {} is being started by another command",
+            prepared.record.name
+        )));
     }
     start_locked(engine, prepared, manner, lock)
 }
 
-fn start_locked(engine: &Engine, prepared: &Prepared, manner: &Manner, lock: ContainerLock) -> Result<Outcome> {
+fn start_locked(
+    engine: &Engine,
+    prepared: &Prepared,
+    manner: &Manner,
+    lock: ContainerLock,
+) -> Result<Outcome> {
     let terminal = prepared.record.options.tty;
     if manner.detach || terminal {
         return start_monitor(engine, prepared, manner, lock);
     }
     let signals = take_signals()?;
-    let launched = launch(engine, prepared, manner.interactive, manner.timings.is_some(), &engine.checkpoints)?;
+    let launched = launch(
+        engine,
+        prepared,
+        manner.interactive,
+        manner.timings.is_some(),
+        &engine.checkpoints,
+    )?;
     lock.release();
     show_timings(manner, &launched);
-    let watcher = Watcher::Own { interactive: manner.interactive };
+    let watcher = Watcher::Own {
+        interactive: manner.interactive,
+    };
     let ended = follow(engine, launched, watcher, Some(signals), &engine.checkpoints)?;
     Ok(Outcome::Ended(ended.code()))
 }
@@ -95,13 +111,22 @@ fn show_timings(manner: &Manner, launched: &Launched) {
 /// job control stay as they are.
 fn take_signals() -> Result<OwnedFd> {
     const HANDED_ON: [u32; 10] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 28];
-    let set = HANDED_ON.iter().fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
+    let set = HANDED_ON
+        .iter()
+        .fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
     block(set);
-    signalfd(set).map_err(|errno| SysError::new("signalfd4", "", errno)).map_err(EngineError::system("listen for signals"))
+    signalfd(set)
+        .map_err(|errno| SysError::new("signalfd4", "", errno))
+        .map_err(EngineError::system("listen for signals"))
 }
 
 /// Starts the container in a process of its own, and watches it or leaves it.
-fn start_monitor(engine: &Engine, prepared: &Prepared, manner: &Manner, lock: ContainerLock) -> Result<Outcome> {
+fn start_monitor(
+    engine: &Engine,
+    prepared: &Prepared,
+    manner: &Manner,
+    lock: ContainerLock,
+) -> Result<Outcome> {
     let (ours, theirs) = channel::pair().map_err(EngineError::system("open a channel to the monitor"))?;
     let saved = SavedTerminal::read();
     let signals = take_signals()?;
@@ -139,8 +164,13 @@ fn await_start(monitor: &OwnedFd) -> Result<()> {
         .map_err(EngineError::system("listen to the monitor"))?;
     match received.map(Message::parse) {
         Some(Some(Message::Started)) => Ok(()),
-        Some(Some(Message::Failed(code, message))) => Err(EngineError::Monitor { message: message.to_owned(), code }),
-        _ => Err(EngineError::Invalid("the monitor was killed while it started the container".to_owned())),
+        Some(Some(Message::Failed(code, message))) => Err(EngineError::Monitor {
+            message: message.to_owned(),
+            code,
+        }),
+        _ => Err(EngineError::Invalid(
+            "the monitor was killed while it started the container".to_owned(),
+        )),
     }
 }
 
@@ -154,9 +184,13 @@ fn monitor_main(
     saved: Option<SavedTerminal>,
 ) -> u8 {
     let checkpoints = engine.checkpoints.for_monitor();
-    let send = |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
+    let send =
+        |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
     if let Err(errno) = cais_sys::process::leave_terminal() {
-        send(Message::Failed(125, &format!("cannot leave the terminal: {errno}")));
+        send(Message::Failed(
+            125,
+            &format!("cannot leave the terminal: {errno}"),
+        ));
         return 125;
     }
     let timings = manner.timings.is_some();
@@ -178,7 +212,10 @@ fn monitor_main(
         drop(front);
         Watcher::Nobody
     } else {
-        Watcher::Front { socket: front, restore: saved }
+        Watcher::Front {
+            socket: front,
+            restore: saved,
+        }
     };
     if manner.detach {
         cais_sys::memory::give_back();

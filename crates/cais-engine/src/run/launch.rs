@@ -55,7 +55,13 @@ pub(crate) fn launch(
     };
     checkpoints.pass("record the start");
     state.write(&engine.store, &id)?;
-    let launched = launch_recorded(engine, prepared, state.clone(), (interactive, timings), checkpoints);
+    let launched = launch_recorded(
+        engine,
+        prepared,
+        state.clone(),
+        (interactive, timings),
+        checkpoints,
+    );
     launched.inspect_err(|error| {
         let exit = Exit {
             code: Some(exit_code(error)),
@@ -82,12 +88,23 @@ fn launch_recorded(
     let group = prepared.create_group()?;
     checkpoints.pass("make the pipes");
     let terminal = prepared.record.options.tty;
-    let pipes = if terminal { None } else { Some(make_pipes(interactive, prepared.owner)?) };
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .map_err(|errno| cais_linux::SysError::new("open", "\"/dev/null\"", errno))
-        .map_err(EngineError::system("open the null device"))?;
+    let pipes = if terminal {
+        None
+    } else {
+        Some(make_pipes(interactive, prepared.owner)?)
+    };
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|errno| cais_linux::SysError::new("open", "\"/dev/null\"", errno))
+    .map_err(EngineError::system("open the null device"))?;
     let stdio = match &pipes {
-        Some(PipeSet { theirs: [input, output, error], .. }) => [input.as_fd(), output.as_fd(), error.as_fd()],
+        Some(PipeSet {
+            theirs: [input, output, error],
+            ..
+        }) => [input.as_fd(), output.as_fd(), error.as_fd()],
         None => [null.as_fd(), null.as_fd(), null.as_fd()],
     };
     let around = Surroundings {
@@ -112,9 +129,19 @@ fn launch_recorded(
     let streams = match (pipes, running.terminal.take()) {
         (Some(pipes), _) => pipes.ours,
         (None, Some(master)) => Streams::Terminal(master),
-        (None, None) => return Err(EngineError::Invalid("the container opened no terminal: this is a bug in cais".to_owned())),
+        (None, None) => {
+            return Err(EngineError::Invalid(
+                "the container opened no terminal: this is a bug in cais".to_owned(),
+            ));
+        }
     };
-    Ok(Launched { id, running, streams, state, group })
+    Ok(Launched {
+        id,
+        running,
+        streams,
+        state,
+        group,
+    })
 }
 
 /// Docker's exit code for a start that failed: 127 where the program is not there, 126
@@ -124,7 +151,10 @@ pub fn exit_code(error: &EngineError) -> u8 {
     use cais_runtime::error::CreateError;
     use rustix::io::Errno;
     match error {
-        EngineError::Create(CreateError::Execute { errno: Errno::NOENT | Errno::NOTDIR, .. }) => 127,
+        EngineError::Create(CreateError::Execute {
+            errno: Errno::NOENT | Errno::NOTDIR,
+            ..
+        }) => 127,
         EngineError::Create(CreateError::Execute { .. }) => 126,
         EngineError::Monitor { code, .. } => *code,
         _ => 125,

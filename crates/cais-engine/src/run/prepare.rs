@@ -18,10 +18,11 @@ use cais_linux::cgroups::{Group, Layout};
 use cais_linux::creds::capabilities::read_own;
 use cais_linux::creds::ids::{ResolvedUser, add_groups, resolve_user as resolve};
 use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
+use cais_linux::lsm::landlock;
 use cais_linux::mounts::overlay::Layers;
 use cais_linux::seccomp::load::program_bytes;
 use cais_linux::{path::read_inside, seccomp};
-use cais_runtime::plan::facts::{CgroupView, PlanFacts, RootTree, SeccompFilter};
+use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
 use cais_runtime::plan::{Plan, plan_container};
 use cais_runtime::spec::{IdMapping, Process, Spec, User};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,11 +57,21 @@ pub struct Prepared {
 impl Prepared {
     /// Makes the cgroup with its limits.
     pub(crate) fn create_group(&self) -> Result<Option<Group>> {
-        let Some(layout) = &self.layout else { return Ok(None) };
-        let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-        let resources = resources.map(cais_runtime::cgroup::resources_of).unwrap_or_default();
+        let Some(layout) = &self.layout else {
+            return Ok(None);
+        };
+        let resources = self
+            .spec
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.resources.as_ref());
+        let resources = resources
+            .map(cais_runtime::cgroup::resources_of)
+            .unwrap_or_default();
         let action = || format!("make the cgroup {} with its limits", self.cgroup_path);
-        Group::create(layout, &self.cgroup_path, &resources).map(Some).map_err(EngineError::cgroup(action()))
+        Group::create(layout, &self.cgroup_path, &resources)
+            .map(Some)
+            .map_err(EngineError::cgroup(action()))
     }
 }
 
@@ -87,7 +98,11 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     let directory = engine.store.container(id);
     let root = root_tree(options, &directory);
     let shared = Shared::find(engine, options)?;
-    let layout = if engine.rootless { None } else { Some(Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?) };
+    let layout = if engine.rootless {
+        None
+    } else {
+        Some(Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?)
+    };
     let resolved = resolve_in_layers(options, &root)?;
     let files = etc_files(options, id);
     let lease = choose_range(engine, options, &shared, id, dry)?;
@@ -95,12 +110,27 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         short_id: id.short().to_owned(),
         shared: shared.processes.clone(),
         join_user: shared.join_user.clone(),
-        etc_files: files.iter().map(|(name, _)| (name.clone(), directory.join(name))).collect(),
+        etc_files: files
+            .iter()
+            .map(|(name, _)| (name.clone(), directory.join(name)))
+            .collect(),
         hidden: hidden_paths(engine, options),
-        user: User { uid: resolved.uid, gid: resolved.gid, umask: None, additional_gids: resolved.groups },
+        user: User {
+            uid: resolved.uid,
+            gid: resolved.gid,
+            umask: None,
+            additional_gids: resolved.groups,
+        },
         home: resolved.home.to_string_lossy().into_owned(),
-        grantable: read_own().map_err(EngineError::system("read our capabilities"))?.bounding.bits(),
-        terminal_size: if options.tty { crate::monitor::front::terminal_size() } else { (0, 0) },
+        grantable: read_own()
+            .map_err(EngineError::system("read our capabilities"))?
+            .bounding
+            .bits(),
+        terminal_size: if options.tty {
+            crate::monitor::front::terminal_size()
+        } else {
+            (0, 0)
+        },
         cgroup_path: cgroup_path(options, id, layout.is_some()),
         ..BundleFacts::default()
     };
@@ -111,7 +141,16 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     let plan_facts = plan_facts(engine, &record, &spec, root, layout.as_ref())?;
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
-    Ok(Prepared { files, lease, cgroup_path: facts.cgroup_path, layout, owner, record, spec, plan })
+    Ok(Prepared {
+        files,
+        lease,
+        cgroup_path: facts.cgroup_path,
+        layout,
+        owner,
+        record,
+        spec,
+        plan,
+    })
 }
 
 /// The text of `--explain`: sources, then steps with their reasons.
@@ -122,10 +161,18 @@ pub fn explain(prepared: &Prepared) -> String {
 
 /// Where the root comes from.
 fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
-    let overlay = |lower: PathBuf| RootTree::Overlay(Layers { lower: vec![lower], changes: directory.to_owned() });
+    let overlay = |lower: PathBuf| {
+        RootTree::Overlay(Layers {
+            lower: vec![lower],
+            changes: directory.to_owned(),
+        })
+    };
     match &options.root {
         RootSource::Host => overlay(PathBuf::from("/")),
-        RootSource::Directory { path, writable: false } => overlay(path.clone()),
+        RootSource::Directory {
+            path,
+            writable: false,
+        } => overlay(path.clone()),
         RootSource::Directory { path, writable: true } => RootTree::Directory(path.clone()),
     }
 }
@@ -165,7 +212,9 @@ impl Shared {
 
     fn add(&mut self, engine: &Engine, name: &str) -> Result<()> {
         let container = list::container(&engine.store, name)?;
-        let init = container.init().ok_or_else(|| EngineError::NotRunning(name.to_owned()))?;
+        let init = container
+            .init()
+            .ok_or_else(|| EngineError::NotRunning(name.to_owned()))?;
         let process = format!("/proc/{}", init.pid);
         let spec = read_bundle(engine, &container.record.id)?;
         let linux = spec.linux.unwrap_or_default();
@@ -190,7 +239,13 @@ fn wants_userns(options: &RunOptions) -> bool {
     options.namespaces.user != UsernsMode::Host && !options.security.privileged
 }
 
-fn choose_range(engine: &Engine, options: &RunOptions, shared: &Shared, id: &ContainerId, dry: bool) -> Result<Option<Lease>> {
+fn choose_range(
+    engine: &Engine,
+    options: &RunOptions,
+    shared: &Shared,
+    id: &ContainerId,
+    dry: bool,
+) -> Result<Option<Lease>> {
     if !wants_userns(options) || shared.join_user.is_some() || engine.rootless {
         return Ok(None);
     }
@@ -202,24 +257,49 @@ fn choose_range(engine: &Engine, options: &RunOptions, shared: &Shared, id: &Con
 }
 
 /// The maps of ids: those shared, or the whole range, or with the caller's own ids kept.
-fn id_mappings(options: &RunOptions, shared: &Shared, lease: Option<Lease>) -> (Vec<IdMapping>, Vec<IdMapping>) {
+fn id_mappings(
+    options: &RunOptions,
+    shared: &Shared,
+    lease: Option<Lease>,
+) -> (Vec<IdMapping>, Vec<IdMapping>) {
     if let Some(mappings) = &shared.mappings {
         return mappings.clone();
     }
-    let Some(lease) = lease else { return (Vec::new(), Vec::new()) };
+    let Some(lease) = lease else {
+        return (Vec::new(), Vec::new());
+    };
     let whole = |kept: u32| {
         let base = lease.base();
         if options.namespaces.user != UsernsMode::KeepId || kept >= RANGE {
-            return vec![IdMapping { container_id: 0, host_id: base, size: RANGE }];
+            return vec![IdMapping {
+                container_id: 0,
+                host_id: base,
+                size: RANGE,
+            }];
         }
         let extents = [
-            IdMapping { container_id: 0, host_id: base, size: kept },
-            IdMapping { container_id: kept, host_id: kept, size: 1 },
-            IdMapping { container_id: kept + 1, host_id: base + kept + 1, size: RANGE - kept - 1 },
+            IdMapping {
+                container_id: 0,
+                host_id: base,
+                size: kept,
+            },
+            IdMapping {
+                container_id: kept,
+                host_id: kept,
+                size: 1,
+            },
+            IdMapping {
+                container_id: kept + 1,
+                host_id: base + kept + 1,
+                size: RANGE - kept - 1,
+            },
         ];
         extents.into_iter().filter(|extent| extent.size > 0).collect()
     };
-    (whole(rustix::process::getuid().as_raw()), whole(rustix::process::getgid().as_raw()))
+    (
+        whole(rustix::process::getuid().as_raw()),
+        whole(rustix::process::getgid().as_raw()),
+    )
 }
 
 /// The host's ids of a user of the container.
@@ -227,17 +307,28 @@ fn id_mappings(options: &RunOptions, shared: &Shared, lease: Option<Lease>) -> (
 pub(crate) fn host_ids(spec: &Spec, uid: u32, gid: u32) -> (u32, u32) {
     let linux = spec.linux.as_ref();
     let map = |maps: Option<&Vec<IdMapping>>, id: u32| {
-        let extent = maps.into_iter().flatten().find(|map| id >= map.container_id && id - map.container_id < map.size);
+        let extent = maps
+            .into_iter()
+            .flatten()
+            .find(|map| id >= map.container_id && id - map.container_id < map.size);
         extent.map_or(id, |map| map.host_id + (id - map.container_id))
     };
-    (map(linux.map(|linux| &linux.uid_mappings), uid), map(linux.map(|linux| &linux.gid_mappings), gid))
+    (
+        map(linux.map(|linux| &linux.uid_mappings), uid),
+        map(linux.map(|linux| &linux.gid_mappings), gid),
+    )
 }
 
 fn cgroup_path(options: &RunOptions, id: &ContainerId, has_cgroups: bool) -> String {
     if !has_cgroups {
         return String::new();
     }
-    let parent = options.limits.cgroup_parent.as_deref().unwrap_or("cais").trim_matches('/');
+    let parent = options
+        .limits
+        .cgroup_parent
+        .as_deref()
+        .unwrap_or("cais")
+        .trim_matches('/');
     format!("{parent}/{id}")
 }
 
@@ -248,7 +339,11 @@ fn etc_files(options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
     );
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    vec![("hostname".to_owned(), format!("{name}\n")), ("hosts".to_owned(), hosts), ("resolv.conf".to_owned(), resolv)]
+    vec![
+        ("hostname".to_owned(), format!("{name}\n")),
+        ("hosts".to_owned(), hosts),
+        ("resolv.conf".to_owned(), resolv),
+    ]
 }
 
 /// What the container must not see of the engine where its root is the host's.
@@ -256,25 +351,47 @@ fn hidden_paths(engine: &Engine, options: &RunOptions) -> Vec<String> {
     if options.root != RootSource::Host {
         return Vec::new();
     }
-    engine.store.data().to_str().map(str::to_owned).into_iter().collect()
+    engine
+        .store
+        .data()
+        .to_str()
+        .map(str::to_owned)
+        .into_iter()
+        .collect()
 }
 
 /// Bind sources must be there; `-v` makes a directory, as Docker does.
 fn check_sources(options: &RunOptions) -> Result<()> {
     for mount in &options.mounts {
-        let MountKind::Bind { source, create_source, .. } = &mount.kind else { continue };
+        let MountKind::Bind {
+            source,
+            create_source,
+            ..
+        } = &mount.kind
+        else {
+            continue;
+        };
         if source.exists() {
             continue;
         }
         if !create_source {
-            return Err(EngineError::Invalid(format!("bind source path does not exist: {}", source.display())));
+            return Err(EngineError::Invalid(format!(
+                "bind source path does not exist: {}",
+                source.display()
+            )));
         }
-        std::fs::create_dir_all(source).map_err(EngineError::store(format!("make the bind source {}", source.display())))?;
+        std::fs::create_dir_all(source).map_err(EngineError::store(format!(
+            "make the bind source {}",
+            source.display()
+        )))?;
     }
     if let RootSource::Directory { path, .. } = &options.root
         && !path.is_dir()
     {
-        return Err(EngineError::Invalid(format!("--rootfs: {} is not a directory", path.display())));
+        return Err(EngineError::Invalid(format!(
+            "--rootfs: {} is not a directory",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -284,30 +401,44 @@ fn check_sources(options: &RunOptions) -> Result<()> {
 fn resolve_in_layers(options: &RunOptions, root: &RootTree) -> Result<ResolvedUser> {
     let user = options.user.as_deref().unwrap_or("0");
     let directories: Vec<PathBuf> = match root {
-        RootTree::Overlay(layers) => std::iter::once(layers.changes.join("upper")).chain(layers.lower.iter().cloned()).collect(),
+        RootTree::Overlay(layers) => std::iter::once(layers.changes.join("upper"))
+            .chain(layers.lower.iter().cloned())
+            .collect(),
         RootTree::Directory(path) => vec![path.clone()],
     };
     let mut opened = Vec::new();
     for directory in directories.iter().filter(|path| path.is_dir()) {
-        opened.push(cais_linux::mounts::tree::open_directory(directory).map_err(EngineError::system("open the root"))?);
+        opened.push(
+            cais_linux::mounts::tree::open_directory(directory)
+                .map_err(EngineError::system("open the root"))?,
+        );
     }
     let read = |name: &str| -> Result<Vec<u8>> {
         for directory in &opened {
             let found = read_inside(directory.as_fd(), Path::new(name), ACCOUNT_FILE_LIMIT);
-            if let Some(bytes) = found.map_err(EngineError::system(format!("read {name} of the container")))? {
+            if let Some(bytes) =
+                found.map_err(EngineError::system(format!("read {name} of the container")))?
+            {
                 return Ok(bytes);
             }
         }
         Ok(Vec::new())
     };
-    resolve_with(user, &options.group_add, &read("etc/passwd")?, &read("etc/group")?)
+    resolve_with(
+        user,
+        &options.group_add,
+        &read("etc/passwd")?,
+        &read("etc/group")?,
+    )
 }
 
 /// Finds a user in the account files below `root`.
 pub(crate) fn resolve_user(root: BorrowedFd<'_>, user: &str, groups: &[String]) -> Result<ResolvedUser> {
     let read = |name: &str| -> Result<Vec<u8>> {
         let found = read_inside(root, Path::new(name), ACCOUNT_FILE_LIMIT);
-        Ok(found.map_err(EngineError::system(format!("read {name} of the container")))?.unwrap_or_default())
+        Ok(found
+            .map_err(EngineError::system(format!("read {name} of the container")))?
+            .unwrap_or_default())
     };
     resolve_with(user, groups, &read("etc/passwd")?, &read("etc/group")?)
 }
@@ -330,53 +461,133 @@ fn plan_facts(
     let options = &record.options;
     let own = read_own().map_err(EngineError::system("read our capabilities"))?;
     let limits = spec.process.iter().flat_map(|process| &process.rlimits);
-    let hard_limits = limits.filter_map(|limit| parse_resource(&limit.kind)).map(|resource| (resource, read_own_hard(resource)));
+    let hard_limits = limits
+        .filter_map(|limit| parse_resource(&limit.kind))
+        .map(|resource| (resource, read_own_hard(resource)));
     Ok(PlanFacts {
         root,
         tasks: layout.map_or(0, Layout::tasks_count),
         cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
-        device_sources: options.devices.iter().map(|device| (device.container.clone(), device.host.clone())).collect(),
+        device_sources: options
+            .devices
+            .iter()
+            .map(|device| (device.container.clone(), device.host.clone()))
+            .collect(),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
-        has_cap_sys_resource: own.effective.contains(cais_linux::creds::capabilities::Capability::SYS_RESOURCE),
+        has_cap_sys_resource: own
+            .effective
+            .contains(cais_linux::creds::capabilities::Capability::SYS_RESOURCE),
         own_oom_score_adj: if options.limits.oom_score_adj.is_some() {
-            cais_linux::limits::oom::read_own().map_err(EngineError::system("read our weight for the OOM killer"))?
+            cais_linux::limits::oom::read_own()
+                .map_err(EngineError::system("read our weight for the OOM killer"))?
         } else {
             0
         },
         rootless: engine.rootless,
         init: options.init,
-        landlock: None,
-        label: None,
+        landlock: landlock_facts(options)?,
+        label: exec_label(options)?,
     })
 }
 
 /// The system call filter: ours, none, or that of a file.
 fn seccomp_filter(engine: &Engine, options: &RunOptions, spec: &Spec) -> Result<Option<SeccompFilter>> {
     let invalid = |error: &dyn std::error::Error| EngineError::Invalid(super::chain(error));
-    let names = spec.process.iter().filter_map(|process| process.capabilities.as_ref()).flat_map(|sets| &sets.bounding);
+    let names = spec
+        .process
+        .iter()
+        .filter_map(|process| process.capabilities.as_ref())
+        .flat_map(|sets| &sets.bounding);
     let names: Vec<&String> = names.collect();
-    let capabilities = cais_linux::creds::capabilities::CapSet::parse(&names).map_err(|error| invalid(&error))?.bits();
+    let capabilities = cais_linux::creds::capabilities::CapSet::parse(&names)
+        .map_err(|error| invalid(&error))?
+        .bits();
     match &options.security.seccomp {
         _ if options.security.privileged => Ok(None),
         SeccompOption::Unconfined => Ok(None),
         SeccompOption::Default => {
             let program = seccomp::default::default_program(capabilities).map_err(|error| invalid(&error))?;
-            Ok(Some(SeccompFilter { flags: seccomp::default::DEFAULT_FLAGS, program: program_bytes(&program) }))
+            Ok(Some(SeccompFilter {
+                flags: seccomp::default::DEFAULT_FLAGS,
+                program: program_bytes(&program),
+            }))
         }
         SeccompOption::File(path) => super::seccomp::read_filter(engine, path, capabilities).map(Some),
     }
 }
 
+/// The Landlock rules, where there are some.
+fn landlock_facts(options: &RunOptions) -> Result<Option<LandlockFacts>> {
+    if options.security.landlock.is_empty() {
+        return Ok(None);
+    }
+    let invalid =
+        |error: landlock::LandlockError| EngineError::Invalid(format!("--security-opt landlock: {error}"));
+    let rules = options
+        .security
+        .landlock
+        .iter()
+        .map(|text| landlock::parse_rule(text));
+    let rules = rules
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(invalid)?;
+    let abi = landlock::read_abi().map_err(EngineError::system("ask for the version of Landlock"))?;
+    let plan = landlock::plan_landlock(&rules, abi).map_err(invalid)?;
+    Ok(Some(LandlockFacts {
+        filesystem: plan.handled_fs,
+        network: plan.handled_net,
+        scoped: plan.scoped,
+        rules: plan.encode_rules(),
+    }))
+}
+
+/// The label of the program for AppArmor or SELinux, where one is asked for.
+fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
+    let invalid = |error: cais_linux::lsm::LabelError| EngineError::Invalid(error.to_string());
+    let apparmor = options
+        .security
+        .apparmor
+        .as_deref()
+        .filter(|profile| *profile != "unconfined");
+    let selinux = options
+        .security
+        .label
+        .iter()
+        .find_map(|label| label.strip_prefix("type:"));
+    let label = match (apparmor, selinux) {
+        (Some(profile), None) => cais_linux::lsm::apparmor::read_exec_label(profile),
+        (None, Some(kind)) => {
+            cais_linux::lsm::selinux::read_exec_label(&format!("system_u:system_r:{kind}:s0"))
+        }
+        (Some(_), Some(_)) => {
+            return Err(EngineError::Invalid(
+                "--security-opt apparmor and label: only one label can be set".to_owned(),
+            ));
+        }
+        (None, None) => return Ok(None),
+    };
+    let label = label.map_err(invalid)?;
+    Ok(Some((label.file.to_string(), label.text)))
+}
+
 /// Reads the configuration of a container that was made.
 pub(crate) fn read_bundle(engine: &Engine, id: &ContainerId) -> Result<Spec> {
     let path = engine.store.container(id).join("config.json");
-    read_json(&path)?.ok_or_else(|| EngineError::Damaged { path: path.display().to_string(), detail: "it is missing".to_owned() })
+    read_json(&path)?.ok_or_else(|| EngineError::Damaged {
+        path: path.display().to_string(),
+        detail: "it is missing".to_owned(),
+    })
 }
 
 /// The facts for a further process in a running container.
-pub(crate) fn facts_of_running(engine: &Engine, container: &Container, spec: &Spec, privileged: bool) -> Result<PlanFacts> {
+pub(crate) fn facts_of_running(
+    engine: &Engine,
+    container: &Container,
+    spec: &Spec,
+    privileged: bool,
+) -> Result<PlanFacts> {
     let directory = engine.store.container(&container.record.id);
     let root = root_tree(&container.record.options, &directory);
     let mut record = container.record.clone();
@@ -386,8 +597,11 @@ pub(crate) fn facts_of_running(engine: &Engine, container: &Container, spec: &Sp
 
 /// `exec --privileged`: every capability.
 pub(crate) fn grant_all(process: &mut Process) {
-    let all: Vec<String> =
-        cais_linux::creds::capabilities::CapSet::ALL.names().into_iter().map(str::to_owned).collect();
+    let all: Vec<String> = cais_linux::creds::capabilities::CapSet::ALL
+        .names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let sets = process.capabilities.get_or_insert_default();
     sets.bounding.clone_from(&all);
     sets.effective.clone_from(&all);
@@ -397,8 +611,14 @@ pub(crate) fn grant_all(process: &mut Process) {
 /// A user other than root holds no capability in effect, root those of the bounding set.
 pub(crate) fn adjust_for_user(process: &mut Process) {
     let uid = process.user.uid;
-    let Some(sets) = &mut process.capabilities else { return };
-    let held = if uid == 0 { sets.bounding.clone() } else { Vec::new() };
+    let Some(sets) = &mut process.capabilities else {
+        return;
+    };
+    let held = if uid == 0 {
+        sets.bounding.clone()
+    } else {
+        Vec::new()
+    };
     sets.effective.clone_from(&held);
     sets.permitted = held;
 }
@@ -406,7 +626,11 @@ pub(crate) fn adjust_for_user(process: &mut Process) {
 /// Opens a directory of /proc without following links.
 pub(crate) fn open_process_root(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
-    open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| cais_linux::SysError::new("open", format!("{path:?}"), errno))
-        .map_err(EngineError::system("open the container's root"))
+    open(
+        &path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| cais_linux::SysError::new("open", format!("{path:?}"), errno))
+    .map_err(EngineError::system("open the container's root"))
 }

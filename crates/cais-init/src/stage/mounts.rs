@@ -119,7 +119,12 @@ fn place_for(mount: BorrowedFd<'_>, wanted: u32) -> u32 {
     }
     let is_directory =
         fstat(mount).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-    wanted & !if is_directory { kind::MAKE_FILE } else { kind::MAKE_DIRECTORY }
+    wanted
+        & !if is_directory {
+            kind::MAKE_FILE
+        } else {
+            kind::MAKE_DIRECTORY
+        }
 }
 
 pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Device) -> StepResult<'a> {

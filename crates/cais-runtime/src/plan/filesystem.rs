@@ -37,9 +37,16 @@ const DEFAULT_LINKS: [(&str, &str); 5] = [
 const REAL_TARGETS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 pub(super) fn plan_propagation(planner: &mut Planner<'_>) -> Result<(), PlanError> {
-    let word = planner.spec.linux.as_ref().and_then(|linux| linux.rootfs_propagation.as_deref());
+    let word = planner
+        .spec
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.rootfs_propagation.as_deref());
     let propagation = tree_propagation(word)?;
-    planner.step("nothing mounted from here on reaches the host", &Step::SetTreePropagation { propagation });
+    planner.step(
+        "nothing mounted from here on reaches the host",
+        &Step::SetTreePropagation { propagation },
+    );
     Ok(())
 }
 
@@ -57,7 +64,11 @@ pub(super) fn plan_mounts(planner: &mut Planner<'_>) -> Result<(), PlanError> {
 /// How the place of a mount is found.
 fn target_flags(destination: &str, make: u32) -> u32 {
     let trimmed = destination.trim_end_matches('/');
-    if REAL_TARGETS.contains(&trimmed) { target::REAL | make } else { make }
+    if REAL_TARGETS.contains(&trimmed) {
+        target::REAL | make
+    } else {
+        make
+    }
 }
 
 fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
@@ -78,7 +89,12 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
             return plan_host_view(planner, mount, flags, "/dev/mqueue");
         }
         "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue" | "ramfs" => {}
-        other => return Err(PlanError::Unknown { path: "mounts[].type", value: format!("{other} at {}", mount.destination) }),
+        other => {
+            return Err(PlanError::Unknown {
+                path: "mounts[].type",
+                value: format!("{other} at {}", mount.destination),
+            });
+        }
     }
     let mut parameters: Vec<String> = Vec::new();
     for (key, value) in &flags.data {
@@ -102,10 +118,23 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
 
 /// The host's own mount instead of a new one, read-only: where the namespace that it
 /// shows is the host's too.
-fn plan_host_view(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags, path: &str) -> Result<(), PlanError> {
-    let attributes = MountAttr { attr_set: flags.attr_set | MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    let source =
-        Source::Tree { path: path.into(), recursive: true, peer: false, attributes, map_ids: false };
+fn plan_host_view(
+    planner: &mut Planner<'_>,
+    mount: &Mount,
+    flags: &MountFlags,
+    path: &str,
+) -> Result<(), PlanError> {
+    let attributes = MountAttr {
+        attr_set: flags.attr_set | MOUNT_ATTR_RDONLY,
+        ..MountAttr::default()
+    };
+    let source = Source::Tree {
+        path: path.into(),
+        recursive: true,
+        peer: false,
+        attributes,
+        map_ids: false,
+    };
     let slot = planner.source(source);
     let destination = c_string(&mount.destination);
     let step = Step::MountTree {
@@ -120,7 +149,10 @@ fn plan_host_view(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags, 
 
 fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
     let Some(source) = &mount.source else {
-        return Err(PlanError::Missing { path: "mounts[].source", what: "the source of a bind mount" });
+        return Err(PlanError::Missing {
+            path: "mounts[].source",
+            what: "the source of a bind mount",
+        });
     };
     // A plain `ro` covers the submounts too, as Docker's has since version 25.
     let attributes = MountAttr {
@@ -157,7 +189,11 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
     // Without a cgroup namespace the whole hierarchy would be seen: read-only then,
     // whatever was asked (CVE-2023-25809).
     let private = namespaces::has(planner.spec, namespace::CGROUP);
-    let attributes = if private { flags.attr_set } else { flags.attr_set | MOUNT_ATTR_RDONLY };
+    let attributes = if private {
+        flags.attr_set
+    } else {
+        flags.attr_set | MOUNT_ATTR_RDONLY
+    };
     let make = target::MAKE_DIRECTORY;
     let path = c_string(&base);
     if !private {
@@ -166,7 +202,13 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
     match planner.facts.cgroup_view.clone() {
         CgroupView::None => Ok(()),
         CgroupView::V2 => {
-            let step = Step::MountNew { path: &path, fstype: c"cgroup2", parameters: StrBlock(b""), attributes, target: make };
+            let step = Step::MountNew {
+                path: &path,
+                fstype: c"cgroup2",
+                parameters: StrBlock(b""),
+                attributes,
+                target: make,
+            };
             planner.step("the container sees its own limits", &step);
             Ok(())
         }
@@ -183,7 +225,12 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
                 plan_hierarchy(planner, &base, hierarchy, attributes);
             }
             if attributes & MOUNT_ATTR_RDONLY != 0 {
-                let step = Step::SetMountAttributes { path: &path, set: MOUNT_ATTR_RDONLY, clear: 0, recursive: false };
+                let step = Step::SetMountAttributes {
+                    path: &path,
+                    set: MOUNT_ATTR_RDONLY,
+                    clear: 0,
+                    recursive: false,
+                };
                 planner.step("no hierarchy can be added", &step);
             }
             Ok(())
@@ -193,27 +240,48 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
 
 fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, attributes: u64) {
     let path = c_string(&format!("{base}/{}", hierarchy.directory));
-    let fstype = if hierarchy.options.is_empty() { c"cgroup2" } else { c"cgroup" };
+    let fstype = if hierarchy.options.is_empty() {
+        c"cgroup2"
+    } else {
+        c"cgroup"
+    };
     let mut parameters = Vec::new();
     for option in &hierarchy.options {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         parameters.extend([key.to_owned(), value.to_owned()]);
     }
     let block = str_block(&parameters);
-    let step =
-        Step::MountNew { path: &path, fstype, parameters: StrBlock(&block), attributes, target: target::MAKE_DIRECTORY };
+    let step = Step::MountNew {
+        path: &path,
+        fstype,
+        parameters: StrBlock(&block),
+        attributes,
+        target: target::MAKE_DIRECTORY,
+    };
     planner.step("the container sees its own limits", &step);
     // `cpu` and `cpuacct` are looked for by their own names too.
-    for name in hierarchy.directory.split(',').filter(|_| hierarchy.directory.contains(',')) {
+    for name in hierarchy
+        .directory
+        .split(',')
+        .filter(|_| hierarchy.directory.contains(','))
+    {
         let link = c_string(&format!("{base}/{name}"));
-        let step = Step::MakeSymlink { path: &link, content: &c_string(&hierarchy.directory) };
+        let step = Step::MakeSymlink {
+            path: &link,
+            content: &c_string(&hierarchy.directory),
+        };
         planner.step("the controller by its own name", &step);
     }
 }
 
 pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     // Without a /dev of its own the container has the devices of its image or mount.
-    if !planner.spec.mounts.iter().any(|mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs")) {
+    if !planner
+        .spec
+        .mounts
+        .iter()
+        .any(|mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs"))
+    {
         return Ok(());
     }
     for (path, major, minor) in DEFAULT_DEVICES {
@@ -227,12 +295,22 @@ pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         };
         plan_device(planner, &node)?;
     }
-    let devices = planner.spec.linux.as_ref().map_or(&[][..], |linux| &linux.devices[..]);
-    for node in devices.iter().filter(|node| !DEFAULT_DEVICES.iter().any(|(path, ..)| *path == node.path)) {
+    let devices = planner
+        .spec
+        .linux
+        .as_ref()
+        .map_or(&[][..], |linux| &linux.devices[..]);
+    for node in devices
+        .iter()
+        .filter(|node| !DEFAULT_DEVICES.iter().any(|(path, ..)| *path == node.path))
+    {
         plan_device(planner, node)?;
     }
     for (link, content) in DEFAULT_LINKS {
-        let step = Step::MakeSymlink { path: &c_string(link), content: &c_string(content) };
+        let step = Step::MakeSymlink {
+            path: &c_string(link),
+            content: &c_string(content),
+        };
         planner.step("programs expect it (runtime-spec, \"Default Devices\")", &step);
     }
     Ok(())
@@ -242,14 +320,22 @@ pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
 /// null device is always mounted: hidden paths are copies of that mount.
 fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanError> {
     let number = |value: i64| {
-        u32::try_from(value).map_err(|_out_of_range| PlanError::Unknown { path: "linux.devices[]", value: format!("{}: {value}", node.path) })
+        u32::try_from(value).map_err(|_out_of_range| PlanError::Unknown {
+            path: "linux.devices[]",
+            value: format!("{}: {value}", node.path),
+        })
     };
     let (major, minor) = (number(node.major)?, number(node.minor)?);
     let (kind, bits) = match node.kind.as_str() {
         "c" | "u" => (FileType::CharacterDevice, 0o020_000),
         "b" => (FileType::BlockDevice, 0o060_000),
         "p" => (FileType::Fifo, 0o010_000),
-        other => return Err(PlanError::Unknown { path: "linux.devices[].type", value: other.to_owned() }),
+        other => {
+            return Err(PlanError::Unknown {
+                path: "linux.devices[].type",
+                value: other.to_owned(),
+            });
+        }
     };
     let path = c_string(&node.path);
     let is_null = node.path == "/dev/null";
@@ -257,12 +343,29 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
         let mount = if is_null {
             planner.null_device()
         } else {
-            let host = planner.facts.device_sources.get(&node.path).cloned().unwrap_or_else(|| node.path.clone().into());
-            planner.source(Source::Device { path: host, kind, major, minor })
+            let host = planner
+                .facts
+                .device_sources
+                .get(&node.path)
+                .cloned()
+                .unwrap_or_else(|| node.path.clone().into());
+            planner.source(Source::Device {
+                path: host,
+                kind,
+                major,
+                minor,
+            })
         };
-        let step =
-            Step::MountTree { mount, path: &path, propagation: 0, target: target::REAL | target::MAKE_FILE };
-        planner.step("the host's device: a node cannot be made in a user namespace", &step);
+        let step = Step::MountTree {
+            mount,
+            path: &path,
+            propagation: 0,
+            target: target::REAL | target::MAKE_FILE,
+        };
+        planner.step(
+            "the host's device: a node cannot be made in a user namespace",
+            &step,
+        );
         return Ok(());
     }
     let mode = bits | node.file_mode.unwrap_or(0o666);
@@ -279,13 +382,25 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
 }
 
 pub(super) fn plan_sysctls(planner: &mut Planner<'_>) -> Result<(), PlanError> {
-    let Some(linux) = &planner.spec.linux else { return Ok(()) };
+    let Some(linux) = &planner.spec.linux else {
+        return Ok(());
+    };
     for (name, value) in &linux.sysctl {
         // `net.ipv4.ip_forward` and `net/ipv4/ip_forward` are the same; an interface name
         // with a dot needs the second form (sysctl.d(5)).
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        let path = if name.contains('/') {
+            name.clone()
+        } else {
+            name.replace('.', "/")
+        };
         let path = c_string(&format!("sys/{path}"));
-        planner.step("a setting of the container's own namespaces", &Step::WriteSysctl { name: &path, value: value.as_bytes() });
+        planner.step(
+            "a setting of the container's own namespaces",
+            &Step::WriteSysctl {
+                name: &path,
+                value: value.as_bytes(),
+            },
+        );
     }
     Ok(())
 }
@@ -294,37 +409,68 @@ pub(super) fn plan_working_directory(planner: &mut Planner<'_>) {
     let Some(process) = planner.process else { return };
     if process.cwd != "/" {
         let path = c_string(&process.cwd);
-        planner.step("the working directory may be missing", &Step::MakeDirectory { path: &path, mode: 0o755 });
+        planner.step(
+            "the working directory may be missing",
+            &Step::MakeDirectory {
+                path: &path,
+                mode: 0o755,
+            },
+        );
     }
 }
 
 pub(super) fn plan_hidden_paths(planner: &mut Planner<'_>) {
     let Some(linux) = &planner.spec.linux else { return };
     for path in &linux.readonly_paths {
-        planner.step("settings of the host's kernel", &Step::ReadonlyPath { path: &c_string(path) });
+        planner.step(
+            "settings of the host's kernel",
+            &Step::ReadonlyPath {
+                path: &c_string(path),
+            },
+        );
     }
     for path in &linux.masked_paths {
         let null = planner.null_device();
-        planner.step("it would tell about, or reach, the host", &Step::MaskPath { path: &c_string(path), null });
+        planner.step(
+            "it would tell about, or reach, the host",
+            &Step::MaskPath {
+                path: &c_string(path),
+                null,
+            },
+        );
     }
 }
 
 pub(super) fn plan_root_flags(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     let spec = planner.spec;
-    let word = spec.linux.as_ref().and_then(|linux| linux.rootfs_propagation.as_deref());
+    let word = spec
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.rootfs_propagation.as_deref());
     match word {
         Some("shared" | "rshared") => {
-            let step = Step::SetRootPropagation { propagation: cais_sys::mount::MS_SHARED, recursive: word == Some("rshared") };
+            let step = Step::SetRootPropagation {
+                propagation: cais_sys::mount::MS_SHARED,
+                recursive: word == Some("rshared"),
+            };
             planner.step("asked for by linux.rootfsPropagation", &step);
         }
         Some("unbindable" | "runbindable") => {
-            let step = Step::SetRootPropagation { propagation: cais_sys::mount::MS_UNBINDABLE, recursive: false };
+            let step = Step::SetRootPropagation {
+                propagation: cais_sys::mount::MS_UNBINDABLE,
+                recursive: false,
+            };
             planner.step("asked for by linux.rootfsPropagation", &step);
         }
         _ => {}
     }
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
-        let step = Step::SetMountAttributes { path: c"/", set: MOUNT_ATTR_RDONLY, clear: 0, recursive: false };
+        let step = Step::SetMountAttributes {
+            path: c"/",
+            set: MOUNT_ATTR_RDONLY,
+            clear: 0,
+            recursive: false,
+        };
         planner.step("asked for by root.readonly", &step);
     }
     Ok(())

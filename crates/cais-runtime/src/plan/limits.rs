@@ -23,13 +23,24 @@ impl ProcessLimits {
     ///
     /// # Errors
     /// For a limit that is none, or a soft limit above its hard one.
-    pub(super) fn plan(process: &Process, facts: &PlanFacts, warnings: &mut Vec<String>) -> Result<Self, PlanError> {
+    pub(super) fn plan(
+        process: &Process,
+        facts: &PlanFacts,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, PlanError> {
         let mut wanted = Vec::new();
         for limit in &process.rlimits {
-            let resource = parse_resource(&limit.kind).ok_or_else(|| PlanError::Rlimit(limit.kind.clone()))?;
+            let resource =
+                parse_resource(&limit.kind).ok_or_else(|| PlanError::Rlimit(limit.kind.clone()))?;
             wanted.push(RlimitRequest::new(resource, limit.soft, limit.hard));
         }
-        let hard = |resource| facts.hard_limits.iter().find(|(known, _)| *known == resource).and_then(|(_, hard)| *hard);
+        let hard = |resource| {
+            facts
+                .hard_limits
+                .iter()
+                .find(|(known, _)| *known == resource)
+                .and_then(|(_, hard)| *hard)
+        };
         let bounds = RlimitBounds {
             current_hard: &hard,
             has_cap_sys_resource: facts.has_cap_sys_resource,
@@ -39,12 +50,19 @@ impl ProcessLimits {
         warnings.extend(plan.warnings.iter().map(ToString::to_string));
         let mut oom_score_adj = process.oom_score_adj;
         if let Some(requested) = oom_score_adj {
-            let plan = cais_linux::limits::oom::plan_oom_score_adj(requested, facts.own_oom_score_adj, facts.has_cap_sys_resource)
-                .map_err(PlanError::OomScore)?;
+            let plan = cais_linux::limits::oom::plan_oom_score_adj(
+                requested,
+                facts.own_oom_score_adj,
+                facts.has_cap_sys_resource,
+            )
+            .map_err(PlanError::OomScore)?;
             warnings.extend(plan.warning());
             oom_score_adj = Some(plan.value);
         }
-        Ok(Self { rlimits: plan.apply, oom_score_adj })
+        Ok(Self {
+            rlimits: plan.apply,
+            oom_score_adj,
+        })
     }
 
     /// Sets them on process `pid`.

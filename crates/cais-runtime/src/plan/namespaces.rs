@@ -25,9 +25,16 @@ fn flag(kind: NamespaceKind) -> u64 {
 
 /// All namespaces other than the host's, new or joined.
 pub(super) fn kinds(spec: &Spec) -> Result<u64, PlanError> {
-    let kinds = spec.namespaces().iter().map(|entry| flag(entry.kind)).fold(0, |all, kind| all | kind);
+    let kinds = spec
+        .namespaces()
+        .iter()
+        .map(|entry| flag(entry.kind))
+        .fold(0, |all, kind| all | kind);
     if kinds & namespace::MOUNT == 0 {
-        return Err(PlanError::Missing { path: "linux.namespaces", what: "a mount namespace: without one the root of the host would be changed" });
+        return Err(PlanError::Missing {
+            path: "linux.namespaces",
+            what: "a mount namespace: without one the root of the host would be changed",
+        });
     }
     Ok(kinds)
 }
@@ -39,7 +46,9 @@ pub(super) fn has(spec: &Spec, kind: u64) -> bool {
 
 /// Whether such a namespace is made.
 pub(super) fn is_new(spec: &Spec, kind: u64) -> bool {
-    spec.namespaces().iter().any(|entry| flag(entry.kind) == kind && entry.path.is_none())
+    spec.namespaces()
+        .iter()
+        .any(|entry| flag(entry.kind) == kind && entry.path.is_none())
 }
 
 /// The namespaces that the first process is cloned into. The cgroup namespace is left
@@ -49,7 +58,10 @@ pub(super) fn cloned(spec: &Spec) -> Result<u64, PlanError> {
     let new = spec.namespaces().iter().filter(|entry| entry.path.is_none());
     let flags = new.map(|entry| flag(entry.kind)).fold(0, |all, kind| all | kind);
     if flags & namespace::TIME != 0 {
-        return Err(PlanError::Unsupported { path: "linux.namespaces", what: "a time namespace" });
+        return Err(PlanError::Unsupported {
+            path: "linux.namespaces",
+            what: "a time namespace",
+        });
     }
     Ok(flags & !namespace::CGROUP)
 }
@@ -60,11 +72,16 @@ pub(super) fn plan_id_maps(spec: &Spec) -> Result<Option<IdMaps>, PlanError> {
         return Ok(None);
     }
     let (uids, gids) = mappings(spec);
-    Ok(Some(IdMaps { uid: render(uids), gid: render(gids) }))
+    Ok(Some(IdMaps {
+        uid: render(uids),
+        gid: render(gids),
+    }))
 }
 
 fn mappings(spec: &Spec) -> (&[IdMapping], &[IdMapping]) {
-    spec.linux.as_ref().map_or((&[], &[]), |linux| (&linux.uid_mappings, &linux.gid_mappings))
+    spec.linux
+        .as_ref()
+        .map_or((&[], &[]), |linux| (&linux.uid_mappings, &linux.gid_mappings))
 }
 
 /// The host's ids that are 0 inside, where there is a user namespace.
@@ -74,10 +91,16 @@ pub(super) fn root_ids(spec: &Spec) -> Result<Option<(u32, u32)>, PlanError> {
     }
     let root = |maps: &[IdMapping], path| {
         let zero = maps.iter().find(|map| map.container_id == 0);
-        zero.map(|map| map.host_id).ok_or(PlanError::Missing { path, what: "a mapping for id 0" })
+        zero.map(|map| map.host_id).ok_or(PlanError::Missing {
+            path,
+            what: "a mapping for id 0",
+        })
     };
     let (uids, gids) = mappings(spec);
-    Ok(Some((root(uids, "linux.uidMappings")?, root(gids, "linux.gidMappings")?)))
+    Ok(Some((
+        root(uids, "linux.uidMappings")?,
+        root(gids, "linux.gidMappings")?,
+    )))
 }
 
 fn render(maps: &[IdMapping]) -> String {
@@ -90,11 +113,21 @@ fn render(maps: &[IdMapping]) -> String {
 
 /// Namespaces of others: the user namespace first, since it gives the right to the rest.
 pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
-    let mut joined: Vec<_> = planner.spec.namespaces().iter().filter_map(|entry| Some((entry.kind, entry.path.clone()?))).collect();
+    let mut joined: Vec<_> = planner
+        .spec
+        .namespaces()
+        .iter()
+        .filter_map(|entry| Some((entry.kind, entry.path.clone()?)))
+        .collect();
     joined.sort_by_key(|(kind, _)| *kind != NamespaceKind::User);
     for (kind, path) in joined {
         match kind {
-            NamespaceKind::Mount => return Err(PlanError::Unsupported { path: "linux.namespaces", what: "joining a mount namespace" }),
+            NamespaceKind::Mount => {
+                return Err(PlanError::Unsupported {
+                    path: "linux.namespaces",
+                    what: "joining a mount namespace",
+                });
+            }
             // Only children enter it: the caller does so before it clones.
             NamespaceKind::Pid => planner.plan.join_pid = Some(path.into()),
             // The caller enters it in the process that clones, so that the new
@@ -103,7 +136,10 @@ pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             _ => {
                 let target = planner.source(Source::NamespaceFile { path: path.into() });
                 let kinds = u32::try_from(flag(kind)).unwrap_or(0);
-                planner.step("shared with another container, or the host", &Step::EnterNamespaces { target, kinds });
+                planner.step(
+                    "shared with another container, or the host",
+                    &Step::EnterNamespaces { target, kinds },
+                );
             }
         }
     }
@@ -112,15 +148,28 @@ pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
 
 pub(super) fn plan_names(planner: &mut Planner<'_>) {
     if let Some(name) = &planner.spec.hostname {
-        planner.step("the container's own host name", &Step::SetHostname { name: name.as_bytes() });
+        planner.step(
+            "the container's own host name",
+            &Step::SetHostname {
+                name: name.as_bytes(),
+            },
+        );
     }
     if let Some(name) = &planner.spec.domainname {
-        planner.step("the container's own domain name", &Step::SetDomainname { name: name.as_bytes() });
+        planner.step(
+            "the container's own domain name",
+            &Step::SetDomainname {
+                name: name.as_bytes(),
+            },
+        );
     }
 }
 
 pub(super) fn plan_loopback(planner: &mut Planner<'_>) {
     if is_new(planner.spec, namespace::NETWORK) {
-        planner.step("127.0.0.1 works in a fresh network namespace", &Step::LoopbackUp {});
+        planner.step(
+            "127.0.0.1 works in a fresh network namespace",
+            &Step::LoopbackUp {},
+        );
     }
 }

@@ -68,10 +68,16 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
     // Counted with the container from the first moment.
     planner.join_cgroups();
     // Before the namespaces, so that nothing in them can look into this process.
-    planner.step("nothing inside may look into this process (CVE-2016-9962)", &Step::SetUndumpable {});
+    planner.step(
+        "nothing inside may look into this process (CVE-2016-9962)",
+        &Step::SetUndumpable {},
+    );
     let target = planner.source(Source::Target);
     let kinds = u32::try_from(kinds & !namespace::PID).unwrap_or(0);
-    planner.step("the namespaces of the container", &Step::EnterNamespaces { target, kinds });
+    planner.step(
+        "the namespaces of the container",
+        &Step::EnterNamespaces { target, kinds },
+    );
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
     planner.step("no key of the caller may reach in", &Step::NewKeyring {});
     planner.plan_stdio();
@@ -95,13 +101,23 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(spec: &'a Spec, facts: &'a PlanFacts) -> Result<Self, PlanError> {
-        let mut plan = Plan { id_maps: namespaces::plan_id_maps(spec)?, ..Plan::default() };
+        let mut plan = Plan {
+            id_maps: namespaces::plan_id_maps(spec)?,
+            ..Plan::default()
+        };
         plan.root_ids = namespaces::root_ids(spec)?;
         plan.namespaces = namespaces::cloned(spec)?;
         if let Some(process) = &spec.process {
             plan.limits = ProcessLimits::plan(process, facts, &mut plan.warnings)?;
         }
-        Ok(Self { spec, facts, process: spec.process.as_ref(), plan, joins_container: false, null: None })
+        Ok(Self {
+            spec,
+            facts,
+            process: spec.process.as_ref(),
+            plan,
+            joins_container: false,
+            null: None,
+        })
     }
 
     /// Appends a step.
@@ -124,21 +140,32 @@ impl<'a> Planner<'a> {
     fn join_cgroups(&mut self) {
         for index in 0..self.facts.tasks {
             let tasks = self.source(Source::Tasks(index));
-            self.step("limits hold from the first moment; the child's own write takes no lock", &Step::JoinCgroup { tasks });
+            self.step(
+                "limits hold from the first moment; the child's own write takes no lock",
+                &Step::JoinCgroup { tasks },
+            );
         }
         if self.joins_container {
             return;
         }
-        if namespaces::is_new(self.spec, namespace::CGROUP) && !matches!(self.facts.cgroup_view, CgroupView::None) {
+        if namespaces::is_new(self.spec, namespace::CGROUP)
+            && !matches!(self.facts.cgroup_view, CgroupView::None)
+        {
             let kinds = u32::try_from(namespace::CGROUP).unwrap_or(0);
-            self.step("the cgroup just joined becomes the root that is seen", &Step::LeaveNamespaces { kinds });
+            self.step(
+                "the cgroup just joined becomes the root that is seen",
+                &Step::LeaveNamespaces { kinds },
+            );
         }
     }
 
     fn attach_root(&mut self) {
         let mount = match &self.facts.root {
             RootTree::Overlay(layers) => self.source(Source::Overlay {
-                layers: Layers { lower: layers.lower.clone(), changes: layers.changes.clone() },
+                layers: Layers {
+                    lower: layers.lower.clone(),
+                    changes: layers.changes.clone(),
+                },
                 user_xattr: self.facts.rootless,
             }),
             RootTree::Directory(path) => {
@@ -152,7 +179,10 @@ impl<'a> Planner<'a> {
                 })
             }
         };
-        self.step("all later paths are resolved inside it", &Step::AttachRoot { mount });
+        self.step(
+            "all later paths are resolved inside it",
+            &Step::AttachRoot { mount },
+        );
     }
 
     fn plan_stdio(&mut self) {
@@ -162,16 +192,25 @@ impl<'a> Planner<'a> {
             let cut = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
             let (rows, columns) = size.map_or((0, 0), |size| (cut(size.height), cut(size.width)));
             let bind = !self.joins_container;
-            self.step("the container's own devpts gives the terminal", &Step::OpenTerminal { bind, rows, columns });
+            self.step(
+                "the container's own devpts gives the terminal",
+                &Step::OpenTerminal { bind, rows, columns },
+            );
             return;
         }
         let [input, output, error] = [0, 1, 2].map(|index| self.source(Source::Stdio(index)));
-        self.step("the pipes of the monitor", &Step::SetStdio { input, output, error });
+        self.step(
+            "the pipes of the monitor",
+            &Step::SetStdio { input, output, error },
+        );
     }
 
     fn finish(self) -> Result<Plan, PlanError> {
         if self.plan.sources.len() > cais_init::stage::MAX_SLOTS {
-            return Err(PlanError::TooMany { count: self.plan.sources.len(), limit: cais_init::stage::MAX_SLOTS });
+            return Err(PlanError::TooMany {
+                count: self.plan.sources.len(),
+                limit: cais_init::stage::MAX_SLOTS,
+            });
         }
         Ok(self.plan)
     }
@@ -200,6 +239,9 @@ pub(super) fn tree_propagation(word: Option<&str>) -> Result<u64, PlanError> {
         // Shared is set on the container's own root afterwards.
         Some("slave" | "rslave" | "shared" | "rshared") => Ok(MS_SLAVE),
         Some("unbindable" | "runbindable") => Ok(MS_PRIVATE),
-        Some(other) => Err(PlanError::Unknown { path: "linux.rootfsPropagation", value: other.to_owned() }),
+        Some(other) => Err(PlanError::Unknown {
+            path: "linux.rootfsPropagation",
+            value: other.to_owned(),
+        }),
     }
 }

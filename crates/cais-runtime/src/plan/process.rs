@@ -10,7 +10,10 @@ use cais_linux::creds::capabilities::CapSet;
 
 pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     let Some(process) = planner.process else {
-        return Err(PlanError::Missing { path: "process", what: "the program to run" });
+        return Err(PlanError::Missing {
+            path: "process",
+            what: "the program to run",
+        });
     };
     let facts = planner.facts;
     if let Some(mask) = process.user.umask {
@@ -18,10 +21,19 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     }
     // Before chdir, so that no directory can be reached through a descriptor that
     // leaked (CVE-2024-21626); the channel itself closes at exec, which tells the caller.
-    planner.step("no descriptor of the host reaches the program", &Step::CloseDescriptors { first: 3 });
+    planner.step(
+        "no descriptor of the host reaches the program",
+        &Step::CloseDescriptors { first: 3 },
+    );
     if let Some((name, text)) = &facts.label {
         let name = c_string(name);
-        planner.step("the label of the program", &Step::SetSecurityLabel { name: &name, text: text.as_bytes() });
+        planner.step(
+            "the label of the program",
+            &Step::SetSecurityLabel {
+                name: &name,
+                text: text.as_bytes(),
+            },
+        );
     }
     // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter, so it is
     // installed while that is there; with it, as late as possible.
@@ -29,13 +41,33 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         plan_seccomp(planner);
     }
     let capabilities = plan_capability_sets(planner)?;
-    planner.step("what is not in it can never be gained", &Step::SetBoundingSet { keep: capabilities.bounding });
-    let groups: Vec<u8> = process.user.additional_gids.iter().flat_map(|gid| gid.to_ne_bytes()).collect();
+    planner.step(
+        "what is not in it can never be gained",
+        &Step::SetBoundingSet {
+            keep: capabilities.bounding,
+        },
+    );
+    let groups: Vec<u8> = process
+        .user
+        .additional_gids
+        .iter()
+        .flat_map(|gid| gid.to_ne_bytes())
+        .collect();
     let (uid, gid) = (process.user.uid, process.user.gid);
-    planner.step("the program's user", &Step::SetUser { uid, gid, groups: &groups });
+    planner.step(
+        "the program's user",
+        &Step::SetUser {
+            uid,
+            gid,
+            groups: &groups,
+        },
+    );
     // After the change of user: the directory must be one that the user may enter.
     let cwd = c_string(&process.cwd);
-    planner.step("it must lie inside the root", &Step::SetWorkingDirectory { path: &cwd });
+    planner.step(
+        "it must lie inside the root",
+        &Step::SetWorkingDirectory { path: &cwd },
+    );
     planner.step(
         "only now: the steps before needed more",
         &Step::SetCapabilities {
@@ -54,7 +86,12 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             planner.step("Landlock asks for it", &Step::SetNoNewPrivs {});
         }
         let (filesystem, network, scoped) = (rules.filesystem, rules.network, rules.scoped);
-        let step = Step::RestrictByLandlock { filesystem, network, scoped, rules: &rules.rules };
+        let step = Step::RestrictByLandlock {
+            filesystem,
+            network,
+            scoped,
+            rules: &rules.rules,
+        };
         planner.step("asked for by --security-opt landlock", &step);
     }
     if process.no_new_privileges {
@@ -64,14 +101,20 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         planner.step("a small init reaps and forwards", &Step::BecomeInit {});
     }
     let (arguments, environment) = (str_block(&process.args), str_block(&process.env));
-    let step = Step::Execute { arguments: StrBlock(&arguments), environment: StrBlock(&environment) };
+    let step = Step::Execute {
+        arguments: StrBlock(&arguments),
+        environment: StrBlock(&environment),
+    };
     planner.step("the program", &step);
     Ok(())
 }
 
 fn plan_seccomp(planner: &mut Planner<'_>) {
     if let Some(filter) = &planner.facts.seccomp {
-        let step = Step::InstallSeccomp { flags: filter.flags, program: &filter.program };
+        let step = Step::InstallSeccomp {
+            flags: filter.flags,
+            program: &filter.program,
+        };
         planner.step("system calls that a container has no use for fail", &step);
     }
 }
@@ -87,9 +130,18 @@ struct CapabilitySets {
 
 fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, PlanError> {
     let empty = crate::spec::Capabilities::default();
-    let asked = planner.process.and_then(|process| process.capabilities.as_ref()).unwrap_or(&empty);
+    let asked = planner
+        .process
+        .and_then(|process| process.capabilities.as_ref())
+        .unwrap_or(&empty);
     let mut bits = [0u64; 5];
-    let sets = [&asked.bounding, &asked.effective, &asked.permitted, &asked.inheritable, &asked.ambient];
+    let sets = [
+        &asked.bounding,
+        &asked.effective,
+        &asked.permitted,
+        &asked.inheritable,
+        &asked.ambient,
+    ];
     for (bits, names) in bits.iter_mut().zip(sets) {
         *bits = CapSet::parse(names).map_err(PlanError::Capability)?.bits();
     }
@@ -100,12 +152,20 @@ fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, Pla
         let missing = bits[0] & !held;
         if missing != 0 {
             let names = CapSet::from_bits(missing).names().join(", ");
-            planner.plan.warnings.push(format!("this machine does not give {names}: the container runs without"));
+            planner.plan.warnings.push(format!(
+                "this machine does not give {names}: the container runs without"
+            ));
         }
         for bits in &mut bits {
             *bits &= held;
         }
     }
     let [bounding, effective, permitted, inheritable, ambient] = bits;
-    Ok(CapabilitySets { bounding, effective, permitted, inheritable, ambient })
+    Ok(CapabilitySets {
+        bounding,
+        effective,
+        permitted,
+        inheritable,
+        ambient,
+    })
 }

@@ -36,6 +36,6 @@ pub struct ExecArgs {
     #[arg(value_name = "CONTAINER")]
     pub container: String,
     /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<String>,
 }

@@ -23,16 +23,33 @@ pub struct RunArgs {
     #[arg(long = "rm", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "rm")]
     pub rm: bool,
     /// Name of the container
-    #[arg(long = "name", help_heading = "Process", value_name = "NAME", overrides_with = "name")]
+    #[arg(
+        long = "name",
+        help_heading = "Process",
+        value_name = "NAME",
+        overrides_with = "name"
+    )]
     pub name: Option<String>,
     /// User, optionally with group: NAME|UID[:GROUP|GID]
-    #[arg(short = 'u', long = "user", help_heading = "Process", value_name = "USER", overrides_with = "user")]
+    #[arg(
+        short = 'u',
+        long = "user",
+        help_heading = "Process",
+        value_name = "USER",
+        overrides_with = "user"
+    )]
     pub user: Option<String>,
     /// Additional group, by name or number
     #[arg(long = "group-add", help_heading = "Process", value_name = "GROUP")]
     pub group_add: Vec<String>,
     /// Working directory
-    #[arg(short = 'w', long = "workdir", help_heading = "Process", value_name = "DIR", overrides_with = "workdir")]
+    #[arg(
+        short = 'w',
+        long = "workdir",
+        help_heading = "Process",
+        value_name = "DIR",
+        overrides_with = "workdir"
+    )]
     pub workdir: Option<String>,
     /// Set an environment variable; KEY alone takes this shell's value
     #[arg(short = 'e', long = "env", help_heading = "Process", value_name = "KEY=VALUE")]
@@ -41,34 +58,75 @@ pub struct RunArgs {
     #[arg(long = "env-file", help_heading = "Process", value_name = "FILE")]
     pub env_file: Vec<String>,
     /// Program to run in place of the image's own; what follows the image are its arguments
-    #[arg(long = "entrypoint", help_heading = "Process", value_name = "COMMAND", overrides_with = "entrypoint")]
+    #[arg(
+        long = "entrypoint",
+        help_heading = "Process",
+        value_name = "COMMAND",
+        overrides_with = "entrypoint"
+    )]
     pub entrypoint: Option<String>,
     /// Run a small init that reaps processes and forwards signals
     #[arg(long = "init", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "init")]
     pub init: bool,
     /// Signal that asks the program to end
-    #[arg(long = "stop-signal", help_heading = "Process", value_name = "SIGNAL", overrides_with = "stop_signal")]
+    #[arg(
+        long = "stop-signal",
+        help_heading = "Process",
+        value_name = "SIGNAL",
+        overrides_with = "stop_signal"
+    )]
     pub stop_signal: Option<String>,
     /// Seconds that stop waits before it kills
-    #[arg(long = "stop-timeout", help_heading = "Process", value_name = "SECONDS", overrides_with = "stop_timeout", allow_hyphen_values = true)]
+    #[arg(
+        long = "stop-timeout",
+        help_heading = "Process",
+        value_name = "SECONDS",
+        overrides_with = "stop_timeout",
+        allow_hyphen_values = true
+    )]
     pub stop_timeout: Option<i64>,
     /// Keys that leave a terminal, e.g. ctrl-p,ctrl-q
-    #[arg(long = "detach-keys", help_heading = "Process", value_name = "KEYS", overrides_with = "detach_keys")]
+    #[arg(
+        long = "detach-keys",
+        help_heading = "Process",
+        value_name = "KEYS",
+        overrides_with = "detach_keys"
+    )]
     pub detach_keys: Option<String>,
     /// Set a label
-    #[arg(short = 'l', long = "label", help_heading = "Process", value_name = "KEY=VALUE")]
+    #[arg(
+        short = 'l',
+        long = "label",
+        help_heading = "Process",
+        value_name = "KEY=VALUE"
+    )]
     pub label: Vec<String>,
     /// Set an annotation of the OCI configuration
     #[arg(long = "annotation", help_heading = "Process", value_name = "KEY=VALUE")]
     pub annotation: Vec<String>,
     /// Write the id of the container to a new file
-    #[arg(long = "cidfile", help_heading = "Process", value_name = "FILE", overrides_with = "cidfile")]
+    #[arg(
+        long = "cidfile",
+        help_heading = "Process",
+        value_name = "FILE",
+        overrides_with = "cidfile"
+    )]
     pub cidfile: Option<String>,
     /// Use a directory as the root instead of an image; written in place only with :rw
-    #[arg(long = "rootfs", help_heading = "File system", value_name = "DIR[:rw]", overrides_with = "rootfs")]
+    #[arg(
+        long = "rootfs",
+        help_heading = "File system",
+        value_name = "DIR[:rw]",
+        overrides_with = "rootfs"
+    )]
     pub rootfs: Option<String>,
     /// Bind mount a directory or file of the host
-    #[arg(short = 'v', long = "volume", help_heading = "File system", value_name = "SRC:DST[:OPTIONS]")]
+    #[arg(
+        short = 'v',
+        long = "volume",
+        help_heading = "File system",
+        value_name = "SRC:DST[:OPTIONS]"
+    )]
     pub volume: Vec<String>,
     /// Mount with type=bind or type=tmpfs
     #[arg(long = "mount", help_heading = "File system", value_name = "KEY=VALUE,...")]
@@ -80,70 +138,172 @@ pub struct RunArgs {
     #[arg(long = "read-only", help_heading = "File system", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "read_only")]
     pub read_only: bool,
     /// Size of /dev/shm [default: 64m]
-    #[arg(long = "shm-size", help_heading = "File system", value_name = "SIZE", overrides_with = "shm_size")]
+    #[arg(
+        long = "shm-size",
+        help_heading = "File system",
+        value_name = "SIZE",
+        overrides_with = "shm_size"
+    )]
     pub shm_size: Option<String>,
     /// Give access to a device of the host
-    #[arg(long = "device", help_heading = "File system", value_name = "HOST[:DST][:rwm]")]
+    #[arg(
+        long = "device",
+        help_heading = "File system",
+        value_name = "HOST[:DST][:rwm]"
+    )]
     pub device: Vec<String>,
     /// Memory limit
-    #[arg(short = 'm', long = "memory", help_heading = "Limits", value_name = "SIZE", overrides_with = "memory")]
+    #[arg(
+        short = 'm',
+        long = "memory",
+        help_heading = "Limits",
+        value_name = "SIZE",
+        overrides_with = "memory"
+    )]
     pub memory: Option<String>,
     /// Limit of memory and swap together; -1 for no limit on swap
-    #[arg(long = "memory-swap", help_heading = "Limits", value_name = "SIZE", overrides_with = "memory_swap", allow_hyphen_values = true)]
+    #[arg(
+        long = "memory-swap",
+        help_heading = "Limits",
+        value_name = "SIZE",
+        overrides_with = "memory_swap",
+        allow_hyphen_values = true
+    )]
     pub memory_swap: Option<String>,
     /// Soft memory limit
-    #[arg(long = "memory-reservation", help_heading = "Limits", value_name = "SIZE", overrides_with = "memory_reservation")]
+    #[arg(
+        long = "memory-reservation",
+        help_heading = "Limits",
+        value_name = "SIZE",
+        overrides_with = "memory_reservation"
+    )]
     pub memory_reservation: Option<String>,
     /// How eagerly memory is swapped out
-    #[arg(long = "memory-swappiness", help_heading = "Limits", value_name = "0-100", overrides_with = "memory_swappiness")]
+    #[arg(
+        long = "memory-swappiness",
+        help_heading = "Limits",
+        value_name = "0-100",
+        overrides_with = "memory_swappiness"
+    )]
     pub memory_swappiness: Option<u64>,
     /// Pause instead of killing when memory is used up (cgroup v1)
     #[arg(long = "oom-kill-disable", help_heading = "Limits", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "oom_kill_disable")]
     pub oom_kill_disable: bool,
     /// Weight for the host's OOM killer
-    #[arg(long = "oom-score-adj", help_heading = "Limits", value_name = "-1000..1000", overrides_with = "oom_score_adj", allow_hyphen_values = true)]
+    #[arg(
+        long = "oom-score-adj",
+        help_heading = "Limits",
+        value_name = "-1000..1000",
+        overrides_with = "oom_score_adj",
+        allow_hyphen_values = true
+    )]
     pub oom_score_adj: Option<i32>,
     /// Number of CPUs, e.g. 1.5
-    #[arg(long = "cpus", help_heading = "Limits", value_name = "NUMBER", overrides_with = "cpus")]
+    #[arg(
+        long = "cpus",
+        help_heading = "Limits",
+        value_name = "NUMBER",
+        overrides_with = "cpus"
+    )]
     pub cpus: Option<String>,
     /// Relative weight of CPU time
-    #[arg(short = 'c', long = "cpu-shares", help_heading = "Limits", value_name = "WEIGHT", overrides_with = "cpu_shares")]
+    #[arg(
+        short = 'c',
+        long = "cpu-shares",
+        help_heading = "Limits",
+        value_name = "WEIGHT",
+        overrides_with = "cpu_shares"
+    )]
     pub cpu_shares: Option<u64>,
     /// Period of --cpu-quota
-    #[arg(long = "cpu-period", help_heading = "Limits", value_name = "MICROSECONDS", overrides_with = "cpu_period")]
+    #[arg(
+        long = "cpu-period",
+        help_heading = "Limits",
+        value_name = "MICROSECONDS",
+        overrides_with = "cpu_period"
+    )]
     pub cpu_period: Option<u64>,
     /// CPU time a period; -1 for no limit
-    #[arg(long = "cpu-quota", help_heading = "Limits", value_name = "MICROSECONDS", overrides_with = "cpu_quota", allow_hyphen_values = true)]
+    #[arg(
+        long = "cpu-quota",
+        help_heading = "Limits",
+        value_name = "MICROSECONDS",
+        overrides_with = "cpu_quota",
+        allow_hyphen_values = true
+    )]
     pub cpu_quota: Option<i64>,
     /// CPUs that may be used, e.g. 0-3,5
-    #[arg(long = "cpuset-cpus", help_heading = "Limits", value_name = "LIST", overrides_with = "cpuset_cpus")]
+    #[arg(
+        long = "cpuset-cpus",
+        help_heading = "Limits",
+        value_name = "LIST",
+        overrides_with = "cpuset_cpus"
+    )]
     pub cpuset_cpus: Option<String>,
     /// Memory nodes that may be used
-    #[arg(long = "cpuset-mems", help_heading = "Limits", value_name = "LIST", overrides_with = "cpuset_mems")]
+    #[arg(
+        long = "cpuset-mems",
+        help_heading = "Limits",
+        value_name = "LIST",
+        overrides_with = "cpuset_mems"
+    )]
     pub cpuset_mems: Option<String>,
     /// Number of processes; -1 for no limit [default: 4096]
-    #[arg(long = "pids-limit", help_heading = "Limits", value_name = "NUMBER", overrides_with = "pids_limit", allow_hyphen_values = true)]
+    #[arg(
+        long = "pids-limit",
+        help_heading = "Limits",
+        value_name = "NUMBER",
+        overrides_with = "pids_limit",
+        allow_hyphen_values = true
+    )]
     pub pids_limit: Option<i64>,
     /// Relative weight of block I/O
-    #[arg(long = "blkio-weight", help_heading = "Limits", value_name = "10-1000", overrides_with = "blkio_weight")]
+    #[arg(
+        long = "blkio-weight",
+        help_heading = "Limits",
+        value_name = "10-1000",
+        overrides_with = "blkio_weight"
+    )]
     pub blkio_weight: Option<u16>,
     /// Limit bytes read a second
     #[arg(long = "device-read-bps", help_heading = "Limits", value_name = "DEVICE:RATE")]
     pub device_read_bps: Vec<String>,
     /// Limit bytes written a second
-    #[arg(long = "device-write-bps", help_heading = "Limits", value_name = "DEVICE:RATE")]
+    #[arg(
+        long = "device-write-bps",
+        help_heading = "Limits",
+        value_name = "DEVICE:RATE"
+    )]
     pub device_write_bps: Vec<String>,
     /// Limit reads a second
-    #[arg(long = "device-read-iops", help_heading = "Limits", value_name = "DEVICE:RATE")]
+    #[arg(
+        long = "device-read-iops",
+        help_heading = "Limits",
+        value_name = "DEVICE:RATE"
+    )]
     pub device_read_iops: Vec<String>,
     /// Limit writes a second
-    #[arg(long = "device-write-iops", help_heading = "Limits", value_name = "DEVICE:RATE")]
+    #[arg(
+        long = "device-write-iops",
+        help_heading = "Limits",
+        value_name = "DEVICE:RATE"
+    )]
     pub device_write_iops: Vec<String>,
     /// Resource limit of the process; -1 is unlimited
-    #[arg(long = "ulimit", help_heading = "Limits", value_name = "NAME=SOFT[:HARD]", allow_hyphen_values = true)]
+    #[arg(
+        long = "ulimit",
+        help_heading = "Limits",
+        value_name = "NAME=SOFT[:HARD]",
+        allow_hyphen_values = true
+    )]
     pub ulimit: Vec<String>,
     /// Cgroup below which the container's own is made [default: cais]
-    #[arg(long = "cgroup-parent", help_heading = "Limits", value_name = "PATH", overrides_with = "cgroup_parent")]
+    #[arg(
+        long = "cgroup-parent",
+        help_heading = "Limits",
+        value_name = "PATH",
+        overrides_with = "cgroup_parent"
+    )]
     pub cgroup_parent: Option<String>,
     /// Rule for devices, e.g. 'c 1:3 rwm'
     #[arg(long = "device-cgroup-rule", help_heading = "Limits", value_name = "RULE")]
@@ -164,28 +324,70 @@ pub struct RunArgs {
     #[arg(long = "sysctl", help_heading = "Security", value_name = "NAME=VALUE")]
     pub sysctl: Vec<String>,
     /// Users: auto (a range of ids of its own), keep-id (the same, with the caller's id kept), host [default: auto]
-    #[arg(long = "userns", help_heading = "Namespaces", value_name = "MODE", overrides_with = "userns")]
+    #[arg(
+        long = "userns",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "userns"
+    )]
     pub userns: Option<String>,
     /// Processes: private, host or container:NAME
-    #[arg(long = "pid", help_heading = "Namespaces", value_name = "MODE", overrides_with = "pid")]
+    #[arg(
+        long = "pid",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "pid"
+    )]
     pub pid: Option<String>,
     /// IPC: none, private, shareable, host or container:NAME
-    #[arg(long = "ipc", help_heading = "Namespaces", value_name = "MODE", overrides_with = "ipc")]
+    #[arg(
+        long = "ipc",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "ipc"
+    )]
     pub ipc: Option<String>,
     /// Host name: private, host or container:NAME
-    #[arg(long = "uts", help_heading = "Namespaces", value_name = "MODE", overrides_with = "uts")]
+    #[arg(
+        long = "uts",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "uts"
+    )]
     pub uts: Option<String>,
     /// Cgroup root: private or host
-    #[arg(long = "cgroupns", help_heading = "Namespaces", value_name = "MODE", overrides_with = "cgroupns")]
+    #[arg(
+        long = "cgroupns",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "cgroupns"
+    )]
     pub cgroupns: Option<String>,
     /// Network: none, host or container:NAME. None is the default until cais has networks
-    #[arg(long = "network", help_heading = "Namespaces", value_name = "MODE", overrides_with = "network", visible_alias = "net")]
+    #[arg(
+        long = "network",
+        help_heading = "Namespaces",
+        value_name = "MODE",
+        overrides_with = "network",
+        visible_alias = "net"
+    )]
     pub network: Option<String>,
     /// Host name
-    #[arg(short = 'h', long = "hostname", help_heading = "Namespaces", value_name = "NAME", overrides_with = "hostname")]
+    #[arg(
+        short = 'h',
+        long = "hostname",
+        help_heading = "Namespaces",
+        value_name = "NAME",
+        overrides_with = "hostname"
+    )]
     pub hostname: Option<String>,
     /// Domain name
-    #[arg(long = "domainname", help_heading = "Namespaces", value_name = "NAME", overrides_with = "domainname")]
+    #[arg(
+        long = "domainname",
+        help_heading = "Namespaces",
+        value_name = "NAME",
+        overrides_with = "domainname"
+    )]
     pub domainname: Option<String>,
     /// Print the plan, step by step with the reason for each, and run nothing
     #[arg(long = "explain", help_heading = "cais", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "explain")]
@@ -197,6 +399,6 @@ pub struct RunArgs {
     #[arg(long = "help", help_heading = "cais", action = ArgAction::Help)]
     pub help: Option<bool>,
     /// The image ("host"), the command and its arguments; with --rootfs only the command
-    #[arg(value_name = "IMAGE] [COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "IMAGE] [COMMAND", trailing_var_arg = true)]
     pub words: Vec<String>,
 }

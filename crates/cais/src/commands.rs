@@ -1,0 +1,74 @@
+//! The commands: one file each.
+
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod rm;
+pub(crate) mod run;
+mod run_options;
+pub(crate) mod start;
+pub(crate) mod stop;
+
+use crate::failure::Failure;
+use crate::output::{print, print_error};
+use cais_engine::engine::Engine;
+use cais_runtime::create::Timing;
+
+/// The engine of this user.
+fn engine() -> Result<Engine, Failure> {
+    Ok(Engine::new(|name| std::env::var(name).ok())?)
+}
+
+/// Removes what killed commands left behind. What cannot be removed now is tried again by
+/// the next command, and told here, but it stops nothing.
+fn sweep(engine: &Engine) {
+    if let Err(error) = cais_engine::sweep::sweep(&engine.store) {
+        print_error(&format!("cais: warning: {}\n", cais_engine::run::chain(&error)));
+    }
+}
+
+/// Does something with each of several containers; all are tried. Prints each that was
+/// done.
+fn for_each(
+    containers: &[String],
+    mut action: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut code = 0;
+    for container in containers {
+        match action(container) {
+            Ok(()) => print(&format!("{container}\n"))?,
+            Err(failure) => code = failure.show(),
+        }
+    }
+    Ok(code)
+}
+
+/// What `--timings` prints.
+fn show_timings(timings: &[Timing]) {
+    let total: f64 = timings
+        .iter()
+        .filter(|timing| !timing.in_stub)
+        .map(|timing| timing.took.as_secs_f64())
+        .sum();
+    for timing in timings {
+        let indent = if timing.in_stub { "    init: " } else { "" };
+        print_error(&format!(
+            "{:>9.3} ms  {indent}{}\n",
+            timing.took.as_secs_f64() * 1e3,
+            timing.name
+        ));
+    }
+    print_error(&format!(
+        "{:>9.3} ms  in all (what init does runs beside)\n",
+        total * 1e3
+    ));
+}
+
+/// `cais version`.
+pub(crate) fn version() -> Result<u8, Failure> {
+    print(&format!("cais version {}\n", env!("CARGO_PKG_VERSION")))?;
+    Ok(0)
+}

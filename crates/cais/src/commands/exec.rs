@@ -1,0 +1,38 @@
+//! `cais exec`.
+
+use super::run_options::environment;
+use super::{engine, show_timings};
+use crate::failure::Failure;
+use cais::cli::ExecArgs;
+use cais_engine::exec::{ExecOptions, exec as start};
+
+pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
+    let options = ExecOptions {
+        container: args.container.clone(),
+        command: args.command.clone(),
+        env: environment(&args.env, &args.env_file)?,
+        user: args.user.clone(),
+        workdir: args.workdir.clone(),
+        interactive: args.interactive,
+        tty: args.tty,
+        detach: args.detach,
+        privileged: args.privileged,
+        timings: args.timings.then_some(show_timings),
+    };
+    if let Some(directory) = options
+        .workdir
+        .as_ref()
+        .filter(|directory| !directory.starts_with('/'))
+    {
+        return Err(Failure::new(format!("--workdir: {directory:?} is not an absolute path")).code(125));
+    }
+    let engine = engine().map_err(|failure| failure.code(125))?;
+    let code = start(&engine, &options).map_err(|error| match error {
+        // Docker: what is wrong with the container is code 1, with the command 126 and 127.
+        cais_engine::EngineError::NoSuchContainer(_) | cais_engine::EngineError::NotRunning(_) => {
+            Failure::from(error)
+        }
+        other => Failure::of_start(other),
+    })?;
+    Ok(code.unwrap_or(0))
+}

@@ -1,0 +1,56 @@
+//! `cais run`.
+
+use super::run_options::options_of;
+use super::{engine, show_timings, sweep};
+use crate::failure::Failure;
+use crate::output::{print, print_error};
+use cais::cli::RunArgs;
+use cais_engine::options::process::parse_detach_keys;
+use cais_engine::run::{Manner, Outcome, explain, prepare, run as start};
+
+/// The keys by which a terminal is left, as Docker's.
+pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+
+pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let options = options_of(args)?;
+    let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
+    let engine = engine().map_err(|failure| failure.code(125))?;
+    if args.explain {
+        let prepared = prepare(&engine, options, true).map_err(Failure::of_start)?;
+        print(&explain(&prepared))?;
+        return Ok(0);
+    }
+    sweep(&engine);
+    let cidfile = options.cidfile.clone();
+    if let Some(path) = cidfile.as_ref().filter(|path| path.exists()) {
+        let text = format!(
+            "--cidfile: {} is there already: remove it, or name another file",
+            path.display()
+        );
+        return Err(Failure::new(text).code(125));
+    }
+    let prepared = prepare(&engine, options, false).map_err(Failure::of_start)?;
+    for warning in &prepared.plan.warnings {
+        print_error(&format!("cais: warning: {warning}\n"));
+    }
+    if let Some(path) = cidfile {
+        std::fs::write(&path, prepared.record.id.as_str()).map_err(|error| {
+            Failure::new(format!("--cidfile: cannot write {}: {error}", path.display())).code(125)
+        })?;
+    }
+    let manner = Manner {
+        detach: args.detach,
+        interactive: args.interactive,
+        detach_keys: keys,
+        timings: args.timings.then_some(show_timings),
+    };
+    match start(&engine, &prepared, &manner).map_err(Failure::of_start)? {
+        Outcome::Ended(code) => Ok(code),
+        Outcome::Detached(id) => {
+            if args.detach {
+                print(&format!("{id}\n"))?;
+            }
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! From the flags of `cais run` to what the engine takes.
+
+use crate::failure::Failure;
+use cais::cli::RunArgs;
+use cais_engine::options::validate::{Written, validate};
+use cais_engine::options::{
+    LimitOptions, MountOption, NamespaceOptions, OptionError, RootSource, RunOptions, SecurityOptions,
+    devices, mount, namespaces, process, security, signal, size,
+};
+use std::path::{Path, PathBuf};
+
+/// Reads all flags and checks them together.
+pub(super) fn options_of(args: &RunArgs) -> Result<RunOptions, Failure> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("cannot tell the working directory: {error}")).code(125))?;
+    let (root, command) = root_and_command(args, &cwd)?;
+    let options = RunOptions {
+        root,
+        command,
+        entrypoint: args
+            .entrypoint
+            .as_ref()
+            .filter(|text| !text.is_empty())
+            .map(|program| vec![program.clone()]),
+        name: args.name.as_deref().map(process::check_name).transpose()?,
+        hostname: args
+            .hostname
+            .as_deref()
+            .map(|name| process::check_hostname("--hostname", name))
+            .transpose()?,
+        domainname: args
+            .domainname
+            .as_deref()
+            .map(|name| process::check_hostname("--domainname", name))
+            .transpose()?,
+        user: args.user.clone(),
+        group_add: args.group_add.clone(),
+        workdir: args.workdir.clone(),
+        env: environment(&args.env, &args.env_file)?,
+        labels: each(&args.label, process::parse_label)?,
+        interactive: args.interactive,
+        tty: args.tty,
+        detach: args.detach,
+        remove: args.rm,
+        init: args.init,
+        stop_signal: args
+            .stop_signal
+            .as_deref()
+            .map(signal::check_signal)
+            .transpose()?,
+        stop_timeout: args.stop_timeout,
+        detach_keys: args.detach_keys.clone(),
+        cidfile: args.cidfile.as_ref().map(PathBuf::from),
+        mounts: mounts(args, &cwd)?,
+        read_only: args.read_only,
+        security: security_options(args, &cwd)?,
+        limits: limits(args)?,
+        namespaces: namespace_options(args)?,
+        devices: each(&args.device, devices::parse_device)?,
+        sysctls: each(&args.sysctl, process::parse_sysctl)?,
+        annotations: each(&args.annotation, process::parse_label)?,
+    };
+    validate(
+        &options,
+        Written {
+            userns: args.userns.is_some(),
+        },
+    )?;
+    Ok(options)
+}
+
+fn each<T, S: AsRef<str>>(
+    texts: &[S],
+    parse: impl Fn(&str) -> Result<T, OptionError>,
+) -> Result<Vec<T>, OptionError> {
+    texts.iter().map(|text| parse(text.as_ref())).collect()
+}
+
+/// The image and the command, or with `--rootfs` only the command.
+fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<String>), Failure> {
+    if let Some(text) = &args.rootfs {
+        let (path, writable) = security::parse_rootfs(text, cwd)?;
+        return Ok((RootSource::Directory { path, writable }, args.words.clone()));
+    }
+    match args.words.split_first() {
+        Some((image, command)) if image == "host" => Ok((RootSource::Host, command.to_vec())),
+        Some((image, _)) => {
+            let text = format!(
+                "no such image: {image}: this version knows the image \"host\" (this machine) and --rootfs DIR"
+            );
+            Err(Failure::new(text).code(125))
+        }
+        None => Err(Failure::new("no image given: try `cais run --rm host COMMAND`").code(125)),
+    }
+}
+
+/// `--env-file` first, then `--env`; later ones win.
+pub(super) fn environment(env: &[String], files: &[String]) -> Result<Vec<String>, OptionError> {
+    let own = |name: &str| std::env::var(name).ok();
+    let mut all = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).map_err(|error| OptionError::File {
+            flag: "--env-file",
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        all.extend(process::parse_env_file(&text, &own)?);
+    }
+    for text in env {
+        all.extend(process::parse_env(text, &own)?);
+    }
+    Ok(all)
+}
+
+fn mounts(args: &RunArgs, cwd: &Path) -> Result<Vec<MountOption>, OptionError> {
+    let mut all = each(&args.volume, |text| mount::parse_volume(text, cwd))?;
+    all.extend(each(&args.mount, mount::parse_mount)?);
+    all.extend(each(&args.tmpfs, mount::parse_tmpfs)?);
+    let mut targets: Vec<&str> = all.iter().map(|mount| mount.target.as_str()).collect();
+    targets.sort_unstable();
+    if let Some([twice, ..]) = targets.windows(2).find(|pair| pair.first() == pair.last()) {
+        return Err(OptionError::File {
+            flag: "--volume",
+            path: (*twice).to_owned(),
+            reason: "it is mounted twice".to_owned(),
+        });
+    }
+    Ok(all)
+}
+
+fn security_options(args: &RunArgs, cwd: &Path) -> Result<SecurityOptions, OptionError> {
+    let mut options = SecurityOptions {
+        privileged: args.privileged,
+        cap_add: each(&args.cap_add, |text| {
+            security::parse_capability("--cap-add", text)
+        })?,
+        cap_drop: each(&args.cap_drop, |text| {
+            security::parse_capability("--cap-drop", text)
+        })?,
+        ..SecurityOptions::default()
+    };
+    for text in &args.security_opt {
+        security::parse_security_opt(&mut options, text, cwd)?;
+    }
+    Ok(options)
+}
+
+fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
+    let optional = |flag, text: &Option<String>| {
+        text.as_deref()
+            .map(|text| size::parse_size(flag, text))
+            .transpose()
+    };
+    let list = |flag, text: &Option<String>| {
+        text.as_deref()
+            .map(|text| size::check_cpu_list(flag, text))
+            .transpose()
+    };
+    let bytes = |flag, texts: &[String]| each(texts, |text| devices::parse_bytes_rate(flag, text));
+    let operations = |flag, texts: &[String]| each(texts, |text| devices::parse_operations_rate(flag, text));
+    Ok(LimitOptions {
+        memory: optional("--memory", &args.memory)?,
+        memory_swap: args
+            .memory_swap
+            .as_deref()
+            .map(|text| size::parse_size_or_unlimited("--memory-swap", text))
+            .transpose()?,
+        memory_reservation: optional("--memory-reservation", &args.memory_reservation)?,
+        memory_swappiness: args.memory_swappiness,
+        oom_kill_disable: args.oom_kill_disable,
+        oom_score_adj: args.oom_score_adj,
+        nano_cpus: args.cpus.as_deref().map(size::parse_cpus).transpose()?,
+        cpu_shares: args.cpu_shares,
+        cpu_period: args.cpu_period,
+        cpu_quota: args.cpu_quota,
+        cpuset_cpus: list("--cpuset-cpus", &args.cpuset_cpus)?,
+        cpuset_mems: list("--cpuset-mems", &args.cpuset_mems)?,
+        pids: args.pids_limit,
+        blkio_weight: args.blkio_weight,
+        device_read_bps: bytes("--device-read-bps", &args.device_read_bps)?,
+        device_write_bps: bytes("--device-write-bps", &args.device_write_bps)?,
+        device_read_iops: operations("--device-read-iops", &args.device_read_iops)?,
+        device_write_iops: operations("--device-write-iops", &args.device_write_iops)?,
+        ulimits: each(&args.ulimit, process::parse_ulimit)?,
+        shm_size: optional("--shm-size", &args.shm_size)?,
+        device_cgroup_rules: each(&args.device_cgroup_rule, devices::check_device_rule)?,
+        cgroup_parent: args.cgroup_parent.clone(),
+    })
+}
+
+fn namespace_options(args: &RunArgs) -> Result<NamespaceOptions, OptionError> {
+    let mut modes = NamespaceOptions::default();
+    if let Some(text) = &args.userns {
+        modes.user = namespaces::parse_userns(text)?;
+    }
+    if let Some(text) = &args.pid {
+        modes.pid = namespaces::parse_pid(text)?;
+    }
+    if let Some(text) = &args.ipc {
+        modes.ipc = namespaces::parse_ipc(text)?;
+    }
+    if let Some(text) = &args.uts {
+        modes.uts = namespaces::parse_uts(text)?;
+    }
+    if let Some(text) = &args.cgroupns {
+        modes.cgroup = namespaces::parse_cgroupns(text)?;
+    }
+    if let Some(text) = &args.network {
+        modes.network = namespaces::parse_network(text)?;
+    }
+    Ok(modes)
+}

@@ -1,0 +1,56 @@
+//! `cais start`.
+
+use super::run::DETACH_KEYS;
+use super::{engine, for_each, sweep};
+use crate::failure::Failure;
+use cais::cli::StartArgs;
+use cais_engine::engine::Engine;
+use cais_engine::list;
+use cais_engine::options::process::parse_detach_keys;
+use cais_engine::run::{Manner, Outcome, prepare_again, start_again};
+use cais_engine::state::Status;
+
+pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
+    let engine = engine()?;
+    sweep(&engine);
+    if !args.attach && !args.interactive {
+        return for_each(&args.containers, |name| {
+            start_one(&engine, name, &background()?).map(drop)
+        });
+    }
+    let [name] = args.containers.as_slice() else {
+        return Err(Failure::new("--attach and --interactive take one container").code(1));
+    };
+    let keys = parse_detach_keys(DETACH_KEYS)?;
+    let manner = Manner {
+        detach: false,
+        interactive: args.interactive,
+        detach_keys: keys,
+        timings: None,
+    };
+    match start_one(&engine, name, &manner)? {
+        Some(Outcome::Ended(code)) => Ok(code),
+        _ => Ok(0),
+    }
+}
+
+fn background() -> Result<Manner, Failure> {
+    Ok(Manner {
+        detach: true,
+        interactive: false,
+        detach_keys: parse_detach_keys(DETACH_KEYS)?,
+        timings: None,
+    })
+}
+
+/// Starts one container; one that runs already is no error, as with Docker.
+fn start_one(engine: &Engine, name: &str, manner: &Manner) -> Result<Option<Outcome>, Failure> {
+    let container = list::container(&engine.store, name)?;
+    if matches!(container.status, Status::Running { .. }) {
+        return Ok(None);
+    }
+    let prepared = prepare_again(engine, container.record).map_err(Failure::of_start)?;
+    start_again(engine, &prepared, manner)
+        .map(Some)
+        .map_err(Failure::of_start)
+}

@@ -1,0 +1,58 @@
+//! Writing to standard output: a reader that goes away ends the command, quietly.
+
+use crate::failure::Failure;
+use std::io::{ErrorKind, Write};
+
+/// Writes text to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush())
+    {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Err(Failure::new("the reader of standard output is gone").code(141))
+        }
+        Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes text to standard error; there is nobody to tell where that fails.
+pub(crate) fn print_error(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
+
+/// Rows as columns, three spaces apart, as Docker's tables.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width + 3 - cell.chars().count()));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["ID", "NAME"], ["abc", "x"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "ID    NAME\nabc   x\n");
+    }
+}
