@@ -1,158 +1,75 @@
-//! Control groups, for a first light.
+//! Control groups: limits on what a set of processes uses, and the means to count and
+//! end it. Version 1 (a hierarchy for each controller or few), version 2 (one for all),
+//! and both beside each other. Kernel documentation: admin-guide/cgroup-v1,
+//! admin-guide/cgroup-v2.rst; cgroups(7).
+//!
+//! [`Layout`] says which hierarchies are mounted, [`plan`] turns limits into writes
+//! (pure), [`Group`] makes, joins and removes.
+
+pub mod detect;
+mod group;
+pub mod plan;
+pub mod resources;
+pub mod v1;
+pub mod v2;
+
+pub use detect::{Hierarchy, Layout};
+pub use group::{Group, list_groups};
+pub use resources::Resources;
 
 use crate::error::SysError;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
-use std::path::PathBuf;
 
-/// A failure.
-pub type CgroupError = SysError;
-
-/// Limits.
-#[derive(Debug, Clone, Default)]
-pub struct Resources {
-    /// memory
-    pub memory: Option<i64>,
-    /// pids
-    pub pids: Option<i64>,
+/// Why a cgroup cannot be made, limited or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CgroupError {
+    /// A system call failed.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// A limit whose controller is not there.
+    #[error(
+        "the limit on {limit} needs the cgroup controller {controller}, which this machine does not offer: mount or enable it, or leave the limit out"
+    )]
+    NoController {
+        /// What was to be limited.
+        limit: &'static str,
+        /// The controller.
+        controller: &'static str,
+    },
+    /// A limit that this version of cgroups does not have.
+    #[error("{limit} cannot be set with cgroup {version}: {instead}")]
+    NotInVersion {
+        /// What was to be set.
+        limit: &'static str,
+        /// `v1` or `v2`.
+        version: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// The kernel refused a value.
+    #[error("cgroup {file} does not take {value:?}{}", hint(*errno))]
+    Refused {
+        /// The file, below the group.
+        file: String,
+        /// What was written.
+        value: String,
+        /// The errno.
+        errno: rustix::io::Errno,
+    },
+    /// A device rule that is none.
+    #[error("the device rule {0:?} is not understood")]
+    DeviceRule(String),
 }
 
-/// The hierarchies.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    /// directory, options
-    pub v1: Vec<(PathBuf, Vec<String>)>,
-}
-
-impl Layout {
-    /// Reads.
-    ///
-    /// # Errors
-    /// x
-    pub fn read() -> Result<Self, SysError> {
-        let text = std::fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|e| SysError::from_io("read", "mountinfo", &e))?;
-        let mut v1 = Vec::new();
-        for line in text.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            let Some(dash) = words.iter().position(|w| *w == "-") else {
-                continue;
-            };
-            if words.get(dash + 1) == Some(&"cgroup") {
-                let options = words[dash + 3]
-                    .split(',')
-                    .filter(|o| *o != "rw")
-                    .map(str::to_owned)
-                    .collect();
-                v1.push((PathBuf::from(words[4]), options));
-            }
+fn hint(errno: rustix::io::Errno) -> &'static str {
+    use rustix::io::Errno;
+    match errno {
+        Errno::INVAL => ": it is out of range, or above what the parent group has",
+        Errno::BUSY => {
+            ": more is in use already, or processes stand in a group above (cgroup v2 allows them only at the ends of the tree)"
         }
-        Ok(Self { v1 })
-    }
-    /// How many tasks files.
-    #[must_use]
-    pub fn tasks_count(&self) -> usize {
-        self.v1.len()
-    }
-}
-
-/// A group.
-#[derive(Debug)]
-pub struct Group {
-    dirs: Vec<PathBuf>,
-    tasks: Vec<OwnedFd>,
-}
-
-impl Group {
-    /// Makes.
-    ///
-    /// # Errors
-    /// x
-    pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self, SysError> {
-        let mut group = Self {
-            dirs: Vec::new(),
-            tasks: Vec::new(),
-        };
-        for (base, _) in &layout.v1 {
-            let dir = base.join(path);
-            std::fs::create_dir_all(&dir).map_err(|e| SysError::from_io("mkdir", format!("{dir:?}"), &e))?;
-            if base.ends_with("cpuset") {
-                for f in ["cpuset.cpus", "cpuset.mems"] {
-                    let v = std::fs::read(base.join(f)).unwrap_or_default();
-                    std::fs::write(dir.parent().unwrap_or(&dir).join(f), &v)
-                        .map_err(|e| SysError::from_io("write", f, &e))?;
-                    std::fs::write(dir.join(f), &v).map_err(|e| SysError::from_io("write", f, &e))?;
-                }
-            }
-            if let (true, Some(limit)) = (base.ends_with("memory"), resources.memory) {
-                std::fs::write(dir.join("memory.limit_in_bytes"), limit.to_string())
-                    .map_err(|e| SysError::from_io("write", "memory", &e))?;
-            }
-            if let (true, Some(limit)) = (base.ends_with("pids"), resources.pids.filter(|l| *l > 0)) {
-                std::fs::write(dir.join("pids.max"), limit.to_string())
-                    .map_err(|e| SysError::from_io("write", "pids", &e))?;
-            }
-            let tasks = dir.join("tasks");
-            group.tasks.push(
-                rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                    .map_err(|e| SysError::new("open", format!("{tasks:?}"), e))?,
-            );
-            group.dirs.push(dir);
-        }
-        Ok(group)
-    }
-    /// Opens.
-    ///
-    /// # Errors
-    /// x
-    pub fn open_existing(layout: &Layout, path: &str) -> Result<Option<Self>, SysError> {
-        let mut group = Self {
-            dirs: Vec::new(),
-            tasks: Vec::new(),
-        };
-        for (base, _) in &layout.v1 {
-            let dir = base.join(path);
-            if let Ok(fd) =
-                rustix::fs::open(dir.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-            {
-                group.tasks.push(fd);
-                group.dirs.push(dir);
-            }
-        }
-        Ok((!group.dirs.is_empty()).then_some(group))
-    }
-    /// Tasks.
-    #[must_use]
-    pub fn tasks(&self) -> Vec<BorrowedFd<'_>> {
-        self.tasks.iter().map(AsFd::as_fd).collect()
-    }
-    /// v2.
-    #[must_use]
-    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-    /// Kills.
-    ///
-    /// # Errors
-    /// x
-    pub fn kill_all(&self) -> Result<(), SysError> {
-        Ok(())
-    }
-    /// Removes.
-    ///
-    /// # Errors
-    /// x
-    pub fn remove(&self) -> Result<(), SysError> {
-        for dir in &self.dirs {
-            std::fs::remove_dir(dir).map_err(|e| SysError::from_io("rmdir", format!("{dir:?}"), &e))?;
-        }
-        Ok(())
-    }
-    /// OOM.
-    ///
-    /// # Errors
-    /// x
-    pub fn read_oom_kills(&self) -> Result<u64, SysError> {
-        Ok(0)
+        Errno::NODEV | Errno::NXIO => ": there is no such device",
+        Errno::OPNOTSUPP => ": the kernel or the device's I/O scheduler does not support it",
+        Errno::ACCESS | Errno::PERM => ": permission denied",
+        _ => "",
     }
 }

@@ -3,26 +3,102 @@
 
 use crate::plan::facts::{CgroupView, Hierarchy};
 use crate::spec::Resources;
-use cais_linux::cgroups::{self, Layout};
+use crate::spec::linux::{BlockIo, DeviceRule, ThrottleDevice};
+use cais_linux::cgroups::resources::{self, DeviceKind, Throttle};
+use cais_linux::cgroups::{self, CgroupError, Layout};
 
 /// The limits as the cgroup rooms take them.
-#[must_use]
-pub fn resources_of(resources: &Resources) -> cgroups::Resources {
-    cgroups::Resources {
-        memory: resources.memory.as_ref().and_then(|memory| memory.limit),
+///
+/// # Errors
+/// For a device rule that cannot be understood.
+pub fn resources_of(resources: &Resources) -> Result<cgroups::Resources, CgroupError> {
+    let cpu = resources.cpu.clone().unwrap_or_default();
+    let memory = resources.memory.clone().unwrap_or_default();
+    Ok(cgroups::Resources {
+        cpu: resources::Cpu {
+            shares: cpu.shares,
+            quota: cpu.quota,
+            period: cpu.period,
+            cpus: cpu.cpus,
+            mems: cpu.mems,
+        },
+        memory: resources::Memory {
+            limit: memory.limit,
+            swap: memory.swap,
+            swap_is_default: false,
+            reservation: memory.reservation,
+            swappiness: memory.swappiness,
+            disable_oom_killer: memory.disable_oom_killer.unwrap_or(false),
+        },
         pids: resources.pids.as_ref().map(|pids| pids.limit),
+        pids_is_default: false,
+        block_io: block_io_of(&resources.block_io.clone().unwrap_or_default()),
+        huge_pages: Vec::new(),
+        devices: resources
+            .devices
+            .iter()
+            .map(device_rule_of)
+            .collect::<Result<_, _>>()?,
+        unified: resources.unified.clone(),
+    })
+}
+
+fn block_io_of(block_io: &BlockIo) -> resources::BlockIo {
+    let throttles = |devices: &[ThrottleDevice]| {
+        let throttle = |device: &ThrottleDevice| Throttle {
+            major: device.major,
+            minor: device.minor,
+            rate: device.rate,
+        };
+        devices.iter().map(throttle).collect()
+    };
+    resources::BlockIo {
+        weight: block_io.weight,
+        read_bps: throttles(&block_io.throttle_read_bps_device),
+        write_bps: throttles(&block_io.throttle_write_bps_device),
+        read_iops: throttles(&block_io.throttle_read_iops_device),
+        write_iops: throttles(&block_io.throttle_write_iops_device),
     }
+}
+
+fn device_rule_of(rule: &DeviceRule) -> Result<resources::DeviceRule, CgroupError> {
+    let bad = || CgroupError::DeviceRule(format!("{rule:?}"));
+    let kind = match rule.kind.as_deref() {
+        None | Some("a") => DeviceKind::All,
+        Some("b") => DeviceKind::Block,
+        Some("c" | "u") => DeviceKind::Character,
+        Some(_) => return Err(bad()),
+    };
+    let number = |number: Option<i64>| match number {
+        // -1 is an old way of saying "all".
+        None | Some(-1) => Ok(None),
+        Some(number) => u32::try_from(number).map(Some).or(Err(bad())),
+    };
+    let access = rule.access.as_deref().unwrap_or("rwm");
+    Ok(resources::DeviceRule {
+        allow: rule.allow,
+        kind,
+        major: number(rule.major)?,
+        minor: number(rule.minor)?,
+        read: access.contains('r'),
+        write: access.contains('w'),
+        mknod: access.contains('m'),
+    })
 }
 
 /// What a container sees at `/sys/fs/cgroup`.
 #[must_use]
 pub fn view_of(layout: &Layout) -> CgroupView {
-    let hierarchies = layout.v1.iter().map(|(path, options)| Hierarchy {
-        directory: path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        options: options.clone(),
-    });
-    CgroupView::V1(hierarchies.collect())
+    if layout.is_unified() {
+        return CgroupView::V2;
+    }
+    if layout.is_empty() {
+        return CgroupView::None;
+    }
+    let hierarchies = layout.v1.iter().chain(&layout.v2);
+    let view = |hierarchy: &cgroups::Hierarchy| Hierarchy {
+        directory: hierarchy.name(),
+        options: hierarchy.controllers.clone(),
+    };
+    CgroupView::V1(hierarchies.map(view).collect())
 }

@@ -6,6 +6,7 @@
 #![no_std]
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod cred;
 pub mod exec;

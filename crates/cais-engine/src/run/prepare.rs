@@ -60,15 +60,14 @@ impl Prepared {
         let Some(layout) = &self.layout else {
             return Ok(None);
         };
-        let resources = self
-            .spec
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.resources.as_ref());
-        let resources = resources
-            .map(cais_runtime::cgroup::resources_of)
-            .unwrap_or_default();
+        let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone());
         let action = || format!("make the cgroup {} with its limits", self.cgroup_path);
+        let mut resources = cais_runtime::cgroup::resources_of(&resources.unwrap_or_default())
+            .map_err(EngineError::cgroup(action()))?;
+        // What the user did not ask for is no error where there is no controller for it.
+        let limits = &self.record.options.limits;
+        resources.pids_is_default = limits.pids.is_none();
+        resources.memory.swap_is_default = limits.memory_swap.is_none();
         Group::create(layout, &self.cgroup_path, &resources)
             .map(Some)
             .map_err(EngineError::cgroup(action()))
@@ -323,13 +322,11 @@ fn cgroup_path(options: &RunOptions, id: &ContainerId, has_cgroups: bool) -> Str
     if !has_cgroups {
         return String::new();
     }
-    let parent = options
-        .limits
-        .cgroup_parent
-        .as_deref()
-        .unwrap_or("cais")
-        .trim_matches('/');
-    format!("{parent}/{id}")
+    match options.limits.cgroup_parent.as_deref() {
+        // Without a group of ours above it: none is left behind when the last one goes.
+        None => format!("cais-{id}"),
+        Some(parent) => format!("{}/cais-{id}", parent.trim_matches('/')),
+    }
 }
 
 /// The files below `/etc` that are the container's own.
@@ -466,7 +463,7 @@ fn plan_facts(
         .map(|resource| (resource, read_own_hard(resource)));
     Ok(PlanFacts {
         root,
-        tasks: layout.map_or(0, Layout::tasks_count),
+        tasks: layout.map_or(0, |layout| layout.v1.len()),
         cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
         device_sources: options
             .devices

@@ -25,16 +25,7 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         "no descriptor of the host reaches the program",
         &Step::CloseDescriptors { first: 3 },
     );
-    if let Some((name, text)) = &facts.label {
-        let name = c_string(name);
-        planner.step(
-            "the label of the program",
-            &Step::SetSecurityLabel {
-                name: &name,
-                text: text.as_bytes(),
-            },
-        );
-    }
+    plan_label(planner);
     // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter, so it is
     // installed while that is there; with it, as late as possible.
     if !process.no_new_privileges {
@@ -80,20 +71,7 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     if process.no_new_privileges {
         planner.step("set-user-id programs gain nothing", &Step::SetNoNewPrivs {});
     }
-    if let Some(rules) = &facts.landlock {
-        // Landlock wants no_new_privs where CAP_SYS_ADMIN is gone.
-        if !process.no_new_privileges {
-            planner.step("Landlock asks for it", &Step::SetNoNewPrivs {});
-        }
-        let (filesystem, network, scoped) = (rules.filesystem, rules.network, rules.scoped);
-        let step = Step::RestrictByLandlock {
-            filesystem,
-            network,
-            scoped,
-            rules: &rules.rules,
-        };
-        planner.step("asked for by --security-opt landlock", &step);
-    }
+    plan_landlock(planner, process.no_new_privileges);
     if process.no_new_privileges {
         plan_seccomp(planner);
     }
@@ -107,6 +85,35 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     };
     planner.step("the program", &step);
     Ok(())
+}
+
+fn plan_label(planner: &mut Planner<'_>) {
+    if let Some((name, text)) = &planner.facts.label {
+        let name = c_string(name);
+        let step = Step::SetSecurityLabel {
+            name: &name,
+            text: text.as_bytes(),
+        };
+        planner.step("the label of the program", &step);
+    }
+}
+
+fn plan_landlock(planner: &mut Planner<'_>, has_no_new_privs: bool) {
+    let Some(rules) = &planner.facts.landlock else {
+        return;
+    };
+    // Landlock wants no_new_privs where CAP_SYS_ADMIN is gone.
+    if !has_no_new_privs {
+        planner.step("Landlock asks for it", &Step::SetNoNewPrivs {});
+    }
+    let (filesystem, network, scoped) = (rules.filesystem, rules.network, rules.scoped);
+    let step = Step::RestrictByLandlock {
+        filesystem,
+        network,
+        scoped,
+        rules: &rules.rules,
+    };
+    planner.step("asked for by --security-opt landlock", &step);
 }
 
 fn plan_seccomp(planner: &mut Planner<'_>) {

@@ -1,0 +1,666 @@
+//! A group in every hierarchy: made with its limits, joined, ended, removed.
+//!
+//! All work goes through descriptors of the hierarchies' mount points. On version 1 the
+//! child joins by writing `0` to the `tasks` files that are opened here: the kernel takes
+//! its big lock, and waits for an RCU grace period of some milliseconds, only for
+//! `cgroup.procs` and for other processes' ids. On version 2 the child is cloned into the
+//! group.
+
+use super::detect::{Hierarchy, Layout};
+use super::plan::{Write, plan_v1, plan_v2};
+use super::resources::{DeviceRule, Resources};
+use super::v1::freezer;
+use super::{CgroupError, v1, v2};
+use crate::error::SysError;
+use crate::process::pidfd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, CgroupError>;
+
+/// A group, by its path below every hierarchy.
+#[derive(Debug)]
+pub struct Group {
+    path: String,
+    members: Vec<Member>,
+    unified: Option<Unified>,
+}
+
+/// The group in one hierarchy of version 1.
+#[derive(Debug)]
+struct Member {
+    controllers: Vec<String>,
+    base: OwnedFd,
+    tasks: OwnedFd,
+}
+
+/// The group in the hierarchy of version 2.
+#[derive(Debug)]
+struct Unified {
+    base: OwnedFd,
+    directory: OwnedFd,
+}
+
+/// What is to be written, decided before anything is made.
+struct LimitPlan<'a> {
+    v1: Vec<Write>,
+    v2: Option<UnifiedPlan<'a>>,
+}
+
+/// The same for version 2.
+struct UnifiedPlan<'a> {
+    writes: Vec<Write>,
+    /// The controllers that the top of the hierarchy offers.
+    offered: String,
+    devices: &'a [DeviceRule],
+}
+
+impl Group {
+    /// Makes the group with its limits. On an error nothing is left of it.
+    ///
+    /// # Errors
+    /// See [`CgroupError`].
+    pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
+        let has_v1 = |controller: &str| layout.v1_with(controller).is_some();
+        let unified_base = layout.v2.as_ref().map(open_base).transpose()?;
+        // Everything is planned before anything is made.
+        let plan = match &unified_base {
+            Some(base) if layout.is_unified() => {
+                let offered = read_text(base.as_fd(), "cgroup.controllers")?;
+                let has = |controller: &str| offered.split_whitespace().any(|known| known == controller);
+                let writes = plan_v2(resources, &has)?;
+                LimitPlan {
+                    v1: Vec::new(),
+                    v2: Some(UnifiedPlan {
+                        writes,
+                        offered,
+                        devices: &resources.devices,
+                    }),
+                }
+            }
+            _ => LimitPlan {
+                v1: plan_v1(resources, &has_v1)?,
+                v2: None,
+            },
+        };
+        let mut group = Self {
+            path: path.to_owned(),
+            members: Vec::new(),
+            unified: None,
+        };
+        let made = group.fill(layout, unified_base, &plan);
+        if made.is_err() {
+            // The error that counts is the one that stopped the making.
+            group.remove().unwrap_or_default();
+        }
+        made.map(|()| group)
+    }
+
+    fn fill(&mut self, layout: &Layout, unified_base: Option<OwnedFd>, plan: &LimitPlan<'_>) -> Result<()> {
+        for hierarchy in &layout.v1 {
+            self.members.push(make_member(hierarchy, &self.path)?);
+        }
+        for write in &plan.v1 {
+            if let Some(member) = self.member(write.controller) {
+                apply(member.base.as_fd(), &self.path, write)?;
+            }
+        }
+        let Some(base) = unified_base else { return Ok(()) };
+        if let Some(plan) = &plan.v2 {
+            enable_controllers(base.as_fd(), &self.path, &plan.offered)?;
+        }
+        make_directories(base.as_fd(), &self.path)?;
+        let directory = open_below(base.as_fd(), &self.path, OFlags::PATH | OFlags::DIRECTORY)?;
+        let unified = self.unified.insert(Unified { base, directory });
+        if let Some(plan) = &plan.v2 {
+            for write in &plan.writes {
+                apply(unified.base.as_fd(), &self.path, write)?;
+            }
+            attach_devices(unified, &self.path, plan.devices)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a group that was made before; `None` where it is in no hierarchy.
+    ///
+    /// # Errors
+    /// Where a hierarchy cannot be opened.
+    pub fn open_existing(layout: &Layout, path: &str) -> Result<Option<Self>> {
+        let mut group = Self {
+            path: path.to_owned(),
+            members: Vec::new(),
+            unified: None,
+        };
+        for hierarchy in &layout.v1 {
+            let base = open_base(hierarchy)?;
+            match open_below(base.as_fd(), &format!("{path}/tasks"), OFlags::WRONLY) {
+                Ok(tasks) => group.members.push(Member {
+                    controllers: hierarchy.controllers.clone(),
+                    base,
+                    tasks,
+                }),
+                Err(error) if error.errno() == Errno::NOENT => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(hierarchy) = &layout.v2 {
+            let base = open_base(hierarchy)?;
+            match open_below(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(directory) => group.unified = Some(Unified { base, directory }),
+                Err(error) if error.errno() == Errno::NOENT => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((!group.members.is_empty() || group.unified.is_some()).then_some(group))
+    }
+
+    /// The `tasks` files of version 1: the child writes `0` to each.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<BorrowedFd<'_>> {
+        self.members.iter().map(|member| member.tasks.as_fd()).collect()
+    }
+
+    /// The directory of version 2: the child is cloned into it.
+    #[must_use]
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(|unified| unified.directory.as_fd())
+    }
+
+    /// How many processes of the group were killed for want of memory.
+    ///
+    /// # Errors
+    /// Where the file cannot be read; a group without the controller had none.
+    pub fn read_oom_kills(&self) -> Result<u64> {
+        let read = |base: BorrowedFd<'_>, file: &str| read_text(base, &format!("{}/{file}", self.path));
+        if let Some(memory) = self.member("memory") {
+            return Ok(v1::memory::parse_oom_kills(&read(
+                memory.base.as_fd(),
+                "memory.oom_control",
+            )?));
+        }
+        match &self.unified {
+            None => Ok(0),
+            Some(unified) => match read(unified.base.as_fd(), "memory.events") {
+                Ok(events) => Ok(v2::memory::parse_oom_kills(&events)),
+                Err(error) if error.errno() == Errno::NOENT => Ok(0),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    fn member(&self, controller: &str) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| member.controllers.iter().any(|known| known == controller))
+    }
+
+    /// The processes of the group, by the hierarchy that is asked first.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn processes(&self) -> Result<Vec<Pid>> {
+        let base = match (self.members.first(), &self.unified) {
+            (Some(member), _) => member.base.as_fd(),
+            (None, Some(unified)) => unified.base.as_fd(),
+            (None, None) => return Ok(Vec::new()),
+        };
+        match read_text(base, &format!("{}/cgroup.procs", self.path)) {
+            // A zero is a process that this pid namespace does not show.
+            Ok(text) => Ok(text
+                .lines()
+                .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+                .collect()),
+            Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Kills every process of the group and waits until all are gone.
+    ///
+    /// # Errors
+    /// Where a process cannot be signalled or waited for.
+    pub fn kill_all(&self) -> Result<()> {
+        if self.members.is_empty()
+            && let Some(unified) = &self.unified
+        {
+            return kill_unified(unified.base.as_fd(), &self.path);
+        }
+        loop {
+            let processes = self.processes()?;
+            if processes.is_empty() {
+                return Ok(());
+            }
+            // Standing still they make no others meanwhile. A frozen process dies when it
+            // is thawed.
+            self.freeze(freezer::FROZEN);
+            let opened: Vec<OwnedFd> = processes
+                .iter()
+                .filter_map(|pid| pidfd::open(*pid).ok())
+                .collect();
+            for process in &opened {
+                pidfd::send_signal(process.as_fd(), Signal::KILL).unwrap_or_default();
+            }
+            self.freeze(freezer::THAWED);
+            for process in &opened {
+                pidfd::await_end(process.as_fd(), None)?;
+            }
+        }
+    }
+
+    /// Without the controller a loop that kills faster than they fork must do.
+    fn freeze(&self, state: &str) {
+        if let Some(member) = self.member("freezer") {
+            let file = format!("{}/{}", self.path, freezer::FILE);
+            write_text(member.base.as_fd(), &file, state).unwrap_or_default();
+        }
+    }
+
+    /// Removes the group from every hierarchy, with what a process made below it. What is
+    /// still in it is killed. All are tried; the first error is returned.
+    ///
+    /// # Errors
+    /// As rmdir(2).
+    pub fn remove(&self) -> Result<()> {
+        let mut first = Ok(());
+        let bases = self.members.iter().map(|member| member.base.as_fd());
+        for base in bases.chain(self.unified.as_ref().map(|unified| unified.base.as_fd())) {
+            let mut removed = remove_directory(base, &self.path);
+            if matches!(&removed, Err(error) if error.errno() == Errno::BUSY) {
+                removed = match self.kill_all() {
+                    Ok(()) => remove_tree(base, &self.path),
+                    Err(CgroupError::System(error)) => Err(error),
+                    Err(_) => removed,
+                };
+            }
+            if let (Ok(()), Err(error)) = (&first, removed) {
+                first = Err(error.into());
+            }
+        }
+        first
+    }
+}
+
+fn open_base(hierarchy: &Hierarchy) -> std::result::Result<OwnedFd, SysError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&hierarchy.path, flags, Mode::empty())
+        .map_err(|errno| SysError::new("open", format!("{:?}", hierarchy.path), errno))
+}
+
+fn open_below(base: BorrowedFd<'_>, path: &str, flags: OFlags) -> std::result::Result<OwnedFd, SysError> {
+    openat(base, path, flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| SysError::new("openat", format!("cgroup {path:?}"), errno))
+}
+
+fn read_text(base: BorrowedFd<'_>, path: &str) -> std::result::Result<String, SysError> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::from(open_below(base, path, OFlags::RDONLY)?)
+        .read_to_string(&mut text)
+        .map_err(|error| SysError::from_io("read", format!("cgroup {path:?}"), &error))?;
+    Ok(text)
+}
+
+fn write_text(base: BorrowedFd<'_>, path: &str, text: &str) -> std::result::Result<(), SysError> {
+    let file = open_below(base, path, OFlags::WRONLY)?;
+    rustix::io::retry_on_intr(|| rustix::io::write(&file, text.as_bytes()))
+        .map(drop)
+        .map_err(|errno| SysError::new("write", format!("cgroup {path:?}, {text:?}"), errno))
+}
+
+/// Makes the group, and those above it that are missing; returns whether it made some.
+fn make_directories(base: BorrowedFd<'_>, path: &str) -> std::result::Result<bool, SysError> {
+    let mode = Mode::from_raw_mode(0o755);
+    match mkdirat(base, path, mode) {
+        Ok(()) => return Ok(false),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {path:?}"), errno)),
+    }
+    for (index, _) in path.match_indices('/') {
+        let above = path.get(..index).unwrap_or(path);
+        match mkdirat(base, above, mode) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {above:?}"), errno)),
+        }
+    }
+    mkdirat(base, path, mode).map_err(|errno| SysError::new("mkdirat", format!("cgroup {path:?}"), errno))?;
+    Ok(true)
+}
+
+fn make_member(hierarchy: &Hierarchy, path: &str) -> Result<Member> {
+    let base = open_base(hierarchy)?;
+    make_directories(base.as_fd(), path)?;
+    if hierarchy
+        .controllers
+        .iter()
+        .any(|controller| controller == "cpuset")
+    {
+        inherit_cpuset(base.as_fd(), path)?;
+    }
+    let tasks = open_below(base.as_fd(), &format!("{path}/tasks"), OFlags::WRONLY)?;
+    Ok(Member {
+        controllers: hierarchy.controllers.clone(),
+        base,
+        tasks,
+    })
+}
+
+/// Gives a group the CPUs and memory nodes of the one above, from the top down: it starts
+/// with none.
+fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
+    for file in v1::cpuset::FILES {
+        let mut above = String::new();
+        for end in path
+            .match_indices('/')
+            .map(|(index, _)| index)
+            .chain([path.len()])
+        {
+            let group = path.get(..end).unwrap_or(path);
+            let place = format!("{group}/{file}");
+            if read_text(base, &place)?.trim().is_empty() {
+                let source = if above.is_empty() {
+                    file.to_owned()
+                } else {
+                    format!("{above}/{file}")
+                };
+                write_text(base, &place, read_text(base, &source)?.trim())?;
+            }
+            group.clone_into(&mut above);
+        }
+    }
+    Ok(())
+}
+
+/// Offers the controllers to the groups below, from the top down to the one above `path`.
+fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result<()> {
+    let offered: Vec<&str> = offered
+        .split_whitespace()
+        .filter(|name| v2::CONTROLLERS.contains(name))
+        .collect();
+    let levels = std::iter::once(0).chain(path.match_indices('/').map(|(index, _)| index));
+    for end in levels {
+        let above = path.get(..end).unwrap_or("");
+        if !above.is_empty() {
+            match mkdirat(base, above, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {above:?}"), errno).into()),
+            }
+        }
+        let file = if above.is_empty() {
+            "cgroup.subtree_control".to_owned()
+        } else {
+            format!("{above}/cgroup.subtree_control")
+        };
+        let enabled = read_text(base, &file)?;
+        let missing: Vec<String> = offered
+            .iter()
+            .filter(|name| !enabled.split_whitespace().any(|known| known == **name))
+            .map(|name| format!("+{name}"))
+            .collect();
+        if !missing.is_empty() {
+            let value = missing.join(" ");
+            write_text(base, &file, &value).map_err(|error| CgroupError::Refused {
+                file: file.clone(),
+                value,
+                errno: error.errno(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a limit into the first of its files that this kernel has.
+fn apply(base: BorrowedFd<'_>, path: &str, write: &Write) -> Result<()> {
+    for (index, file) in write.files.iter().enumerate() {
+        let value = if file == "io.weight" {
+            v2::io::io_weight(write.value.parse().unwrap_or(500)).to_string()
+        } else {
+            write.value.clone()
+        };
+        match write_text(base, &format!("{path}/{file}"), &value) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.errno() == Errno::NOENT && error.call() == "openat" => {
+                if index + 1 == write.files.len() && !write.optional {
+                    return Err(CgroupError::Refused {
+                        file: file.clone(),
+                        value,
+                        errno: Errno::OPNOTSUPP,
+                    });
+                }
+            }
+            Err(error) => {
+                return Err(CgroupError::Refused {
+                    file: file.clone(),
+                    value,
+                    errno: error.errno(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn attach_devices(unified: &Unified, path: &str, rules: &[DeviceRule]) -> Result<()> {
+    if rules.iter().all(|rule| rule.allow) {
+        return Ok(());
+    }
+    let program = v2::devices::compile(rules);
+    let program = cais_sys::bpf::load_device_program(&program)
+        .map_err(|errno| SysError::new("bpf", "BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE", errno))?;
+    let directory = open_below(unified.base.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    cais_sys::bpf::attach_device_program(directory.as_fd(), program.as_fd())
+        .map_err(|errno| SysError::new("bpf", "BPF_PROG_ATTACH, BPF_CGROUP_DEVICE", errno))?;
+    Ok(())
+}
+
+/// Kills a group of version 2 and waits until it says that it is empty.
+fn kill_unified(base: BorrowedFd<'_>, path: &str) -> Result<()> {
+    let events = match open_below(base, &format!("{path}/cgroup.events"), OFlags::RDONLY) {
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        other => other?,
+    };
+    loop {
+        let text = read_text(base, &format!("{path}/cgroup.events"))?;
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        write_text(base, &format!("{path}/cgroup.kill"), "1")?;
+        // The kernel wakes a reader of the file at each change; it must have been read.
+        let mut buffer = [0u8; 64];
+        rustix::io::pread(&events, &mut buffer[..], 0)
+            .map(drop)
+            .unwrap_or_default();
+        match poll(
+            &mut [PollFd::new(&events, PollFlags::PRI)],
+            Some(&rustix::time::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            }),
+        ) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new("poll", "cgroup.events", errno).into()),
+        }
+    }
+}
+
+fn remove_directory(base: BorrowedFd<'_>, path: &str) -> std::result::Result<(), SysError> {
+    match unlinkat(base, path, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(SysError::new("unlinkat", format!("cgroup {path:?}"), errno)),
+    }
+}
+
+/// Removes a group with the groups below it, the lowest first.
+fn remove_tree(base: BorrowedFd<'_>, path: &str) -> std::result::Result<(), SysError> {
+    let directory = match open_below(base, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        other => other?,
+    };
+    let entries = Dir::read_from(&directory)
+        .map_err(|errno| SysError::new("getdents64", format!("cgroup {path:?}"), errno))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_bytes();
+        if entry.file_type().is_dir() && !matches!(name, b"." | b"..") {
+            remove_tree(base, &format!("{path}/{}", String::from_utf8_lossy(name)))?;
+        }
+    }
+    remove_directory(base, path)
+}
+
+/// The groups directly below the top of some hierarchy whose name begins with `prefix`:
+/// for finding what was left behind.
+#[must_use]
+pub fn list_groups(layout: &Layout, prefix: &str) -> Vec<String> {
+    let hierarchies = layout.v1.iter().chain(&layout.v2);
+    let mut found: Vec<String> = hierarchies
+        .flat_map(|hierarchy| list_in(&hierarchy.path, prefix))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn list_in(path: &Path, prefix: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::Memory;
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// Directories that look like hierarchies: the logic runs on them without privilege.
+    struct Fixture(PathBuf);
+
+    impl Fixture {
+        fn new(name: &str) -> Self {
+            let base = std::env::temp_dir().join(format!("cais-cgroup-{name}-{}", std::process::id()));
+            fs::create_dir_all(&base).unwrap();
+            Self(base)
+        }
+
+        fn hierarchy(&self, name: &str, controllers: &[&str]) -> Hierarchy {
+            let path = self.0.join(name);
+            fs::create_dir_all(&path).unwrap();
+            Hierarchy {
+                path,
+                controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
+            }
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_failed_creation_leaves_nothing() {
+        let fixture = Fixture::new("undo");
+        let memory = fixture.hierarchy("memory", &["memory"]);
+        let layout = Layout {
+            v1: vec![memory.clone()],
+            v2: None,
+        };
+        let limits = Resources {
+            memory: Memory {
+                limit: Some(1),
+                ..Memory::default()
+            },
+            ..Resources::default()
+        };
+        // There is no `tasks` file in a plain directory.
+        assert!(matches!(
+            Group::create(&layout, "x", &limits),
+            Err(CgroupError::System(_))
+        ));
+        let missing = Resources {
+            pids: Some(1),
+            ..Resources::default()
+        };
+        assert!(matches!(
+            Group::create(&layout, "y", &missing),
+            Err(CgroupError::NoController { .. })
+        ));
+        assert!(!memory.path.join("y").exists());
+    }
+
+    #[test]
+    fn a_cpuset_is_inherited_from_the_top_down() {
+        let fixture = Fixture::new("cpuset");
+        let cpuset = fixture.hierarchy("cpuset", &["cpuset"]);
+        for (directory, cpus) in [("", "0-3\n"), ("a", ""), ("a/b", "\n")] {
+            let path = cpuset.path.join(directory);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("cpuset.cpus"), cpus).unwrap();
+            fs::write(
+                path.join("cpuset.mems"),
+                if directory.is_empty() { "0\n" } else { "" },
+            )
+            .unwrap();
+        }
+        let base = open_base(&cpuset).unwrap();
+        inherit_cpuset(base.as_fd(), "a/b").unwrap();
+        assert_eq!(
+            fs::read_to_string(cpuset.path.join("a/b/cpuset.cpus")).unwrap(),
+            "0-3"
+        );
+        assert_eq!(
+            fs::read_to_string(cpuset.path.join("a/cpuset.mems")).unwrap(),
+            "0"
+        );
+    }
+
+    #[test]
+    fn controllers_are_offered_on_the_way_down() {
+        let fixture = Fixture::new("enable");
+        let unified = fixture.hierarchy("unified", &[]);
+        fs::create_dir_all(unified.path.join("a")).unwrap();
+        fs::write(unified.path.join("cgroup.subtree_control"), "cpu memory\n").unwrap();
+        fs::write(unified.path.join("a/cgroup.subtree_control"), "").unwrap();
+        let base = open_base(&unified).unwrap();
+        enable_controllers(base.as_fd(), "a/b", "cpu memory rdma pids\n").unwrap();
+        // A plain file keeps the beginning of what was there; the kernel's adds to it.
+        assert!(
+            fs::read_to_string(unified.path.join("cgroup.subtree_control"))
+                .unwrap()
+                .starts_with("+pids")
+        );
+        assert_eq!(
+            fs::read_to_string(unified.path.join("a/cgroup.subtree_control")).unwrap(),
+            "+cpu +memory +pids"
+        );
+    }
+
+    #[test]
+    fn a_weight_finds_the_file_that_is_there() {
+        let fixture = Fixture::new("weight");
+        let io = fixture.hierarchy("io", &[]);
+        fs::create_dir_all(io.path.join("x")).unwrap();
+        fs::write(io.path.join("x/io.weight"), "").unwrap();
+        let files = ["io.bfq.weight", "io.weight"].map(str::to_owned).to_vec();
+        let write = Write {
+            files,
+            ..Write::new("io", "", 1000)
+        };
+        apply(open_base(&io).unwrap().as_fd(), "x", &write).unwrap();
+        assert_eq!(fs::read_to_string(io.path.join("x/io.weight")).unwrap(), "10000");
+        let absent = Write::new("io", "io.max", "8:0 rbps=1");
+        assert!(matches!(
+            apply(open_base(&io).unwrap().as_fd(), "x", &absent),
+            Err(CgroupError::Refused { .. })
+        ));
+    }
+}

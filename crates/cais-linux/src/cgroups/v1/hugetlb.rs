@@ -1,0 +1,13 @@
+//! Huge pages (admin-guide/cgroup-v1/hugetlb.rst).
+
+use crate::cgroups::plan::Write;
+
+pub(crate) fn plan(huge_pages: &[(String, u64)], writes: &mut Vec<Write>) {
+    for (size, limit) in huge_pages {
+        writes.push(Write::new(
+            "hugetlb",
+            format!("hugetlb.{size}.limit_in_bytes"),
+            limit,
+        ));
+    }
+}
