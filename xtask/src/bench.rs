@@ -1,0 +1,17 @@
+//! Benchmarks: ours and the peers in one run, one after the other in turn, so that
+//! whatever else the machine does hits all alike. They print figures and ratios, and
+//! judge nothing.
+
+mod peers;
+mod plot;
+mod start;
+mod stats;
+
+use crate::Outcome;
+
+pub(crate) fn run(arguments: &[&str]) -> Outcome {
+    match arguments {
+        ["start", rest @ ..] => start::run(rest),
+        _ => Err("cargo xtask bench start [--rounds N]".to_owned()),
+    }
+}

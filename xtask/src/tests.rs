@@ -1,0 +1,23 @@
+//! `cargo xtask test`: everything that a fresh Debian machine needs to run the tests, and
+//! the tests.
+
+use crate::{Outcome, workspace};
+
+/// Debian packages that the integration tests use.
+const PACKAGES: [&str; 4] = ["busybox-static", "bsdutils", "util-linux", "procps"];
+
+pub(crate) fn run(filter: &[&str]) -> Outcome {
+    workspace::ensure_packages(&PACKAGES)?;
+    workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+    let crates = ["cais", "cais-engine", "cais-init", "cais-linux", "cais-runtime", "cais-sys"];
+    let mut unit = vec!["test", "--locked", "--quiet"];
+    unit.extend(crates.iter().flat_map(|name| ["-p", name]));
+    unit.push("--");
+    unit.extend(filter);
+    workspace::run("cargo", &unit, &[])?;
+    let executable = workspace::built("release").join("cais");
+    let executable = executable.to_string_lossy();
+    let mut integration = vec!["test", "--locked", "-p", "cais-tests", "--"];
+    integration.extend(filter);
+    workspace::run("cargo", &integration, &[("CAIS_BIN", &executable)])
+}
