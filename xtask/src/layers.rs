@@ -7,12 +7,19 @@ use std::collections::BTreeMap;
 
 pub(crate) fn check() -> Outcome {
     let metadata = workspace::metadata()?;
-    let members: Vec<&Value> = metadata["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null()).collect();
+    let members: Vec<&Value> = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|package| package["source"].is_null())
+        .collect();
     let mut layers = BTreeMap::new();
     let mut wrong = Vec::new();
     for package in &members {
         let name = package["name"].as_str().unwrap_or_default();
-        let is_crate = package["manifest_path"].as_str().is_some_and(|path| path.contains("/crates/"));
+        let is_crate = package["manifest_path"]
+            .as_str()
+            .is_some_and(|path| path.contains("/crates/"));
         match package["metadata"]["cais"]["layer"].as_u64() {
             Some(layer) => drop(layers.insert(name, layer)),
             None if is_crate => wrong.push(format!("{name} declares no layer in [package.metadata.cais]")),

@@ -8,7 +8,8 @@ use std::path::Path;
 pub(crate) fn write_man_pages(directory: &str) -> Outcome {
     let directory = Path::new(directory);
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    clap_mangen::generate_to(cais::cli::command(), directory).map_err(|error| format!("man pages: {error}"))?;
+    clap_mangen::generate_to(cais::cli::command(), directory)
+        .map_err(|error| format!("man pages: {error}"))?;
     println!("man pages in {}", directory.display());
     Ok(())
 }

@@ -9,5 +9,11 @@ pub(crate) fn check() -> Outcome {
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let count = text.lines().filter(|line| *line == "[[package]]").count();
     println!("packages: {count} of {BUDGET}");
-    if count > BUDGET { Err(format!("{count} packages in Cargo.lock, and the budget is {BUDGET}")) } else { Ok(()) }
+    if count > BUDGET {
+        Err(format!(
+            "{count} packages in Cargo.lock, and the budget is {BUDGET}"
+        ))
+    } else {
+        Ok(())
+    }
 }

@@ -9,7 +9,14 @@ const PACKAGES: [&str; 4] = ["busybox-static", "bsdutils", "util-linux", "procps
 pub(crate) fn run(filter: &[&str]) -> Outcome {
     workspace::ensure_packages(&PACKAGES)?;
     workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
-    let crates = ["cais", "cais-engine", "cais-init", "cais-linux", "cais-runtime", "cais-sys"];
+    let crates = [
+        "cais",
+        "cais-engine",
+        "cais-init",
+        "cais-linux",
+        "cais-runtime",
+        "cais-sys",
+    ];
     let mut unit = vec!["test", "--locked", "--quiet"];
     unit.extend(crates.iter().flat_map(|name| ["-p", name]));
     unit.push("--");

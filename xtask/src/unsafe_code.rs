@@ -6,15 +6,22 @@ pub(crate) fn check() -> Outcome {
     let mut wrong = Vec::new();
     let mut blocks = 0;
     for path in workspace::files("rs") {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
         let in_sys = path.components().any(|part| part.as_os_str() == "cais-sys");
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate() {
             let code = line.split("//").next().unwrap_or("");
             let opens = code.contains("unsafe {");
-            let declares = code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern");
+            let declares =
+                code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern");
             if (opens || declares) && !in_sys && !path.ends_with("unsafe_code.rs") {
-                wrong.push(format!("{}:{}: unsafe outside cais-sys", path.display(), index + 1));
+                wrong.push(format!(
+                    "{}:{}: unsafe outside cais-sys",
+                    path.display(),
+                    index + 1
+                ));
             }
             if opens && in_sys {
                 blocks += 1;
@@ -26,5 +33,9 @@ pub(crate) fn check() -> Outcome {
         }
     }
     println!("unsafe: {blocks} blocks, all in cais-sys");
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
 }

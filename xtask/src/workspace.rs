@@ -7,7 +7,10 @@ use std::process::{Command, Stdio};
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 /// What `cargo metadata` says.
@@ -30,7 +33,11 @@ pub(crate) fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)
         .current_dir(root())
         .status()
         .map_err(|error| format!("cannot run {program}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {} failed: {status}", arguments.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program} {} failed: {status}", arguments.join(" ")))
+    }
 }
 
 /// The directory of executables built with `profile`.
@@ -51,7 +58,9 @@ pub(crate) fn files(ending: &str) -> Vec<PathBuf> {
 }
 
 fn collect(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
@@ -64,12 +73,19 @@ fn collect(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
 
 /// Installs Debian packages that are missing; as another user than root it says which.
 pub(crate) fn ensure_packages(packages: &[&str]) -> Outcome {
-    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = packages
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !rustix::process::geteuid().is_root() {
-        return Err(format!("these Debian packages are missing; as root: apt-get install {}", missing.join(" ")));
+        return Err(format!(
+            "these Debian packages are missing; as root: apt-get install {}",
+            missing.join(" ")
+        ));
     }
     let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
     run("apt-get", &["update", "-qq"], &quiet)?;
@@ -79,6 +95,9 @@ pub(crate) fn ensure_packages(packages: &[&str]) -> Outcome {
 }
 
 fn is_installed(package: &str) -> bool {
-    let output = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).stderr(Stdio::null()).output();
+    let output = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Status}", package])
+        .stderr(Stdio::null())
+        .output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).ends_with("ok installed"))
 }

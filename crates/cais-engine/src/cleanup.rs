@@ -14,14 +14,26 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// Gives back what a run held: processes, cgroup, id range, state. The end is recorded
-/// where the container stays. Doing it again does nothing.
+/// where the container stays. Doing it again does nothing. `group` is the cgroup where the
+/// caller has it open.
 ///
 /// # Errors
 /// The first of the errors met; everything else was tried all the same.
-pub fn finish_run(store: &Store, id: &ContainerId, state: &RunState, exit: &Exit) -> Result<()> {
+pub fn finish_run(
+    store: &Store,
+    id: &ContainerId,
+    state: &RunState,
+    exit: &Exit,
+    group: Option<&Group>,
+) -> Result<()> {
     let mut errors = Errors::default();
     if !state.cgroup.is_empty() {
-        errors.note(remove_cgroup(&state.cgroup));
+        errors.note(match group {
+            Some(group) => group
+                .remove()
+                .map_err(EngineError::cgroup(format!("remove the cgroup {}", state.cgroup))),
+            None => remove_cgroup(&state.cgroup),
+        });
     }
     if !state.remove && store.container(id).join("container.json").exists() {
         errors.note(exit.write(store, id));
@@ -36,15 +48,12 @@ pub fn finish_run(store: &Store, id: &ContainerId, state: &RunState, exit: &Exit
     errors.into_result()
 }
 
-/// Kills what is left in a cgroup and removes it from every hierarchy.
+/// Removes a cgroup from every hierarchy; what is left in it is killed.
 fn remove_cgroup(path: &str) -> Result<()> {
     let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
     let group = Group::open_existing(&layout, path)
         .map_err(EngineError::cgroup(format!("open the cgroup {path}")))?;
     let Some(group) = group else { return Ok(()) };
-    group.kill_all().map_err(EngineError::cgroup(format!(
-        "end the processes of the cgroup {path}"
-    )))?;
     group
         .remove()
         .map_err(EngineError::cgroup(format!("remove the cgroup {path}")))

@@ -11,8 +11,8 @@ use crate::stop::open_init;
 use cais_linux::SysError;
 use cais_linux::cgroups::{Group, Layout};
 use cais_linux::process::pidfd::Ended;
-use cais_runtime::create::{Surroundings, Timing, create};
-use cais_runtime::plan::plan_exec;
+use cais_runtime::create::{Alone, Surroundings, Timing, create};
+use cais_runtime::plan::{Plan, plan_exec};
 use cais_runtime::spec::{ConsoleSize, Process, Spec};
 use cais_sys::signal::{SignalSet, block, signalfd};
 use rustix::fd::{AsFd, OwnedFd};
@@ -67,17 +67,26 @@ pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
     let owner = plan
         .root_ids
         .map(|_| crate::run::prepare::host_ids(&spec, process.user.uid, process.user.gid));
-    launch(engine, options, &plan, group.as_ref(), &init, owner)
+    let target = Target {
+        group: group.as_ref(),
+        init: &init,
+        owner,
+    };
+    launch(engine, options, &plan, &target)
 }
 
-fn launch(
-    engine: &Engine,
-    options: &ExecOptions,
-    plan: &cais_runtime::plan::Plan,
-    group: Option<&Group>,
-    init: &OwnedFd,
+/// What a process joins.
+struct Target<'a> {
+    /// The container's cgroup.
+    group: Option<&'a Group>,
+    /// The container's first process.
+    init: &'a OwnedFd,
+    /// The host's ids of the process's user.
     owner: Option<(u32, u32)>,
-) -> Result<Option<u8>> {
+}
+
+fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'_>) -> Result<Option<u8>> {
+    let Target { group, init, owner } = *target;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SysError::new("open", "\"/dev/null\"", errno))
         .map_err(EngineError::system("open the null device"))?;
@@ -103,7 +112,7 @@ fn launch(
         checkpoint: &|name| engine.checkpoints.pass(name),
     };
     let signals = take_signals()?;
-    let mut running = create(plan, &around, &mut |_| {})?;
+    let mut running = create(plan, &around, &mut Alone)?;
     drop(around);
     if let Some(show) = options.timings {
         show(&running.timings);

@@ -2,8 +2,9 @@
 //!
 //! 1. [`prepare`]: an id, the facts of the machine, the OCI configuration, the plan.
 //!    Nothing is changed yet; `--explain` stops here.
-//! 2. [`make`]: the container's directory, its name, its record.
-//! 3. [`start`]: the id range, the cgroup, the process. [`cais_runtime::create`].
+//! 2. [`claim`]: the container's directory and its name.
+//! 3. [`launch`]: the state, the cgroup, the process ([`cais_runtime::create`]), and while
+//!    the stub works the container's files and its record.
 //! 4. [`follow`]: the monitor, until the program ends.
 //! 5. [`finish`]: everything is given back, the end is recorded.
 //!
@@ -28,57 +29,64 @@ use crate::lock::ContainerLock;
 use crate::log::{self, LogWriter};
 use crate::monitor::{Relay, Watcher};
 use crate::record::{Exit, Record, VERSION};
-use crate::store::{ensure_directory, write_file, write_json};
+use crate::store::{ensure_directory, write_json};
 use crate::{names, time};
 use cais_linux::process::pidfd::Ended;
 use launch::Launched;
 use rustix::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
-/// Makes the container on disk: directory, name, bundle, and last the record, whose
-/// presence says that all the rest is there.
-pub(crate) fn make(engine: &Engine, prepared: &Prepared) -> Result<ContainerLock> {
+/// Claims a place for the container: its directory, locked, and its name. All the rest is
+/// written while the stub works; last the record, whose presence says that the container
+/// is complete.
+pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLock> {
     let store = &engine.store;
     let id = &prepared.record.id;
-    store.ensure()?;
     engine.checkpoints.pass("make the container's directory");
     let directory = store.container(id);
-    let mut builder = std::fs::DirBuilder::new();
-    builder.mode(0o700);
-    builder
-        .create(&directory)
-        .map_err(EngineError::store(format!("make {}", directory.display())))?;
+    make_directory(&directory, 0o700)?;
     let lost = || EngineError::Invalid("the container was removed while it was being made".to_owned());
     let lock = ContainerLock::acquire(store, id)?.ok_or_else(lost)?;
-    let filled = fill(engine, prepared);
-    if filled.is_err() {
+    engine.checkpoints.pass("take the name");
+    let named = names::take(store, &prepared.record.name, id);
+    if named.is_err() {
         // What was made is half made: the error that counts is the one that stopped it.
         cleanup::remove_container(store, id).unwrap_or_default();
     }
-    filled.map(|()| lock)
+    named.map(|()| lock)
 }
 
-fn fill(engine: &Engine, prepared: &Prepared) -> Result<()> {
-    let store = &engine.store;
-    let Record { id, name, .. } = &prepared.record;
-    let directory = store.container(id);
-    engine.checkpoints.pass("take the name");
-    names::take(store, name, id)?;
-    engine.checkpoints.pass("write the bundle");
+/// Writes what the mounts need: the place for changes, and the files below `/etc`.
+pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> {
+    let directory = engine.store.container(&prepared.record.id);
     // The upper directory shows as the root of the container: everybody may enter it.
-    for (name, mode) in [("upper", 0o755), ("work", 0o700)] {
-        let path = directory.join(name);
-        std::fs::DirBuilder::new()
-            .mode(mode)
-            .create(&path)
-            .map_err(EngineError::store(format!("make {}", path.display())))?;
-    }
-    write_json(&directory.join("config.json"), &prepared.spec)?;
+    make_directory(&directory.join("upper"), 0o755)?;
+    make_directory(&directory.join("work"), 0o700)?;
     for (name, text) in &prepared.files {
-        write_file(&directory.join(name), text.as_bytes())?;
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(EngineError::store(format!("write {}", path.display())))?;
     }
-    engine.checkpoints.pass("write the record");
+    Ok(())
+}
+
+/// Writes the bundle, then the record.
+pub(crate) fn write_record(engine: &Engine, prepared: &Prepared) -> Result<()> {
+    let store = &engine.store;
+    let id = &prepared.record.id;
+    write_json(&store.container(id).join("config.json"), &prepared.spec)?;
     prepared.record.write(store)
+}
+
+/// Makes a directory with this mode; one that is there stays as it is.
+fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(EngineError::Store {
+            action: format!("make {}", path.display()),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The record of a new container.
@@ -125,7 +133,13 @@ pub(crate) fn follow(
         // Somebody removed it by force while it ran.
         return ended;
     };
-    cleanup::finish_run(&engine.store, &launched.id, &launched.state, &exit)?;
+    cleanup::finish_run(
+        &engine.store,
+        &launched.id,
+        &launched.state,
+        &exit,
+        launched.group.as_ref(),
+    )?;
     checkpoints.pass("the run is recorded");
     if launched.state.remove {
         cleanup::remove_container(&engine.store, &launched.id)?;

@@ -71,7 +71,7 @@ pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
             oom_killed: false,
             error: "its monitor was killed, so how it ended is not known".to_owned(),
         };
-        cleanup::finish_run(store, id, state, &exit)?;
+        cleanup::finish_run(store, id, state, &exit, None)?;
     }
     if remove {
         cleanup::remove_container(store, id)?;
@@ -108,7 +108,7 @@ fn sweep_states(store: &Store) -> Result<()> {
         }
         if let Some(state) = state {
             kill_init(&state);
-            cleanup::finish_run(store, &id, &state, &Exit::default())?;
+            cleanup::finish_run(store, &id, &state, &Exit::default(), None)?;
         }
         fs::remove_dir_all(store.container_run(&id)).unwrap_or_default();
     }

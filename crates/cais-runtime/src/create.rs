@@ -63,18 +63,50 @@ pub struct Timing {
     pub in_stub: bool,
 }
 
-/// Carries out `plan`. `made` is called as soon as the process exists: the moment to
-/// write down whom to end should this process be killed.
+/// What the caller has to do itself, at moments when the stub is busy anyway.
+pub trait Companion {
+    /// Its errors.
+    type Error: From<CreateError>;
+
+    /// While the stub is executed: what the plan's sources need.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn while_the_stub_starts(&mut self) -> Result<(), Self::Error>;
+
+    /// While the stub sets the container up: what must be written down before the program
+    /// runs. With [`Plan::awaits_start`] the stub waits for it.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
+}
+
+/// A caller with nothing to do.
+#[derive(Debug)]
+pub struct Alone;
+
+impl Companion for Alone {
+    type Error = CreateError;
+    fn while_the_stub_starts(&mut self) -> Result<(), CreateError> {
+        Ok(())
+    }
+    fn while_the_stub_works(&mut self, _process: &StubProcess) -> Result<(), CreateError> {
+        Ok(())
+    }
+}
+
+/// Carries out `plan`.
 ///
 /// On an error nothing is left of the process; the cgroup is the caller's.
 ///
 /// # Errors
-/// See [`CreateError`].
-pub fn create(
+/// See [`CreateError`], and what the companion meets.
+pub fn create<C: Companion>(
     plan: &Plan,
     around: &Surroundings<'_>,
-    made: &mut dyn FnMut(&StubProcess),
-) -> Result<Running, CreateError> {
+    companion: &mut C,
+) -> Result<Running, C::Error> {
     let mut clock = Clock::new(around.timings);
     (around.checkpoint)("seal the stub");
     let executable =
@@ -88,25 +120,13 @@ pub fn create(
     clock.lap("clone");
     let unfinished = Unfinished(Some(process));
     let process = unfinished.process();
-    made(process);
 
-    let userns = match &plan.id_maps {
-        None if plan.join_user.is_some() => Some(
-            stub::open_user_namespace(process).map_err(CreateError::prepare("open the user namespace"))?,
-        ),
-        None => None,
-        Some(maps) => {
-            (around.checkpoint)("write the id maps");
-            stub::write_id_maps(process, &maps.uid, &maps.gid)
-                .map_err(CreateError::prepare("map the ids of the user namespace"))?;
-            channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
-            Some(
-                stub::open_user_namespace(process)
-                    .map_err(CreateError::prepare("open the user namespace"))?,
-            )
-        }
-    };
+    (around.checkpoint)("write the id maps");
+    let userns = prepare_user_namespace(plan, process, &ours)?;
     clock.lap("id maps");
+    (around.checkpoint)("prepare the sources");
+    companion.while_the_stub_starts()?;
+    clock.lap("files of the container");
 
     (around.checkpoint)("set the limits of the process");
     plan.limits.apply(process.pid)?;
@@ -118,6 +138,13 @@ pub fn create(
     send_plan(plan, around, &ours, &sources)?;
     drop(sources);
     clock.lap("send the plan");
+    (around.checkpoint)("record the container");
+    companion.while_the_stub_works(process)?;
+    if plan.awaits_start {
+        (around.checkpoint)("let the program start");
+        send_unless_gone(&ours, b"s")?;
+    }
+    clock.lap("record the container");
     let (terminal, unfinished) = listen(plan, &ours, unfinished, &mut clock)?;
     clock.lap("wait for the program");
     (around.checkpoint)("the program runs");
@@ -126,6 +153,33 @@ pub fn create(
         terminal,
         timings: clock.timings,
     })
+}
+
+/// Gives the new user namespace its maps and opens it, or opens the one that was joined.
+fn prepare_user_namespace(
+    plan: &Plan,
+    process: &StubProcess,
+    ours: &OwnedFd,
+) -> Result<Option<OwnedFd>, CreateError> {
+    if let Some(maps) = &plan.id_maps {
+        stub::write_id_maps(process, &maps.uid, &maps.gid)
+            .map_err(CreateError::prepare("map the ids of the user namespace"))?;
+        channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
+    } else if plan.join_user.is_none() {
+        return Ok(None);
+    }
+    stub::open_user_namespace(process)
+        .map(Some)
+        .map_err(CreateError::prepare("open the user namespace"))
+}
+
+/// Sends a message; a stub that is gone is no error here: what it said, or how it died,
+/// tells more than EPIPE does.
+fn send_unless_gone(ours: &OwnedFd, bytes: &[u8]) -> Result<(), CreateError> {
+    match channel::send(ours.as_fd(), bytes, &[]) {
+        Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        other => other.map_err(CreateError::prepare("send to the init stub")),
+    }
 }
 
 fn spawn(

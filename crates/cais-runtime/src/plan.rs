@@ -44,6 +44,8 @@ pub struct Plan {
     pub enter_pid: bool,
     /// The host's uid and gid that are 0 in the container's user namespace.
     pub root_ids: Option<(u32, u32)>,
+    /// Whether the stub waits for a message before it becomes the program.
+    pub awaits_start: bool,
     /// Limits that are set from outside.
     pub limits: ProcessLimits,
     /// What the caller opens, in the order of the slots.

@@ -71,8 +71,21 @@ pub fn give_back() {
     let Ok(length) = rustix::io::read(&file, &mut maps[..]) else {
         return;
     };
+    // All are found first: what runs after its own code was given back brings it in again.
+    let mut found = [(0usize, 0usize); 8];
+    let mut count = 0;
     for line in maps.get(..length).unwrap_or(&[]).split(|byte| *byte == b'\n') {
-        if let Some((start, end)) = core::str::from_utf8(line).ok().and_then(parse_pure_mapping) {
+        if line.ends_with(b"[stack]") {
+            trim_stack(line);
+        }
+        let bounds = core::str::from_utf8(line).ok().and_then(parse_pure_mapping);
+        if let (Some(bounds), Some(slot)) = (bounds, found.get_mut(count)) {
+            *slot = bounds;
+            count += 1;
+        }
+    }
+    for (start, end) in found {
+        if start != 0 {
             // SAFETY: code, and the constants at the start of the file, are mapped from
             // it and were never written: static executables relocate neither.
             unsafe {
@@ -84,6 +97,35 @@ pub fn give_back() {
             }
             .unwrap_or_default();
         }
+    }
+}
+
+/// Gives back the pages of the stack that lie well below this call: what earlier, deeper
+/// calls left there is dead.
+#[cfg(not(feature = "stub"))]
+#[inline(never)]
+fn trim_stack(line: &[u8]) {
+    const MARGIN: usize = 16 * 1024;
+    let here = core::ptr::from_ref(&line).addr();
+    let text = core::str::from_utf8(line).unwrap_or("");
+    let Some((start, _)) = text.split_once('-') else {
+        return;
+    };
+    let Ok(start) = usize::from_str_radix(start, 16) else {
+        return;
+    };
+    let end = here.saturating_sub(MARGIN) & !0xfff;
+    if end > start {
+        // SAFETY: the pages lie below the stack pointer by more than the red zone and
+        // than what madvise itself could use; nothing live is in them.
+        unsafe {
+            madvise(
+                core::ptr::with_exposed_provenance_mut(start),
+                end - start,
+                Advice::LinuxDontNeed,
+            )
+        }
+        .unwrap_or_default();
     }
 }
 

@@ -17,19 +17,50 @@ pub(crate) struct Contender {
 
 impl Contender {
     pub(crate) fn new(name: &'static str, command: &[&str]) -> Self {
-        Self { name, command: command.iter().map(|word| (*word).to_owned()).collect(), without_cgroup2: false }
+        Self {
+            name,
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            without_cgroup2: false,
+        }
     }
 }
 
 /// Prepares all peers that can run; the others come back as name and reason.
 pub(crate) fn prepare(work: &mut Work) -> (Vec<Contender>, Vec<(&'static str, String)>) {
-    let mut ready = vec![Contender::new("bwrap", &["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "/bin/true"])];
+    let mut ready = vec![Contender::new(
+        "bwrap",
+        &[
+            "bwrap",
+            "--unshare-all",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "/bin/true",
+        ],
+    )];
     let mut absent = Vec::new();
     let bundle = make_bundle(&work.directory);
     for (name, prepared) in [
-        ("runc", bundle.clone().map(|bundle| runtime("runc", &work.directory, &bundle))),
-        ("crun", bundle.clone().map(|bundle| runtime("crun", &work.directory, &bundle))),
-        ("podman", bundle.clone().and_then(|bundle| podman(&work.directory, &bundle))),
+        (
+            "runc",
+            bundle
+                .clone()
+                .map(|bundle| runtime("runc", &work.directory, &bundle)),
+        ),
+        (
+            "crun",
+            bundle
+                .clone()
+                .map(|bundle| runtime("crun", &work.directory, &bundle)),
+        ),
+        (
+            "podman",
+            bundle.clone().and_then(|bundle| podman(&work.directory, &bundle)),
+        ),
     ] {
         match prepared {
             Ok(contender) => ready.push(contender),
@@ -62,7 +93,8 @@ fn make_bundle(directory: &Path) -> Result<PathBuf, String> {
     for name in ["bin", "proc", "dev", "sys", "etc", "tmp"] {
         fs::create_dir_all(root.join(name)).map_err(text)?;
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).map_err(|_absent| "no /bin/busybox (busybox-static)".to_owned())?;
+    fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .map_err(|_absent| "no /bin/busybox (busybox-static)".to_owned())?;
     for name in ["sh", "true", "sleep"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).map_err(text)?;
     }
@@ -83,24 +115,67 @@ fn make_bundle(directory: &Path) -> Result<PathBuf, String> {
 
 fn runtime(name: &'static str, directory: &Path, bundle: &Path) -> Contender {
     let root = directory.join(name);
-    let command = [name, "--root", &root.to_string_lossy(), "run", "--bundle", &bundle.to_string_lossy(), "bench"];
-    Contender { without_cgroup2: name == "crun", ..Contender::new(name, &command) }
+    let command = [
+        name,
+        "--root",
+        &root.to_string_lossy(),
+        "run",
+        "--bundle",
+        &bundle.to_string_lossy(),
+        "bench",
+    ];
+    Contender {
+        without_cgroup2: name == "crun",
+        ..Contender::new(name, &command)
+    }
 }
 
 /// The root file system of the bundle as an archive.
 fn archive(directory: &Path, bundle: &Path) -> Result<String, String> {
     let archive = directory.join("image.tar").to_string_lossy().into_owned();
-    output(Command::new("tar").arg("-C").arg(bundle.join("rootfs")).args(["-cf", &archive, "."]))?;
+    output(
+        Command::new("tar")
+            .arg("-C")
+            .arg(bundle.join("rootfs"))
+            .args(["-cf", &archive, "."]),
+    )?;
     Ok(archive)
 }
 
 fn podman(directory: &Path, bundle: &Path) -> Result<Contender, String> {
     let (root, run) = (directory.join("podman"), directory.join("podman-run"));
     let (root, run) = (root.to_string_lossy(), run.to_string_lossy());
-    let base = ["podman", "--root", &root, "--runroot", &run, "--cgroup-manager", "cgroupfs", "--runtime", "runc", "--storage-driver", "overlay"];
-    output(Command::new(base[0]).args(&base[1..]).args(["import", &archive(directory, bundle)?, "bench"]))?;
+    let base = [
+        "podman",
+        "--root",
+        &root,
+        "--runroot",
+        &run,
+        "--cgroup-manager",
+        "cgroupfs",
+        "--runtime",
+        "runc",
+        "--storage-driver",
+        "overlay",
+    ];
+    output(
+        Command::new(base[0])
+            .args(&base[1..])
+            .args(["import", &archive(directory, bundle)?, "bench"]),
+    )?;
     let mut command = base.to_vec();
-    command.extend(["run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "bench", "/bin/true"]);
+    command.extend([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
+        "bench",
+        "/bin/true",
+    ]);
     Ok(Contender::new("podman", &command))
 }
 
@@ -111,30 +186,74 @@ fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
     let host = format!("unix://{}", path("docker.sock"));
     let log = fs::File::create(path("docker.log")).map_err(|error| error.to_string())?;
     let daemon = Command::new("dockerd")
-        .args(["--data-root", &path("docker"), "--exec-root", &path("docker-exec"), "-H", &host, "-p", &path("docker.pid")])
-        .args(["--iptables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false"])
+        .args([
+            "--data-root",
+            &path("docker"),
+            "--exec-root",
+            &path("docker-exec"),
+            "-H",
+            &host,
+            "-p",
+            &path("docker.pid"),
+        ])
+        .args([
+            "--iptables=false",
+            "--bridge=none",
+            "--ip-forward=false",
+            "--ip-masq=false",
+        ])
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .map_err(|error| format!("dockerd: {error}"))?;
     work.daemon = Some(Daemon(daemon));
-    let client = if Path::new("/usr/bin/docker").exists() { "/usr/bin/docker" } else { "docker" };
+    let client = if Path::new("/usr/bin/docker").exists() {
+        "/usr/bin/docker"
+    } else {
+        "docker"
+    };
     let docker = [client, "-H", &host];
     let answers = || output(Command::new(docker[0]).args(&docker[1..]).arg("version")).is_ok();
     if !(0..100).any(|_| answers() || pause()) {
         return Err("dockerd did not answer within ten seconds".to_owned());
     }
-    output(Command::new(docker[0]).args(&docker[1..]).args(["import", &archive(&directory, bundle)?, "bench"]))?;
-    output(Command::new(docker[0]).args(&docker[1..]).args(["run", "-d", "--name", "bench", "--network", "none", "bench", "/bin/sleep", "10000"]))?;
-    let run = [&docker[..], &["run", "--rm", "--network", "none", "bench", "/bin/true"]].concat();
+    output(Command::new(docker[0]).args(&docker[1..]).args([
+        "import",
+        &archive(&directory, bundle)?,
+        "bench",
+    ]))?;
+    output(Command::new(docker[0]).args(&docker[1..]).args([
+        "run",
+        "-d",
+        "--name",
+        "bench",
+        "--network",
+        "none",
+        "bench",
+        "/bin/sleep",
+        "10000",
+    ]))?;
+    let run = [
+        &docker[..],
+        &["run", "--rm", "--network", "none", "bench", "/bin/true"],
+    ]
+    .concat();
     let exec = [&docker[..], &["exec", "bench", "/bin/true"]].concat();
-    Ok(vec![Contender::new("docker", &run), Contender::new("docker exec", &exec)])
+    Ok(vec![
+        Contender::new("docker", &run),
+        Contender::new("docker exec", &exec),
+    ])
 }
 
 /// Waits a tenth of a second: for a daemon there is no event to wait for. Never true.
 fn pause() -> bool {
-    let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-    rustix::event::poll(&mut [], Some(&timeout)).map(drop).unwrap_or_default();
+    let timeout = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    rustix::event::poll(&mut [], Some(&timeout))
+        .map(drop)
+        .unwrap_or_default();
     false
 }
 
@@ -152,7 +271,10 @@ impl Drop for Daemon {
 /// Runs a command and returns what it printed; what it complained of is the error.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{name}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -162,11 +284,18 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
 
 /// What peers leave in cgroups although they are gone.
 pub(crate) fn remove_cgroups_of_peers() {
-    let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else { return };
+    let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else {
+        return;
+    };
     for hierarchy in hierarchies.flatten() {
         for name in ["docker", "libpod_parent", "bench"] {
             let path = hierarchy.path().join(name);
-            for below in fs::read_dir(&path).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            for below in fs::read_dir(&path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|entry| entry.path().is_dir())
+            {
                 fs::remove_dir(below.path()).unwrap_or_default();
             }
             fs::remove_dir(&path).unwrap_or_default();

@@ -28,7 +28,11 @@ impl Work {
     fn new() -> Result<Self, String> {
         let directory = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        Ok(Self { directory, daemon: None, apart: start_apart() })
+        Ok(Self {
+            directory,
+            daemon: None,
+            apart: start_apart(),
+        })
     }
 
     /// Runs a contender once; milliseconds from before the fork to after the wait.
@@ -37,7 +41,9 @@ impl Work {
             return time_command(&contender.command);
         }
         let (sender, receiver) = self.apart.as_ref().ok_or("no mount namespace of its own")?;
-        sender.send(contender.command.clone()).map_err(|error| error.to_string())?;
+        sender
+            .send(contender.command.clone())
+            .map_err(|error| error.to_string())?;
         receiver.recv().map_err(|error| error.to_string())?
     }
 }
@@ -46,7 +52,11 @@ impl Drop for Work {
     fn drop(&mut self) {
         self.daemon = None;
         peers::remove_cgroups_of_peers();
-        for mount in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines().rev() {
+        for mount in fs::read_to_string("/proc/self/mounts")
+            .unwrap_or_default()
+            .lines()
+            .rev()
+        {
             let path = mount.split(' ').nth(1).unwrap_or("");
             if path.starts_with(&*self.directory.to_string_lossy()) {
                 rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap_or_default();
@@ -77,7 +87,11 @@ fn time_command(command: &[String]) -> Result<f64, String> {
     if let Some(mut stderr) = child.stderr.take() {
         std::io::Read::read_to_string(&mut stderr, &mut text).map_err(|error| error.to_string())?;
     }
-    Err(text.lines().last().unwrap_or("it failed without a word").to_owned())
+    Err(text
+        .lines()
+        .last()
+        .unwrap_or("it failed without a word")
+        .to_owned())
 }
 
 /// The thread for commands that must not see the cgroup2 mount.
@@ -88,12 +102,21 @@ fn start_apart() -> Option<(Sender<Vec<String>>, Receiver<Result<f64, String>>)>
         // A mount namespace of this thread's own (unshare(2) takes the thread's view of
         // the file system with it).
         let ready = cais_sys::namespace::leave(0x0002_0000).is_ok()
-            && rustix::mount::mount_change("/", rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC).is_ok();
+            && rustix::mount::mount_change(
+                "/",
+                rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+            )
+            .is_ok();
         if ready {
-            rustix::mount::unmount("/sys/fs/cgroup/unified", rustix::mount::UnmountFlags::DETACH).unwrap_or_default();
+            rustix::mount::unmount("/sys/fs/cgroup/unified", rustix::mount::UnmountFlags::DETACH)
+                .unwrap_or_default();
         }
         for command in commands {
-            let result = if ready { time_command(&command) } else { Err("no mount namespace of its own".to_owned()) };
+            let result = if ready {
+                time_command(&command)
+            } else {
+                Err("no mount namespace of its own".to_owned())
+            };
             if results.send(result).is_err() {
                 return;
             }
@@ -105,15 +128,32 @@ fn start_apart() -> Option<(Sender<Vec<String>>, Receiver<Result<f64, String>>)>
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let rounds = match arguments {
         [] => ROUNDS,
-        ["--rounds", count] => count.parse().map_err(|_bad| format!("--rounds {count}: not a number"))?,
+        ["--rounds", count] => count
+            .parse()
+            .map_err(|_bad| format!("--rounds {count}: not a number"))?,
         _ => return Err("cargo xtask bench start [--rounds N]".to_owned()),
     };
-    workspace::ensure_packages(&["bubblewrap", "runc", "crun", "podman", "docker.io", "busybox-static", "gcc", "libc6-dev"])?;
+    workspace::ensure_packages(&[
+        "bubblewrap",
+        "runc",
+        "crun",
+        "podman",
+        "docker.io",
+        "busybox-static",
+        "gcc",
+        "libc6-dev",
+    ])?;
     workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
     let mut work = Work::new()?;
-    let cais = workspace::built("release").join("cais").to_string_lossy().into_owned();
+    let cais = workspace::built("release")
+        .join("cais")
+        .to_string_lossy()
+        .into_owned();
     let floor = work.directory.join("floor").to_string_lossy().into_owned();
-    let source = workspace::root().join("xtask/bench/floor.c").to_string_lossy().into_owned();
+    let source = workspace::root()
+        .join("xtask/bench/floor.c")
+        .to_string_lossy()
+        .into_owned();
     workspace::run("gcc", &["-O2", "-static", "-o", &floor, &source], &[])?;
 
     let name = format!("bench-{}", std::process::id());
@@ -122,7 +162,10 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let init = about["State"]["Pid"].to_string();
     let mut contenders = vec![
         Contender::new("floor", &[&floor]),
-        Contender::new("cais", &[&cais, "run", "--rm", "--network", "none", "host", "true"]),
+        Contender::new(
+            "cais",
+            &[&cais, "run", "--rm", "--network", "none", "host", "true"],
+        ),
         Contender::new("floor join", &[&floor, "--join", &init]),
         Contender::new("cais exec", &[&cais, "exec", &name, "true"]),
     ];
@@ -138,7 +181,9 @@ fn measure(work: &Work, contenders: &[Contender], rounds: usize) -> Result<Vec<S
     let mut samples = vec![Samples::default(); contenders.len()];
     for round in 0..rounds + WARM_UP {
         for (contender, samples) in contenders.iter().zip(&mut samples) {
-            let took = work.time(contender).map_err(|error| format!("{}: {error}", contender.name))?;
+            let took = work
+                .time(contender)
+                .map_err(|error| format!("{}: {error}", contender.name))?;
             if round >= WARM_UP {
                 samples.push(took);
             }
@@ -190,7 +235,9 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
     let began = Instant::now();
     let failed = thread::scope(|scope| {
         let all: Vec<_> = (0..starts).map(|_| scope.spawn(run)).collect();
-        all.into_iter().filter_map(|thread| thread.join().ok()).find_map(Result::err)
+        all.into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .find_map(Result::err)
     });
     if let Some(error) = failed {
         return Err(format!("64 starts side by side: {error}"));
@@ -210,30 +257,77 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
 /// A number of KiB in a file of /proc.
 fn field(path: &str, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
-fn report(contenders: &[Contender], samples: &[Samples], absent: &[(&'static str, String)], extra: &Extra) -> Outcome {
-    let median = |name: &str| contenders.iter().position(|known| known.name == name).and_then(|at| samples.get(at)).map_or(f64::NAN, Samples::median);
-    println!("\n{:<14}{:>9}{:>9}{:>9}  {:>10}", "", "median", "p10", "p90", "to floor");
+fn report(
+    contenders: &[Contender],
+    samples: &[Samples],
+    absent: &[(&'static str, String)],
+    extra: &Extra,
+) -> Outcome {
+    let median = |name: &str| {
+        contenders
+            .iter()
+            .position(|known| known.name == name)
+            .and_then(|at| samples.get(at))
+            .map_or(f64::NAN, Samples::median)
+    };
+    println!(
+        "\n{:<14}{:>9}{:>9}{:>9}  {:>10}",
+        "", "median", "p10", "p90", "to floor"
+    );
     for (contender, samples) in contenders.iter().zip(samples) {
-        let floor = if contender.name.contains("exec") || contender.name.contains("join") { "floor join" } else { "floor" };
+        let floor = if contender.name.contains("exec") || contender.name.contains("join") {
+            "floor join"
+        } else {
+            "floor"
+        };
         println!(
             "{:<14}{:>7.2}ms{:>7.2}ms{:>7.2}ms  {:>9.2}x",
-            contender.name, samples.median(), samples.percentile(10), samples.percentile(90), samples.median() / median(floor)
+            contender.name,
+            samples.median(),
+            samples.percentile(10),
+            samples.percentile(90),
+            samples.median() / median(floor)
         );
     }
     for (name, reason) in absent {
         println!("{name:<14}not measured: {reason}");
     }
-    println!("\ncais run: 1/{:.0} of podman, 1/{:.0} of docker; cais exec: 1/{:.0} of docker exec", median("podman") / median("cais"), median("docker") / median("cais"), median("docker exec") / median("cais exec"));
-    println!("executable {} KiB, peak memory of the command {} KiB, idle monitor {} KiB PSS", extra.executable, extra.command_peak, extra.monitor_pss);
-    println!("64 starts: {:.0} a second one by one, {:.0} a second side by side ({:.2}x)", extra.one_by_one, extra.in_parallel, extra.in_parallel / extra.one_by_one);
-    println!("a container with -m 1m starts: {}", if extra.small_memory { "yes" } else { "no" });
+    println!(
+        "\ncais run: 1/{:.0} of podman, 1/{:.0} of docker; cais exec: 1/{:.0} of docker exec",
+        median("podman") / median("cais"),
+        median("docker") / median("cais"),
+        median("docker exec") / median("cais exec")
+    );
+    println!(
+        "executable {} KiB, peak memory of the command {} KiB, idle monitor {} KiB PSS",
+        extra.executable, extra.command_peak, extra.monitor_pss
+    );
+    println!(
+        "64 starts: {:.0} a second one by one, {:.0} a second side by side ({:.2}x)",
+        extra.one_by_one,
+        extra.in_parallel,
+        extra.in_parallel / extra.one_by_one
+    );
+    println!(
+        "a container with -m 1m starts: {}",
+        if extra.small_memory { "yes" } else { "no" }
+    );
     let rows: Vec<(String, f64, f64, f64)> = contenders
         .iter()
         .zip(samples)
-        .map(|(contender, samples)| (contender.name.to_owned(), samples.median(), samples.percentile(10), samples.percentile(90)))
+        .map(|(contender, samples)| {
+            (
+                contender.name.to_owned(),
+                samples.median(),
+                samples.percentile(10),
+                samples.percentile(90),
+            )
+        })
         .collect();
     let directory = workspace::root().join("docs/benchmarks");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
@@ -249,8 +343,14 @@ fn report(contenders: &[Contender], samples: &[Samples], absent: &[(&'static str
     });
     let text = serde_json::to_string_pretty(&data).map_err(|error| error.to_string())?;
     fs::write(directory.join("start.json"), text + "\n").map_err(|error| error.to_string())?;
-    fs::write(directory.join("start.svg"), plot::bars("Milliseconds from the command to its end (median; line: p10 to p90)", &rows))
-        .map_err(|error| error.to_string())?;
+    fs::write(
+        directory.join("start.svg"),
+        plot::bars(
+            "Milliseconds from the command to its end (median; line: p10 to p90)",
+            &rows,
+        ),
+    )
+    .map_err(|error| error.to_string())?;
     println!("written: docs/benchmarks/start.json, docs/benchmarks/start.svg");
     Ok(())
 }

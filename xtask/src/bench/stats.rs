@@ -32,7 +32,12 @@ mod tests {
     #[test]
     fn medians_do_not_mind_order() {
         let mut samples = Samples::default();
-        [5.0, 1.0, 3.0].into_iter().for_each(|sample| samples.push(sample));
-        assert_eq!((samples.median(), samples.percentile(0), samples.percentile(100)), (3.0, 1.0, 5.0));
+        [5.0, 1.0, 3.0]
+            .into_iter()
+            .for_each(|sample| samples.push(sample));
+        assert_eq!(
+            (samples.median(), samples.percentile(0), samples.percentile(100)),
+            (3.0, 1.0, 5.0)
+        );
     }
 }

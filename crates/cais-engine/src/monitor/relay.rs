@@ -79,6 +79,10 @@ impl Relay<'_> {
         let mut pending = Pending::default();
         let mut log_error = None;
         let mut open = [true, true];
+        if matches!(self.watcher, Watcher::Nobody) {
+            // There may be hundreds of monitors, and this one has nothing to do for long.
+            cais_sys::memory::give_back();
+        }
         loop {
             let ready = self.wait(&pending, open)?;
             for event in ready {
@@ -180,7 +184,7 @@ impl Relay<'_> {
 
     /// Passes on one read of a stream; tells whether there may be more.
     fn pass_output(&mut self, stream: Stream, log_error: &mut Option<EngineError>) -> Result<bool> {
-        let mut buffer = [0u8; MAX - 1];
+        let mut buffer = vec![0u8; MAX - 1];
         let count = match rustix::io::read(self.source(stream), &mut buffer[..]) {
             // A terminal without anybody on the other side answers EIO (pty(7)).
             Ok(0) | Err(Errno::IO) => return Ok(false),
@@ -223,7 +227,7 @@ impl Relay<'_> {
     }
 
     fn read_input(&mut self, pending: &mut Pending) {
-        let mut buffer = [0u8; MAX - 1];
+        let mut buffer = vec![0u8; MAX - 1];
         match rustix::io::read(cais_sys::process::stdin(), &mut buffer[..]) {
             Err(Errno::INTR | Errno::AGAIN) => {}
             Ok(count) if count > 0 => {
@@ -288,7 +292,7 @@ impl Relay<'_> {
     }
 
     fn hear_front(&mut self, pending: &mut Pending) {
-        let mut buffer = [0u8; MAX];
+        let mut buffer = vec![0u8; MAX];
         let Watcher::Front { socket, .. } = &self.watcher else {
             return;
         };

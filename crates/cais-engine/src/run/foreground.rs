@@ -3,7 +3,7 @@
 
 use super::launch::{Launched, exit_code, launch};
 use super::prepare::Prepared;
-use super::{follow, make};
+use super::{claim, follow};
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -47,10 +47,18 @@ pub struct Manner {
 /// Where it cannot be made or started; nothing is left of it then, unless it was made
 /// completely and is to stay.
 pub fn run(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Result<Outcome> {
-    let lock = make(engine, prepared)?;
+    let claimed = claim(engine, prepared);
+    if claimed.is_err()
+        && let Some(lease) = prepared.lease
+    {
+        // The error that counts is the one that stopped the start.
+        crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+    }
+    let lock = claimed?;
     let outcome = start_locked(engine, prepared, manner, lock);
-    if outcome.is_err() && prepared.record.options.remove {
-        // Already gone where the monitor removed it.
+    let record = crate::record::Record::read(&engine.store, &prepared.record.id);
+    if outcome.is_err() && (prepared.record.options.remove || !matches!(record, Ok(Some(_)))) {
+        // Half made, or not to stay. Already gone where the monitor removed it.
         cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
     }
     outcome
@@ -137,7 +145,12 @@ fn start_monitor(
         Forked::Child => {
             drop(ours);
             drop(signals);
-            let code = monitor_main(engine, prepared, manner, lock, theirs, saved);
+            let held = MonitorHolds {
+                lock,
+                front: theirs,
+                saved,
+            };
+            let code = monitor_main(engine, prepared, manner, held);
             cais_sys::process::exit_now(code)
         }
         Forked::Parent(_) => {
@@ -174,15 +187,19 @@ fn await_start(monitor: &OwnedFd) -> Result<()> {
     }
 }
 
-/// The monitor's whole life. Returns its exit status, which nobody reads.
-fn monitor_main(
-    engine: &Engine,
-    prepared: &Prepared,
-    manner: &Manner,
+/// What a monitor has from the command that made it.
+struct MonitorHolds {
+    /// The container's lock, until it runs.
     lock: ContainerLock,
+    /// The channel to the command.
     front: OwnedFd,
+    /// The command's terminal.
     saved: Option<SavedTerminal>,
-) -> u8 {
+}
+
+/// The monitor's whole life. Returns its exit status, which nobody reads.
+fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: MonitorHolds) -> u8 {
+    let MonitorHolds { lock, front, saved } = held;
     let checkpoints = engine.checkpoints.for_monitor();
     let send =
         |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
@@ -217,9 +234,6 @@ fn monitor_main(
             restore: saved,
         }
     };
-    if manner.detach {
-        cais_sys::memory::give_back();
-    }
     // Its end is recorded; an error of the relay stands there too.
     follow(engine, launched, watcher, None, &checkpoints).map_or(125, |ended| ended.code())
 }

@@ -12,7 +12,8 @@ use crate::record::{Exit, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::time;
 use cais_linux::cgroups::Group;
-use cais_runtime::create::{Running, Surroundings, Timing, create};
+use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
+use cais_sys::clone::StubProcess;
 use rustix::fd::AsFd;
 
 /// A program that runs, and what it holds.
@@ -72,8 +73,29 @@ pub(crate) fn launch(
         };
         // The error that counts is the one that stopped the start; what cannot be given
         // back now, the next command's sweep finds by the state.
-        cleanup::finish_run(&engine.store, &id, &state, &exit).unwrap_or_default();
+        cleanup::finish_run(&engine.store, &id, &state, &exit, None).unwrap_or_default();
     })
+}
+
+/// The container's files, written while the stub works.
+struct Files<'a> {
+    engine: &'a Engine,
+    prepared: &'a Prepared,
+    state: &'a mut RunState,
+}
+
+impl Companion for Files<'_> {
+    type Error = EngineError;
+
+    fn while_the_stub_starts(&mut self) -> Result<()> {
+        super::write_sources(self.engine, self.prepared)
+    }
+
+    fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
+        self.state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
+        self.state.write(&self.engine.store, &self.prepared.record.id)?;
+        super::write_record(self.engine, self.prepared)
+    }
 }
 
 fn launch_recorded(
@@ -116,14 +138,13 @@ fn launch_recorded(
         kill_before: checkpoints.stub(),
         checkpoint: &|name| checkpoints.pass(name),
     };
-    let mut recorded = Ok(());
-    let running = create(&prepared.plan, &around, &mut |process| {
-        // Before the program runs, so that a sweep knows whom to end.
-        state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
-        recorded = state.write(&engine.store, &id);
-    })?;
+    let mut files = Files {
+        engine,
+        prepared,
+        state: &mut state,
+    };
+    let running = create(&prepared.plan, &around, &mut files)?;
     drop(around);
-    recorded?;
     checkpoints.pass("the start is recorded");
     let mut running = running;
     let streams = match (pipes, running.terminal.take()) {

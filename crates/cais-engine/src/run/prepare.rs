@@ -92,6 +92,9 @@ pub fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
 }
 
 fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared> {
+    if !dry {
+        engine.store.ensure()?;
+    }
     let options = &record.options;
     let id = &record.id;
     let directory = engine.store.container(id);
@@ -251,7 +254,6 @@ fn choose_range(
     if dry {
         return Ok(Some(Lease { index: 0 }));
     }
-    engine.store.ensure()?;
     userns::lease(&engine.store, id).map(Some)
 }
 

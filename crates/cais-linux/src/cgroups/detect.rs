@@ -102,7 +102,7 @@ pub fn parse_layout(mountinfo: &str) -> Layout {
                 layout.v2 = Some(Hierarchy {
                     path,
                     controllers: Vec::new(),
-                })
+                });
             }
             Some("cgroup") => {
                 let is_controller =

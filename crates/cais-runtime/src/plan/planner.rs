@@ -50,6 +50,9 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     filesystem::plan_hidden_paths(&mut planner);
     filesystem::plan_root_flags(&mut planner)?;
     planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    // The caller writes down what it made meanwhile: no program runs unrecorded.
+    planner.plan.awaits_start = true;
+    planner.step("no program runs before it is recorded", &Step::AwaitStart {});
     // Who the process is comes last: every step before needed the privileges.
     plan_process(&mut planner)?;
     planner.finish()
