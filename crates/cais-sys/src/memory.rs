@@ -50,11 +50,23 @@ pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const core::ffi:
     Ok(unsafe { slice::from_raw_parts_mut(start.cast(), count) })
 }
 
-/// Gives back memory that a process which only waits has no use for: free heap, and the
+/// Waits for events with as little memory as can be: what [`give_back`] gives back stays
+/// away while this function waits, since nothing else runs.
+///
+/// # Errors
+/// As poll(2).
+#[cfg(not(feature = "stub"))]
+pub fn poll_without_memory(fds: &mut [rustix::event::PollFd<'_>]) -> Result<usize, Errno> {
+    give_back();
+    rustix::event::poll(fds, None)
+}
+
+/// Gives back memory that a process that only waits has no use for: free heap, and the
 /// resident pages of its own code and constants, which the next access takes from the
 /// page cache again. What cannot be given back stays.
 #[cfg(not(feature = "stub"))]
-pub fn give_back() {
+#[inline]
+fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         unsafe extern "C" {

@@ -13,8 +13,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::termios::Winsize;
+use rustix::time::Timespec;
 
 const SIGWINCH: i32 = 28;
+
+/// After this long without an event a monitor gives its memory back.
+const QUIET: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// Who sees the output and gives the input.
 #[derive(Debug)]
@@ -79,12 +86,10 @@ impl Relay<'_> {
         let mut pending = Pending::default();
         let mut log_error = None;
         let mut open = [true, true];
-        if matches!(self.watcher, Watcher::Nobody) {
-            // There may be hundreds of monitors, and this one has nothing to do for long.
-            cais_sys::memory::give_back();
-        }
+        let mut quiet = true;
         loop {
-            let ready = self.wait(&pending, open)?;
+            let ready = self.wait(&pending, open, quiet)?;
+            quiet = ready.is_empty();
             for event in ready {
                 match event {
                     Event::Output => open[0] = self.pass_output(Stream::Stdout, &mut log_error)?,
@@ -115,7 +120,7 @@ impl Relay<'_> {
     }
 
     /// Waits for the next events.
-    fn wait(&self, pending: &Pending, open: [bool; 2]) -> Result<Vec<Event>> {
+    fn wait(&self, pending: &Pending, open: [bool; 2], quiet: bool) -> Result<Vec<Event>> {
         let mut wanted: Vec<(Event, BorrowedFd<'_>, PollFlags)> =
             vec![(Event::Ended, self.pidfd, PollFlags::IN)];
         match &self.streams {
@@ -147,7 +152,14 @@ impl Relay<'_> {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        match poll(&mut fds, None) {
+        let waited = match &self.watcher {
+            // There may be hundreds of monitors: one that has had nothing to do for a while
+            // waits with next to no memory.
+            Watcher::Nobody if quiet => cais_sys::memory::poll_without_memory(&mut fds),
+            Watcher::Nobody => poll(&mut fds, Some(&QUIET)),
+            _ => poll(&mut fds, None),
+        };
+        match waited {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
                 return Err(EngineError::System {
