@@ -14,7 +14,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// Gives back what a run held: processes, cgroup, id range, state. The end is recorded
-/// where the container stays. Doing it again does nothing. `group` is the cgroup where the
+/// where the container stays; where it is not to stay it is removed. Doing it again does
+/// nothing. `group` is the cgroup where the
 /// caller has it open.
 ///
 /// # Errors
@@ -41,6 +42,9 @@ pub fn finish_run(
     if let Some(index) = state.id_range {
         errors.note(userns::release(store, index));
     }
+    if state.remove {
+        errors.note(remove_files(store, id));
+    }
     // The state goes last: as long as it is there, the next command knows what is left.
     if errors.is_empty() {
         errors.note(remove_tree(&store.container_run(id)));
@@ -65,6 +69,13 @@ fn remove_cgroup(path: &str) -> Result<()> {
 /// # Errors
 /// The first of the errors met.
 pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
+    remove_files(store, id)?;
+    remove_tree(&store.container_run(id))
+}
+
+/// Removes what outlives a run. A removal that breaks off is found by the state, or by
+/// the missing record.
+fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
     let mut errors = Errors::default();
     let record = Record::read(store, id);
     let directory = store.container(id);
@@ -72,7 +83,6 @@ pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
     if let Ok(Some(record)) = record {
         errors.note(names::release(store, &record.name, id));
     }
-    errors.note(remove_tree(&store.container_run(id)));
     errors.note(remove_tree(&directory));
     errors.into_result()
 }

@@ -141,9 +141,6 @@ pub(crate) fn follow(
         launched.group.as_ref(),
     )?;
     checkpoints.pass("the run is recorded");
-    if launched.state.remove {
-        cleanup::remove_container(&engine.store, &launched.id)?;
-    }
     lock.release();
     ended
 }

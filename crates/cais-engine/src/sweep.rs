@@ -41,7 +41,7 @@ fn is_suspect(store: &Store, id: &ContainerId) -> Result<bool> {
     if let Some(state) = RunState::read(store, id)? {
         return Ok(!state.monitor.is_alive());
     }
-    Ok(Record::read(store, id)?.is_none())
+    Ok(!store.container(id).join("container.json").exists())
 }
 
 /// Sweeps one container, where its monitor or maker is gone.

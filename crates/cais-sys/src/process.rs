@@ -32,13 +32,12 @@ pub enum Forked {
 /// `EAGAIN` at a limit on processes, `ENOMEM`.
 pub fn fork() -> Result<Forked, Errno> {
     const SIGCHLD: usize = 17;
-    let mut args = [0usize; 11];
-    args[4] = SIGCHLD;
-    let size = size_of_val(&args);
-    // SAFETY: a zeroed clone_args with only exit_signal set is fork(2): the
-    // child gets a copy of the address space and returns on a copy of this
-    // stack; the structure outlives the call.
-    let result = unsafe { syscall6(number::CLONE3, [args.as_ptr() as usize, size, 0, 0, 0, 0]) };
+    // The old call, since a system call filter cannot look into the arguments of clone3
+    // and therefore refuses it (ENOSYS in Docker's profile).
+    const CLONE: usize = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
+    // SAFETY: clone with nothing but the exit signal is fork(2): the child gets a copy of
+    // the address space and returns on a copy of this stack.
+    let result = unsafe { syscall6(CLONE, [SIGCHLD, 0, 0, 0, 0, 0]) };
     let pid = check(result)?;
     match i32::try_from(pid).ok().and_then(Pid::from_raw) {
         None => Ok(Forked::Child),

@@ -56,12 +56,23 @@ pub fn run(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Result<Outc
     }
     let lock = claimed?;
     let outcome = start_locked(engine, prepared, manner, lock);
-    let record = crate::record::Record::read(&engine.store, &prepared.record.id);
-    if outcome.is_err() && (prepared.record.options.remove || !matches!(record, Ok(Some(_)))) {
-        // Half made, or not to stay. Already gone where the monitor removed it.
-        cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
+    if outcome.is_err() {
+        forget_failed(engine, prepared);
     }
     outcome
+}
+
+/// After a start that failed: what a killed monitor left is swept, and a container that
+/// is half made, or not to stay, is removed. The error that counts is the one that stopped
+/// the start; what cannot be removed now the next command finds.
+fn forget_failed(engine: &Engine, prepared: &Prepared) {
+    let id = &prepared.record.id;
+    crate::sweep::sweep_container(&engine.store, id).unwrap_or_default();
+    let record = crate::record::Record::read(&engine.store, id);
+    let complete = matches!(record, Ok(Some(_))) && !prepared.record.options.remove;
+    if !complete && !engine.store.container_run(id).join("state.json").exists() {
+        cleanup::remove_container(&engine.store, id).unwrap_or_default();
+    }
 }
 
 /// Starts a container that was made before and does not run.

@@ -1,0 +1,221 @@
+//! A store of its own for each test, the executable, and the check that nothing is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Where a test's containers live.
+#[derive(Debug)]
+pub(crate) struct TestEnv {
+    base: PathBuf,
+    cgroup: String,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl TestEnv {
+    /// A store below /var/tmp: an overlay's upper directory cannot lie on every file system.
+    pub(crate) fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests make containers: run them as root"
+        );
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cais-test-{}-{number}", std::process::id());
+        let base = PathBuf::from("/var/tmp").join(&name);
+        fs::create_dir_all(&base).unwrap();
+        Self { base, cgroup: name }
+    }
+
+    /// A directory for the test's own files.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.base.join(name)
+    }
+
+    /// The executable, with this test's store.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(executable());
+        command
+            .env("CAIS_DATA", self.base.join("data"))
+            .env("CAIS_RUN", self.base.join("run"));
+        command.args(words.first()).stdin(Stdio::null());
+        if words.first() == Some(&"run") {
+            command.args(["--cgroup-parent", &self.cgroup]);
+        }
+        command.args(words.get(1..).unwrap_or(&[]));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn cais(&self, words: &[&str]) -> Done {
+        Done::from(self.command(words).output().unwrap())
+    }
+
+    /// Runs a command that must succeed; returns what it printed.
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
+        let done = self.cais(words);
+        assert_eq!(done.code, 0, "cais {words:?}: {}", done.stderr);
+        done.stdout
+    }
+
+    /// Runs a shell script in a new container of the image `host`.
+    pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Done {
+        let words = [&["run", "--rm"], flags, &["host", "sh", "-c", script]].concat();
+        self.cais(&words)
+    }
+
+    /// The cgroup directories of this test that are still there.
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let hierarchies = fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            let parent = hierarchy.join(&self.cgroup);
+            let groups = fs::read_dir(&parent)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path());
+            found.extend(groups.filter(|path| path.is_dir()));
+        }
+        found
+    }
+
+    /// What is left of containers: files, leases, states, names, cgroups, processes.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = self
+            .cgroups()
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        for name in ["data/containers", "data/names", "run/containers", "run/userns"] {
+            let entries = fs::read_dir(self.base.join(name)).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| entry.path().display().to_string()));
+        }
+        let base = self.base.display().to_string();
+        left.extend(
+            fs::read_to_string("/proc/self/mountinfo")
+                .unwrap()
+                .lines()
+                .filter(|line| line.contains(&base))
+                .map(str::to_owned),
+        );
+        left.extend(self.processes());
+        left
+    }
+
+    /// Processes of ours that have this test's store in their environment.
+    fn processes(&self) -> Vec<String> {
+        let mark = format!("CAIS_DATA={}", self.base.join("data").display());
+        let processes = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+        let ours = processes.filter(|entry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == mark.as_bytes())
+        });
+        ours.map(|entry| format!("process {}", entry.path().display()))
+            .collect()
+    }
+}
+
+impl Drop for TestEnv {
+    fn drop(&mut self) {
+        let all = self.cais(&["ps", "-aq", "--no-trunc"]).stdout;
+        for id in all.lines() {
+            self.cais(&["rm", "-f", id]);
+        }
+        if !std::thread::panicking() {
+            eventually("nothing is left", || self.leftovers().is_empty());
+        }
+        for hierarchy in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .chain([PathBuf::from("/sys/fs/cgroup")])
+        {
+            fs::remove_dir(hierarchy.join(&self.cgroup)).unwrap_or_default();
+        }
+        fs::remove_dir_all(&self.base).unwrap_or_default();
+    }
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let code = output
+            .status
+            .code()
+            .or(output.status.signal().map(|signal| 128 + signal))
+            .unwrap_or(-1);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self {
+            code,
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// The executable under test: `CAIS_BIN`, or the newest that was built.
+pub(crate) fn executable() -> PathBuf {
+    if let Some(path) = std::env::var_os("CAIS_BIN") {
+        return PathBuf::from(path);
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/x86_64-unknown-linux-gnu");
+    let built = ["release", "quick", "debug"].map(|profile| target.join(profile).join("cais"));
+    let newest = built
+        .into_iter()
+        .filter(|path| path.exists())
+        .max_by_key(|path| fs::metadata(path).and_then(|data| data.modified()).ok());
+    newest.expect("build cais first, or set CAIS_BIN")
+}
+
+/// Waits for something that has no event to wait for, looking again after short polls.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not so after ten seconds: {what}");
+        let pause = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 5_000_000,
+        };
+        rustix::event::poll(&mut [], Some(&pause)).unwrap();
+    }
+}
+
+/// A small root file system with busybox as its programs.
+pub(crate) fn make_rootfs(path: &Path) {
+    for name in ["bin", "proc", "dev", "sys", "etc", "tmp"] {
+        fs::create_dir_all(path.join(name)).unwrap();
+    }
+    fs::copy("/bin/busybox", path.join("bin/busybox")).expect("busybox-static is installed");
+    for name in [
+        "sh", "true", "cat", "ls", "id", "sleep", "echo", "touch", "rm", "mkdir", "stat", "readlink", "pwd",
+    ] {
+        std::os::unix::fs::symlink("busybox", path.join("bin").join(name)).unwrap();
+    }
+    fs::write(
+        path.join("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\n",
+    )
+    .unwrap();
+    fs::write(path.join("etc/group"), "root:x:0:\nana:x:1000:\nextra:x:77:ana\n").unwrap();
+}
