@@ -4,3 +4,4 @@
 
 pub mod overlay;
 pub mod tree;
+mod visit;

@@ -356,6 +356,7 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
             }
             Ok(tree)
         }
+        Source::TreeOf { process, path } => tree::open_detached_of(process, path).map_err(prepare()),
         Source::Device {
             path,
             kind,

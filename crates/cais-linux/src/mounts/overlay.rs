@@ -10,6 +10,7 @@
 
 use crate::error::{Result, SysError};
 use crate::mounts::tree;
+use crate::mounts::visit::Visit;
 use cais_sys::cred::{set_thread_fs_gid, set_thread_fs_uid};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -106,7 +107,7 @@ impl OpenLayers {
     /// For kernels before 6.13: the layers must have paths in the caller's mount
     /// namespace, so a private one is entered for the time of the call.
     fn assemble_by_path(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
-        let home = PrivateTree::enter()?;
+        let home = Visit::to_private_tree()?;
         let result = self.assemble_in_private_tree(mapping, user_xattr);
         home.leave()?;
         result
@@ -210,39 +211,6 @@ fn as_container_root(
     set_thread_fs_uid(old_uid);
     set_capabilities(None, held)?;
     result
-}
-
-/// A mount namespace of its own, for the time of one mount.
-struct PrivateTree {
-    home: OwnedFd,
-    directory: OwnedFd,
-}
-
-impl PrivateTree {
-    fn enter() -> Result<Self> {
-        let open = |path: &str, flags| {
-            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
-        };
-        let home = open("/proc/thread-self/ns/mnt", OFlags::RDONLY)?;
-        let directory = open(".", OFlags::PATH | OFlags::DIRECTORY)?;
-        cais_sys::namespace::leave(0x0002_0000)
-            .map_err(|errno| SysError::new("unshare", "CLONE_NEWNS", errno))?;
-        let attr = cais_sys::mount::MountAttr {
-            propagation: cais_sys::mount::MS_PRIVATE,
-            ..Default::default()
-        };
-        cais_sys::mount::mount_setattr(CWD, c"/", cais_sys::mount::AT_RECURSIVE, &attr)
-            .map_err(|errno| SysError::new("mount_setattr", "\"/\", AT_RECURSIVE, MS_PRIVATE", errno))?;
-        Ok(Self { home, directory })
-    }
-
-    fn leave(self) -> Result<()> {
-        cais_sys::namespace::enter(self.home.as_fd(), 0x0002_0000)
-            .map_err(|errno| SysError::new("setns", "the mount namespace of before", errno))?;
-        rustix::process::fchdir(&self.directory)
-            .map_err(|errno| SysError::new("fchdir", "the directory of before", errno))
-    }
 }
 
 /// A tmpfs with one directory for each layer; it goes away with the namespace.

@@ -26,7 +26,19 @@ pub fn open_detached(path: &Path, recursive: bool) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// The same, but the copy stays in the peer group of the original: for binds whose
+/// The same for a path that a process (`/proc/PID`) sees in its own mount namespace: the
+/// kernel copies only mounts of the namespace that the caller is in.
+///
+/// # Errors
+/// As open_tree(2) and setns(2).
+pub fn open_detached_of(process: &Path, path: &Path) -> Result<OwnedFd> {
+    let visit = super::visit::Visit::to_process(process)?;
+    let tree = open_detached(path, true);
+    visit.leave()?;
+    tree
+}
+
+/// The same as [`open_detached`], but the copy stays in the peer group of the original: for binds whose
 /// propagation the user set to shared or slave.
 ///
 /// # Errors

@@ -50,11 +50,16 @@ pub fn receive<'b>(
     buffer: &'b mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> Result<Option<&'b [u8]>> {
-    let length = match cais_sys::socket::receive_with_fds(channel.as_fd(), buffer, |fd| fds.push(fd)) {
-        Ok(length) => length,
-        // A stub that is killed with a message unread resets the channel.
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(errno) => return Err(SysError::new("recvmsg", "the channel", errno)),
+    let mut resets = 0;
+    let length = loop {
+        match cais_sys::socket::receive_with_fds(channel.as_fd(), buffer, |fd| fds.push(fd)) {
+            Ok(length) => break length,
+            // The other side ended with a message unread. The kernel says so once, before
+            // it hands over what that side had sent.
+            Err(rustix::io::Errno::CONNRESET) if resets == 0 => resets += 1,
+            Err(rustix::io::Errno::CONNRESET) => break 0,
+            Err(errno) => return Err(SysError::new("recvmsg", "the channel", errno)),
+        }
     };
     Ok(if length == 0 { None } else { buffer.get(..length) })
 }

@@ -49,8 +49,26 @@ pub fn spawn(request: &CloneRequest<'_>) -> Result<StubProcess> {
     // The child reads this until it has executed the stub; a caller makes one or two
     // of them in its life, so it is left in place.
     let memory: &'static mut ChildMemory = Box::leak(Box::new(ChildMemory::new()));
-    clone_stub(request, memory)
-        .map_err(|errno| SysError::new("clone3", format!("namespaces {:#x}", request.namespaces), errno))
+    let mut process = clone_stub(request, memory)
+        .map_err(|errno| SysError::new("clone3", format!("namespaces {:#x}", request.namespaces), errno))?;
+    if request.join_user.is_some() {
+        // It was made by a process of another pid namespace, whose number for it is not ours.
+        process.pid = read_pid(&process)?;
+    }
+    Ok(process)
+}
+
+/// The id of a process as this pid namespace has it (proc_pid_fdinfo(5)).
+fn read_pid(process: &StubProcess) -> Result<rustix::process::Pid> {
+    use rustix::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", process.pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| SysError::from_io("read", format!("{path:?}"), &error))?;
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.and_then(rustix::process::Pid::from_raw)
+        .ok_or_else(|| SysError::new("read", format!("{path:?}"), Errno::SRCH))
 }
 
 /// The path of a user namespace, opened: what [`crate::mounts::tree::map_ids`] takes.

@@ -162,13 +162,20 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
     };
     let propagation = flags.propagation_bits();
     let recursive = flags.rbind;
-    let slot = planner.source(Source::Tree {
-        path: source.into(),
-        recursive,
-        peer: flags.follows_peers(),
-        attributes,
-        map_ids: planner.plan.root_ids.is_some(),
-    });
+    let slot = match split_process_root(source) {
+        // It belongs to another container, whose ids are ours or the host's.
+        Some((process, path)) => planner.source(Source::TreeOf {
+            process: process.into(),
+            path: path.into(),
+        }),
+        None => planner.source(Source::Tree {
+            path: source.into(),
+            recursive,
+            peer: flags.follows_peers(),
+            attributes,
+            map_ids: planner.plan.root_ids.is_some(),
+        }),
+    };
     let make = target::MAKE_FILE | target::MAKE_DIRECTORY;
     let recursion = if recursive { target::RECURSIVE } else { 0 };
     let destination = c_string(&mount.destination);
@@ -180,6 +187,16 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
     };
     planner.step("what the user shares with the container", &step);
     Ok(())
+}
+
+/// Splits `/proc/PID/root/PATH`, the way to a path in another mount namespace.
+fn split_process_root(source: &str) -> Option<(&str, &str)> {
+    let (process, path) = source.split_once("/root/")?;
+    let pid = process.strip_prefix("/proc/")?;
+    let path = source.get(source.len() - path.len() - 1..)?;
+    pid.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some((process, path))
 }
 
 /// `/sys/fs/cgroup`: the container's own part of the hierarchies, as they are mounted
@@ -367,6 +384,20 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
             &step,
         );
         return Ok(());
+    }
+    if let Some((parent, _)) = node
+        .path
+        .rsplit_once('/')
+        .filter(|(parent, _)| parent.len() > "/dev".len())
+    {
+        let parent = c_string(parent);
+        planner.step(
+            "the directory of a device",
+            &Step::MakeDirectory {
+                path: &parent,
+                mode: 0o755,
+            },
+        );
     }
     let mode = bits | node.file_mode.unwrap_or(0o666);
     let step = Step::MakeDevice {

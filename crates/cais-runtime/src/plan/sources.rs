@@ -34,6 +34,13 @@ pub enum Source {
         /// Whether its owners are mapped through the user namespace.
         map_ids: bool,
     },
+    /// A directory as another process sees it.
+    TreeOf {
+        /// `/proc/PID`.
+        process: PathBuf,
+        /// The path that it sees.
+        path: PathBuf,
+    },
     /// A device node of the host, verified.
     Device {
         /// Its path on the host.
@@ -84,6 +91,9 @@ impl Source {
                 if *recursive { " with its submounts" } else { "" },
                 if *map_ids { ", owners mapped" } else { "" }
             ),
+            Self::TreeOf { process, path } => {
+                format!("open {} of the process {}", path.display(), process.display())
+            }
             Self::Device {
                 path, major, minor, ..
             } => format!("open device {} ({major}:{minor})", path.display()),
