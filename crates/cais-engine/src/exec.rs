@@ -66,7 +66,7 @@ pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
     let plan = plan_exec(&spec, &process, &facts).map_err(EngineError::Plan)?;
     let owner = plan
         .root_ids
-        .map(|_| crate::run::prepare::host_ids(&spec, process.user.uid, process.user.gid));
+        .map(|_| crate::run::users::host_ids(&spec, process.user.uid, process.user.gid));
     let target = Target {
         group: group.as_ref(),
         init: &init,

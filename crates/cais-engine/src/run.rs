@@ -2,20 +2,22 @@
 //!
 //! 1. [`prepare`]: an id, the facts of the machine, the OCI configuration, the plan.
 //!    Nothing is changed yet; `--explain` stops here.
-//! 2. [`claim`]: the container's directory and its name.
-//! 3. [`launch`]: the state, the cgroup, the process ([`cais_runtime::create`]), and while
+//! 2. `claim`: the container's directory and its name.
+//! 3. `launch`: the state, the cgroup, the process ([`cais_runtime::create`]), and while
 //!    the stub works the container's files and its record.
-//! 4. [`follow`]: the monitor, until the program ends.
-//! 5. [`finish`]: everything is given back, the end is recorded.
+//! 4. `follow`: the monitor, until the program ends.
+//! 5. `cleanup`: everything is given back, the end is recorded.
 //!
 //! In the foreground without a terminal one process does all of it. Otherwise 3 to 5
 //! happen in a monitor of its own, and the command watches it or goes away.
 
 mod devices;
+mod facts;
 mod foreground;
 mod launch;
 pub(crate) mod prepare;
 mod seccomp;
+pub(crate) mod users;
 
 pub use foreground::{Manner, Outcome, chain, run, start_again};
 pub use launch::exit_code;

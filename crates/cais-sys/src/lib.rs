@@ -10,6 +10,8 @@ pub mod bpf;
 pub mod clone;
 pub mod cred;
 pub mod exec;
+#[cfg(not(feature = "stub"))]
+pub mod idle;
 pub mod keyring;
 pub mod landlock;
 pub mod memory;

@@ -45,7 +45,9 @@ unsafe extern "C" fn entry(stack: *const usize) -> ! {
         exit_now(125);
     }
     // SAFETY: behind the count stand `count` pointers; this is the second one.
-    let second = unsafe { stack.add(2).read() };
+    let place = unsafe { stack.add(2) };
+    // SAFETY: as above.
+    let second = unsafe { place.read() };
     let second = core::ptr::with_exposed_provenance::<c_char>(second);
     // SAFETY: the kernel ends each argument with a nul byte and keeps it for
     // the life of the program.
@@ -85,9 +87,13 @@ unsafe extern "C" fn memcpy(target: *mut u8, source: *const u8, count: usize) ->
     #[cfg(not(target_arch = "x86_64"))]
     for index in 0..count {
         // SAFETY: `index` is within the bytes that the caller gives.
-        let byte = unsafe { source.add(index).read_volatile() };
+        let place = unsafe { source.add(index) };
         // SAFETY: as above.
-        unsafe { target.add(index).write_volatile(byte) };
+        let byte = unsafe { place.read_volatile() };
+        // SAFETY: as above.
+        let place = unsafe { target.add(index) };
+        // SAFETY: as above.
+        unsafe { place.write_volatile(byte) };
     }
     target
 }
@@ -105,9 +111,13 @@ unsafe extern "C" fn memmove(target: *mut u8, source: *const u8, count: usize) -
     for index in (0..count).rev() {
         // SAFETY: `index` is within the bytes that the caller gives; volatile
         // keeps the compiler from turning the loop into a call of memmove.
-        let byte = unsafe { source.add(index).read_volatile() };
+        let place = unsafe { source.add(index) };
         // SAFETY: as above.
-        unsafe { target.add(index).write_volatile(byte) };
+        let byte = unsafe { place.read_volatile() };
+        // SAFETY: as above.
+        let place = unsafe { target.add(index) };
+        // SAFETY: as above.
+        unsafe { place.write_volatile(byte) };
     }
     target
 }
@@ -127,7 +137,9 @@ unsafe extern "C" fn memset(target: *mut u8, value: i32, count: usize) -> *mut u
     #[cfg(not(target_arch = "x86_64"))]
     for index in 0..count {
         // SAFETY: `index` is within the bytes that the caller gives.
-        unsafe { target.add(index).write_volatile(byte) };
+        let place = unsafe { target.add(index) };
+        // SAFETY: as above.
+        unsafe { place.write_volatile(byte) };
     }
     target
 }
@@ -141,9 +153,13 @@ unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> 
     for index in 0..count {
         // SAFETY: `index` is within the bytes that the caller gives; volatile
         // keeps the compiler from turning the loop into a call of memcmp.
-        let a = unsafe { left.add(index).read_volatile() };
+        let place = unsafe { left.add(index) };
         // SAFETY: as above.
-        let b = unsafe { right.add(index).read_volatile() };
+        let a = unsafe { place.read_volatile() };
+        // SAFETY: as above.
+        let place = unsafe { right.add(index) };
+        // SAFETY: as above.
+        let b = unsafe { place.read_volatile() };
         if a != b {
             return i32::from(a) - i32::from(b);
         }
@@ -168,11 +184,15 @@ unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, count: usize) -> i3
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     let mut length = 0;
-    // SAFETY: the caller gives a string that ends with a nul byte.
-    while unsafe { text.add(length).read_volatile() } != 0 {
+    loop {
+        // SAFETY: the caller gives a string that ends with a nul byte; this is within it.
+        let place = unsafe { text.add(length) };
+        // SAFETY: as above.
+        if unsafe { place.read_volatile() } == 0 {
+            return length;
+        }
         length += 1;
     }
-    length
 }
 
 /// Takes ownership of the descriptor whose number is `digits`. To be called once,

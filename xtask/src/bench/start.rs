@@ -16,12 +16,15 @@ use std::time::Instant;
 const WARM_UP: usize = 5;
 const ROUNDS: usize = 60;
 
+/// Commands to a thread, and how long they took.
+type Apart = (Sender<Vec<String>>, Receiver<Result<f64, String>>);
+
 /// The bench's own directory, and what runs in it.
 pub(crate) struct Work {
     pub(crate) directory: PathBuf,
     pub(crate) daemon: Option<Daemon>,
     /// A thread in a mount namespace without the cgroup2 mount.
-    apart: Option<(Sender<Vec<String>>, Receiver<Result<f64, String>>)>,
+    apart: Apart,
 }
 
 impl Work {
@@ -40,7 +43,7 @@ impl Work {
         if !contender.without_cgroup2 {
             return time_command(&contender.command);
         }
-        let (sender, receiver) = self.apart.as_ref().ok_or("no mount namespace of its own")?;
+        let (sender, receiver) = &self.apart;
         sender
             .send(contender.command.clone())
             .map_err(|error| error.to_string())?;
@@ -95,7 +98,7 @@ fn time_command(command: &[String]) -> Result<f64, String> {
 }
 
 /// The thread for commands that must not see the cgroup2 mount.
-fn start_apart() -> Option<(Sender<Vec<String>>, Receiver<Result<f64, String>>)> {
+fn start_apart() -> Apart {
     let (to, commands) = channel::<Vec<String>>();
     let (results, from) = channel();
     thread::spawn(move || {
@@ -122,7 +125,7 @@ fn start_apart() -> Option<(Sender<Vec<String>>, Receiver<Result<f64, String>>)>
             }
         }
     });
-    Some((to, from))
+    (to, from)
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
@@ -317,6 +320,16 @@ fn report(
         "a container with -m 1m starts: {}",
         if extra.small_memory { "yes" } else { "no" }
     );
+    write_files(contenders, samples, absent, extra)
+}
+
+/// Writes figures and plot to docs/benchmarks.
+fn write_files(
+    contenders: &[Contender],
+    samples: &[Samples],
+    absent: &[(&'static str, String)],
+    extra: &Extra,
+) -> Outcome {
     let rows: Vec<(String, f64, f64, f64)> = contenders
         .iter()
         .zip(samples)

@@ -155,7 +155,7 @@ impl Relay<'_> {
         let waited = match &self.watcher {
             // There may be hundreds of monitors: one that has had nothing to do for a while
             // waits with next to no memory.
-            Watcher::Nobody if quiet => cais_sys::memory::poll_without_memory(&mut fds),
+            Watcher::Nobody if quiet => cais_sys::idle::poll_without_memory(&mut fds),
             Watcher::Nobody => poll(&mut fds, Some(&QUIET)),
             _ => poll(&mut fds, None),
         };

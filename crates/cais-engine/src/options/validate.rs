@@ -234,7 +234,7 @@ mod tests {
         let changes: [(&str, Change); 14] = [
             ("no command", |options| options.command.clear()),
             ("pid host in a user namespace", |options| {
-                options.namespaces.pid = NamespaceMode::Host
+                options.namespaces.pid = NamespaceMode::Host;
             }),
             ("hostname without a namespace", |options| {
                 options.namespaces.uts = NamespaceMode::Host;
@@ -250,7 +250,7 @@ mod tests {
             }),
             ("memory 0", |options| options.limits.memory = Some(0)),
             ("swap without memory", |options| {
-                options.limits.memory_swap = Some(1 << 20)
+                options.limits.memory_swap = Some(1 << 20);
             }),
             ("swap below memory", |options| {
                 options.limits.memory = Some(2 << 20);
@@ -266,10 +266,10 @@ mod tests {
             }),
             ("period", |options| options.limits.cpu_period = Some(1)),
             ("swappiness", |options| {
-                options.limits.memory_swappiness = Some(101)
+                options.limits.memory_swappiness = Some(101);
             }),
             ("cgroup parent", |options| {
-                options.limits.cgroup_parent = Some("../x".to_owned())
+                options.limits.cgroup_parent = Some("../x".to_owned());
             }),
             ("workdir", |options| options.workdir = Some("x".to_owned())),
         ];

@@ -1,33 +1,28 @@
 //! Everything before the first change: an id, the facts of the machine, the OCI
 //! configuration, the plan.
 
+use super::facts::plan_facts;
 use super::new_record;
+use super::users::{Shared, choose_range, host_ids, id_mappings};
 use crate::bundle::{BundleFacts, plan_spec};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::list;
-use crate::options::{
-    IpcMode, MountKind, NamespaceMode, NetworkMode, RootSource, RunOptions, SeccompOption, UsernsMode,
-};
+use crate::options::{MountKind, RootSource, RunOptions};
 use crate::record::Record;
 use crate::state::Container;
 use crate::store::read_json;
-use crate::userns::{self, Lease, RANGE};
+use crate::userns::Lease;
 use cais_linux::cgroups::{Group, Layout};
 use cais_linux::creds::capabilities::read_own;
 use cais_linux::creds::ids::{ResolvedUser, add_groups, resolve_user as resolve};
-use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
-use cais_linux::lsm::landlock;
 use cais_linux::mounts::overlay::Layers;
-use cais_linux::seccomp::load::program_bytes;
-use cais_linux::{path::read_inside, seccomp};
-use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
+use cais_linux::path::read_inside;
+use cais_runtime::plan::facts::{PlanFacts, RootTree};
 use cais_runtime::plan::{Plan, plan_container};
-use cais_runtime::spec::{IdMapping, Process, Spec, User};
+use cais_runtime::spec::{Process, Spec, User};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The largest /etc/passwd or /etc/group that is read.
@@ -179,147 +174,6 @@ fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
     }
 }
 
-/// The containers whose namespaces are shared.
-#[derive(Debug, Default)]
-struct Shared {
-    /// `/proc/PID` by the name that the user gave.
-    processes: BTreeMap<String, String>,
-    /// The user namespace that they have, where it is not the host's.
-    join_user: Option<String>,
-    /// Its id maps.
-    mappings: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
-}
-
-impl Shared {
-    fn find(engine: &Engine, options: &RunOptions) -> Result<Self> {
-        let asked = &options.namespaces;
-        let mut names: Vec<&String> = Vec::new();
-        for mode in [&asked.pid, &asked.uts, &asked.cgroup] {
-            if let NamespaceMode::Container(name) = mode {
-                names.push(name);
-            }
-        }
-        if let IpcMode::Container(name) = &asked.ipc {
-            names.push(name);
-        }
-        if let NetworkMode::Container(name) = &asked.network {
-            names.push(name);
-        }
-        let mut shared = Self::default();
-        for name in names {
-            shared.add(engine, name)?;
-        }
-        Ok(shared)
-    }
-
-    fn add(&mut self, engine: &Engine, name: &str) -> Result<()> {
-        let container = list::container(&engine.store, name)?;
-        let init = container
-            .init()
-            .ok_or_else(|| EngineError::NotRunning(name.to_owned()))?;
-        let process = format!("/proc/{}", init.pid);
-        let spec = read_bundle(engine, &container.record.id)?;
-        let linux = spec.linux.unwrap_or_default();
-        // Whoever shares namespaces shares the user namespace that owns them too.
-        if !linux.uid_mappings.is_empty() {
-            let mappings = (linux.uid_mappings, linux.gid_mappings);
-            if self.mappings.as_ref().is_some_and(|known| *known != mappings) {
-                return Err(EngineError::Invalid(
-                    "the containers whose namespaces are to be shared have different ranges of ids: share with one, or run them with --userns=host".to_owned(),
-                ));
-            }
-            self.mappings = Some(mappings);
-            self.join_user = Some(format!("{process}/ns/user"));
-        }
-        self.processes.insert(name.to_owned(), process);
-        Ok(())
-    }
-}
-
-/// Whether the container has a user namespace of its own.
-fn wants_userns(options: &RunOptions) -> bool {
-    options.namespaces.user != UsernsMode::Host && !options.security.privileged
-}
-
-fn choose_range(
-    engine: &Engine,
-    options: &RunOptions,
-    shared: &Shared,
-    id: &ContainerId,
-    dry: bool,
-) -> Result<Option<Lease>> {
-    if !wants_userns(options) || shared.join_user.is_some() || engine.rootless {
-        return Ok(None);
-    }
-    if dry {
-        return Ok(Some(Lease { index: 0 }));
-    }
-    userns::lease(&engine.store, id).map(Some)
-}
-
-/// The maps of ids: those shared, or the whole range, or with the caller's own ids kept.
-fn id_mappings(
-    options: &RunOptions,
-    shared: &Shared,
-    lease: Option<Lease>,
-) -> (Vec<IdMapping>, Vec<IdMapping>) {
-    if let Some(mappings) = &shared.mappings {
-        return mappings.clone();
-    }
-    let Some(lease) = lease else {
-        return (Vec::new(), Vec::new());
-    };
-    let whole = |kept: u32| {
-        let base = lease.base();
-        if options.namespaces.user != UsernsMode::KeepId || kept >= RANGE {
-            return vec![IdMapping {
-                container_id: 0,
-                host_id: base,
-                size: RANGE,
-            }];
-        }
-        let extents = [
-            IdMapping {
-                container_id: 0,
-                host_id: base,
-                size: kept,
-            },
-            IdMapping {
-                container_id: kept,
-                host_id: kept,
-                size: 1,
-            },
-            IdMapping {
-                container_id: kept + 1,
-                host_id: base + kept + 1,
-                size: RANGE - kept - 1,
-            },
-        ];
-        extents.into_iter().filter(|extent| extent.size > 0).collect()
-    };
-    (
-        whole(rustix::process::getuid().as_raw()),
-        whole(rustix::process::getgid().as_raw()),
-    )
-}
-
-/// The host's ids of a user of the container.
-#[must_use]
-pub(crate) fn host_ids(spec: &Spec, uid: u32, gid: u32) -> (u32, u32) {
-    let linux = spec.linux.as_ref();
-    let map = |maps: Option<&Vec<IdMapping>>, id: u32| {
-        let extent = maps
-            .into_iter()
-            .flatten()
-            .find(|map| id >= map.container_id && id - map.container_id < map.size);
-        extent.map_or(id, |map| map.host_id + (id - map.container_id))
-    };
-    (
-        map(linux.map(|linux| &linux.uid_mappings), uid),
-        map(linux.map(|linux| &linux.gid_mappings), gid),
-    )
-}
-
 fn cgroup_path(options: &RunOptions, id: &ContainerId, has_cgroups: bool) -> String {
     if !has_cgroups {
         return String::new();
@@ -447,128 +301,6 @@ fn resolve_with(user: &str, groups: &[String], passwd: &[u8], group: &[u8]) -> R
     let mut resolved = resolve(user, passwd, group).map_err(invalid)?;
     add_groups(&mut resolved.groups, groups, group).map_err(invalid)?;
     Ok(resolved)
-}
-
-/// The facts that a plan needs.
-fn plan_facts(
-    engine: &Engine,
-    record: &Record,
-    spec: &Spec,
-    root: RootTree,
-    layout: Option<&Layout>,
-) -> Result<PlanFacts> {
-    let options = &record.options;
-    let own = read_own().map_err(EngineError::system("read our capabilities"))?;
-    let limits = spec.process.iter().flat_map(|process| &process.rlimits);
-    let hard_limits = limits
-        .filter_map(|limit| parse_resource(&limit.kind))
-        .map(|resource| (resource, read_own_hard(resource)));
-    Ok(PlanFacts {
-        root,
-        tasks: layout.map_or(0, |layout| layout.v1.len()),
-        cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
-        device_sources: options
-            .devices
-            .iter()
-            .map(|device| (device.container.clone(), device.host.clone()))
-            .collect(),
-        seccomp: seccomp_filter(engine, options, spec)?,
-        held_capabilities: own.bounding.bits(),
-        hard_limits: hard_limits.collect(),
-        has_cap_sys_resource: own
-            .effective
-            .contains(cais_linux::creds::capabilities::Capability::SYS_RESOURCE),
-        own_oom_score_adj: if options.limits.oom_score_adj.is_some() {
-            cais_linux::limits::oom::read_own()
-                .map_err(EngineError::system("read our weight for the OOM killer"))?
-        } else {
-            0
-        },
-        rootless: engine.rootless,
-        init: options.init,
-        landlock: landlock_facts(options)?,
-        label: exec_label(options)?,
-    })
-}
-
-/// The system call filter: ours, none, or that of a file.
-fn seccomp_filter(engine: &Engine, options: &RunOptions, spec: &Spec) -> Result<Option<SeccompFilter>> {
-    let invalid = |error: &dyn std::error::Error| EngineError::Invalid(super::chain(error));
-    let names = spec
-        .process
-        .iter()
-        .filter_map(|process| process.capabilities.as_ref())
-        .flat_map(|sets| &sets.bounding);
-    let names: Vec<&String> = names.collect();
-    let capabilities = cais_linux::creds::capabilities::CapSet::parse(&names)
-        .map_err(|error| invalid(&error))?
-        .bits();
-    match &options.security.seccomp {
-        _ if options.security.privileged => Ok(None),
-        SeccompOption::Unconfined => Ok(None),
-        SeccompOption::Default => {
-            let program = seccomp::default::default_program(capabilities).map_err(|error| invalid(&error))?;
-            Ok(Some(SeccompFilter {
-                flags: seccomp::default::DEFAULT_FLAGS,
-                program: program_bytes(&program),
-            }))
-        }
-        SeccompOption::File(path) => super::seccomp::read_filter(engine, path, capabilities).map(Some),
-    }
-}
-
-/// The Landlock rules, where there are some.
-fn landlock_facts(options: &RunOptions) -> Result<Option<LandlockFacts>> {
-    if options.security.landlock.is_empty() {
-        return Ok(None);
-    }
-    let invalid =
-        |error: landlock::LandlockError| EngineError::Invalid(format!("--security-opt landlock: {error}"));
-    let rules = options
-        .security
-        .landlock
-        .iter()
-        .map(|text| landlock::parse_rule(text));
-    let rules = rules
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(invalid)?;
-    let abi = landlock::read_abi().map_err(EngineError::system("ask for the version of Landlock"))?;
-    let plan = landlock::plan_landlock(&rules, abi).map_err(invalid)?;
-    Ok(Some(LandlockFacts {
-        filesystem: plan.handled_fs,
-        network: plan.handled_net,
-        scoped: plan.scoped,
-        rules: plan.encode_rules(),
-    }))
-}
-
-/// The label of the program for AppArmor or SELinux, where one is asked for.
-fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
-    let invalid = |error: cais_linux::lsm::LabelError| EngineError::Invalid(error.to_string());
-    let apparmor = options
-        .security
-        .apparmor
-        .as_deref()
-        .filter(|profile| *profile != "unconfined");
-    let selinux = options
-        .security
-        .label
-        .iter()
-        .find_map(|label| label.strip_prefix("type:"));
-    let label = match (apparmor, selinux) {
-        (Some(profile), None) => cais_linux::lsm::apparmor::read_exec_label(profile),
-        (None, Some(kind)) => {
-            cais_linux::lsm::selinux::read_exec_label(&format!("system_u:system_r:{kind}:s0"))
-        }
-        (Some(_), Some(_)) => {
-            return Err(EngineError::Invalid(
-                "--security-opt apparmor and label: only one label can be set".to_owned(),
-            ));
-        }
-        (None, None) => return Ok(None),
-    };
-    let label = label.map_err(invalid)?;
-    Ok(Some((label.file.to_string(), label.text)))
 }
 
 /// Reads the configuration of a container that was made.

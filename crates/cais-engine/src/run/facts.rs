@@ -1,0 +1,136 @@
+//! What a plan needs to know of this machine: gathered here, so that planning is pure.
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::options::{RunOptions, SeccompOption};
+use crate::record::Record;
+use cais_linux::cgroups::Layout;
+use cais_linux::creds::capabilities::read_own;
+use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
+use cais_linux::lsm::landlock;
+use cais_linux::seccomp;
+use cais_linux::seccomp::load::program_bytes;
+use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
+use cais_runtime::spec::Spec;
+
+/// The facts that a plan needs.
+pub(super) fn plan_facts(
+    engine: &Engine,
+    record: &Record,
+    spec: &Spec,
+    root: RootTree,
+    layout: Option<&Layout>,
+) -> Result<PlanFacts> {
+    let options = &record.options;
+    let own = read_own().map_err(EngineError::system("read our capabilities"))?;
+    let limits = spec.process.iter().flat_map(|process| &process.rlimits);
+    let hard_limits = limits
+        .filter_map(|limit| parse_resource(&limit.kind))
+        .map(|resource| (resource, read_own_hard(resource)));
+    Ok(PlanFacts {
+        root,
+        tasks: layout.map_or(0, |layout| layout.v1.len()),
+        cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
+        device_sources: options
+            .devices
+            .iter()
+            .map(|device| (device.container.clone(), device.host.clone()))
+            .collect(),
+        seccomp: seccomp_filter(engine, options, spec)?,
+        held_capabilities: own.bounding.bits(),
+        hard_limits: hard_limits.collect(),
+        has_cap_sys_resource: own
+            .effective
+            .contains(cais_linux::creds::capabilities::Capability::SYS_RESOURCE),
+        own_oom_score_adj: if options.limits.oom_score_adj.is_some() {
+            cais_linux::limits::oom::read_own()
+                .map_err(EngineError::system("read our weight for the OOM killer"))?
+        } else {
+            0
+        },
+        rootless: engine.rootless,
+        init: options.init,
+        landlock: landlock_facts(options)?,
+        label: exec_label(options)?,
+    })
+}
+
+/// The system call filter: ours, none, or that of a file.
+fn seccomp_filter(engine: &Engine, options: &RunOptions, spec: &Spec) -> Result<Option<SeccompFilter>> {
+    let invalid = |error: &dyn std::error::Error| EngineError::Invalid(super::chain(error));
+    let names = spec
+        .process
+        .iter()
+        .filter_map(|process| process.capabilities.as_ref())
+        .flat_map(|sets| &sets.bounding);
+    let names: Vec<&String> = names.collect();
+    let capabilities = cais_linux::creds::capabilities::CapSet::parse(&names)
+        .map_err(|error| invalid(&error))?
+        .bits();
+    match &options.security.seccomp {
+        _ if options.security.privileged => Ok(None),
+        SeccompOption::Unconfined => Ok(None),
+        SeccompOption::Default => {
+            let program = seccomp::default::default_program(capabilities).map_err(|error| invalid(&error))?;
+            Ok(Some(SeccompFilter {
+                flags: seccomp::default::DEFAULT_FLAGS,
+                program: program_bytes(&program),
+            }))
+        }
+        SeccompOption::File(path) => super::seccomp::read_filter(engine, path, capabilities).map(Some),
+    }
+}
+
+/// The Landlock rules, where there are some.
+fn landlock_facts(options: &RunOptions) -> Result<Option<LandlockFacts>> {
+    if options.security.landlock.is_empty() {
+        return Ok(None);
+    }
+    let invalid =
+        |error: landlock::LandlockError| EngineError::Invalid(format!("--security-opt landlock: {error}"));
+    let rules = options
+        .security
+        .landlock
+        .iter()
+        .map(|text| landlock::parse_rule(text));
+    let rules = rules
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(invalid)?;
+    let abi = landlock::read_abi().map_err(EngineError::system("ask for the version of Landlock"))?;
+    let plan = landlock::plan_landlock(&rules, abi).map_err(invalid)?;
+    Ok(Some(LandlockFacts {
+        filesystem: plan.handled_fs,
+        network: plan.handled_net,
+        scoped: plan.scoped,
+        rules: plan.encode_rules(),
+    }))
+}
+
+/// The label of the program for AppArmor or SELinux, where one is asked for.
+fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
+    let invalid = |error: cais_linux::lsm::LabelError| EngineError::Invalid(error.to_string());
+    let apparmor = options
+        .security
+        .apparmor
+        .as_deref()
+        .filter(|profile| *profile != "unconfined");
+    let selinux = options
+        .security
+        .label
+        .iter()
+        .find_map(|label| label.strip_prefix("type:"));
+    let label = match (apparmor, selinux) {
+        (Some(profile), None) => cais_linux::lsm::apparmor::read_exec_label(profile),
+        (None, Some(kind)) => {
+            cais_linux::lsm::selinux::read_exec_label(&format!("system_u:system_r:{kind}:s0"))
+        }
+        (Some(_), Some(_)) => {
+            return Err(EngineError::Invalid(
+                "--security-opt apparmor and label: only one label can be set".to_owned(),
+            ));
+        }
+        (None, None) => return Ok(None),
+    };
+    let label = label.map_err(invalid)?;
+    Ok(Some((label.file.to_string(), label.text)))
+}
