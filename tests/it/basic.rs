@@ -190,9 +190,16 @@ fn killed_at_every_step_nothing_stays() {
                     env.leftovers().is_empty()
                 },
             );
-            if done.code == 0 && victim != "monitor" || step > 120 || victim == "monitor" && step > 24 {
+            let unharmed = if victim == "monitor" {
+                step > 24
+            } else {
+                done.code == 0
+            };
+            if unharmed {
+                assert_eq!(done.code, 0, "{victim}:{step}: {}", done.stderr);
                 break;
             }
+            assert!(step < 120, "{victim} is killed at every step: {}", done.stderr);
         }
     }
 }

@@ -12,7 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PACKAGES: [&str; 5] = ["qemu-system-x86", "mmdebstrap", "e2fsprogs", "busybox-static", "cpio"];
+const PACKAGES: [&str; 5] = [
+    "qemu-system-x86",
+    "mmdebstrap",
+    "e2fsprogs",
+    "busybox-static",
+    "cpio",
+];
 /// What the machine has beside the base system.
 const INSIDE: &str = "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux";
 /// The modules of Debian's cloud kernel for a disk, in this order; then what containers use.
@@ -47,10 +53,20 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let disk = bed.make_disk(&test_executable()?, filter)?;
     let layouts: &[(&str, &str)] = &[
         ("cgroup v2", "systemd.unified_cgroup_hierarchy=1"),
-        ("hybrid", "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0"),
-        ("cgroup v1", "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"),
+        (
+            "hybrid",
+            "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0",
+        ),
+        (
+            "cgroup v1",
+            "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+        ),
     ];
-    let layouts = if all { layouts } else { layouts.get(..1).unwrap_or(&[]) };
+    let layouts = if all {
+        layouts
+    } else {
+        layouts.get(..1).unwrap_or(&[])
+    };
     for (name, options) in layouts {
         println!("vm-test: {name}");
         bed.boot(&disk, options)?;
@@ -88,8 +104,20 @@ impl Bed {
             fs::remove_dir_all(path).unwrap_or_default();
         }
         let suite = debian_suite();
-        self.command("mmdebstrap", &["--quiet", "--variant=minbase", &format!("--include={INSIDE}"), &suite, &text(&root)])?;
-        let package = first_line(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]), "Depends: ")?;
+        self.command(
+            "mmdebstrap",
+            &[
+                "--quiet",
+                "--variant=minbase",
+                &format!("--include={INSIDE}"),
+                &suite,
+                &text(&root),
+            ],
+        )?;
+        let package = first_line(
+            Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]),
+            "Depends: ",
+        )?;
         self.command("apt-get", &["-qq", "download", &package])?;
         let archive = find(&self.directory, &package).ok_or("the kernel's package was not downloaded")?;
         self.command("dpkg-deb", &["-x", &text(&archive), &text(&kernel)])?;
@@ -99,10 +127,15 @@ impl Bed {
         write_service(&root)?;
         let image = self.path("root.img.new");
         fs::remove_file(&image).unwrap_or_default();
-        self.command("mke2fs", &["-q", "-t", "ext4", "-d", &text(&root), &text(&image), "2G"])?;
+        self.command(
+            "mke2fs",
+            &["-q", "-t", "ext4", "-d", &text(&root), &text(&image), "2G"],
+        )?;
         fs::rename(&image, self.path("root.img")).map_err(|error| error.to_string())?;
         for path in [&root, &kernel, &archive] {
-            fs::remove_dir_all(path).or_else(|_| fs::remove_file(path)).unwrap_or_default();
+            fs::remove_dir_all(path)
+                .or_else(|_| fs::remove_file(path))
+                .unwrap_or_default();
         }
         println!("vm-test: image built in {:.0} s", began.elapsed().as_secs_f64());
         Ok(())
@@ -117,11 +150,19 @@ impl Bed {
             fs::create_dir_all(tree.join(name)).map_err(failed)?;
         }
         fs::copy("/bin/busybox", tree.join("bin/busybox")).map_err(failed)?;
-        let versions = find(&kernel.join("lib/modules"), "").ok_or("there are no modules in the kernel's package")?;
+        let versions =
+            find(&kernel.join("lib/modules"), "").ok_or("there are no modules in the kernel's package")?;
         let mut load = String::new();
         for module in MODULES {
-            let name = Path::new(module).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            fs::copy(versions.join("kernel").join(module), tree.join("modules").join(&name)).map_err(failed)?;
+            let name = Path::new(module)
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            fs::copy(
+                versions.join("kernel").join(module),
+                tree.join("modules").join(&name),
+            )
+            .map_err(failed)?;
             load.push_str(&format!("busybox insmod /modules/{name}\n"));
         }
         let script = format!(
@@ -129,7 +170,11 @@ impl Bed {
         );
         fs::write(tree.join("init"), script).map_err(failed)?;
         self.command("chmod", &["755", &text(&tree.join("init"))])?;
-        let pack = format!("cd {} && find . | cpio -o -H newc --quiet > {}", text(&tree), text(&self.path("initramfs.img")));
+        let pack = format!(
+            "cd {} && find . | cpio -o -H newc --quiet > {}",
+            text(&tree),
+            text(&self.path("initramfs.img"))
+        );
         self.command("sh", &["-c", &pack])?;
         fs::remove_dir_all(&tree).map_err(failed)
     }
@@ -149,7 +194,10 @@ impl Bed {
         self.command("chmod", &["755", &text(&tree.join("run"))])?;
         let image = self.path("disk.img");
         fs::remove_file(&image).unwrap_or_default();
-        self.command("mke2fs", &["-q", "-t", "ext4", "-d", &text(&tree), &text(&image), "256M"])?;
+        self.command(
+            "mke2fs",
+            &["-q", "-t", "ext4", "-d", &text(&tree), &text(&image), "256M"],
+        )?;
         Ok(image)
     }
 
@@ -157,11 +205,38 @@ impl Bed {
     fn boot(&self, disk: &Path, options: &str) -> Outcome {
         let began = Instant::now();
         let drive = |path: &Path| format!("file={},if=virtio,format=raw,snapshot=on", path.display());
-        let append = format!("console=ttyS0 root=/dev/vda rw quiet loglevel=3 panic=-1 systemd.show_status=0 {options}");
+        let append = format!(
+            "console=ttyS0 root=/dev/vda rw quiet loglevel=3 panic=-1 systemd.show_status=0 {options}"
+        );
         let mut machine = Command::new("qemu-system-x86_64")
-            .args(["-M", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048", "-nographic", "-no-reboot"])
-            .args(["-kernel", &text(&self.path("vmlinuz")), "-initrd", &text(&self.path("initramfs.img"))])
-            .args(["-drive", &drive(&self.path("root.img")), "-drive", &drive(disk), "-append", &append])
+            .args([
+                "-M",
+                "q35",
+                "-cpu",
+                "max",
+                "-accel",
+                "tcg,thread=multi",
+                "-smp",
+                "2",
+                "-m",
+                "2048",
+                "-nographic",
+                "-no-reboot",
+            ])
+            .args([
+                "-kernel",
+                &text(&self.path("vmlinuz")),
+                "-initrd",
+                &text(&self.path("initramfs.img")),
+            ])
+            .args([
+                "-drive",
+                &drive(&self.path("root.img")),
+                "-drive",
+                &drive(disk),
+                "-append",
+                &append,
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -178,7 +253,10 @@ impl Bed {
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                if sender
+                    .send(String::from_utf8_lossy(&line).trim_end().to_owned())
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -186,18 +264,28 @@ impl Bed {
         loop {
             let left = LIMIT.saturating_sub(began.elapsed());
             let Ok(line) = lines.recv_timeout(left) else {
-                return Err(format!("the machine ended, or took more than {} s, without a result", LIMIT.as_secs()));
+                return Err(format!(
+                    "the machine ended, or took more than {} s, without a result",
+                    LIMIT.as_secs()
+                ));
             };
             println!("  vm| {line}");
             if let Some(code) = line.split_once(MARK).map(|(_, code)| code.trim()) {
                 println!("vm-test: {:.0} s", began.elapsed().as_secs_f64());
-                return if code == "0" { Ok(()) } else { Err(format!("the tests in the machine failed ({code})")) };
+                return if code == "0" {
+                    Ok(())
+                } else {
+                    Err(format!("the tests in the machine failed ({code})"))
+                };
             }
         }
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Outcome {
-        let status = Command::new(program).args(arguments).current_dir(&self.directory).status();
+        let status = Command::new(program)
+            .args(arguments)
+            .current_dir(&self.directory)
+            .status();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("{program} {}: {status}", arguments.join(" "))),
@@ -213,7 +301,11 @@ fn write_service(root: &Path) -> Outcome {
     let units = root.join("etc/systemd/system");
     fs::create_dir_all(units.join("multi-user.target.wants")).map_err(failed)?;
     fs::write(units.join("cais-test.service"), unit).map_err(failed)?;
-    std::os::unix::fs::symlink("../cais-test.service", units.join("multi-user.target.wants/cais-test.service")).map_err(failed)?;
+    std::os::unix::fs::symlink(
+        "../cais-test.service",
+        units.join("multi-user.target.wants/cais-test.service"),
+    )
+    .map_err(failed)?;
     // A login on the console would take the output.
     std::os::unix::fs::symlink("/dev/null", units.join("serial-getty@ttyS0.service")).map_err(failed)?;
     fs::write(root.join("etc/fstab"), "").map_err(failed)
@@ -222,13 +314,24 @@ fn write_service(root: &Path) -> Outcome {
 /// The test executable, built but not run.
 fn test_executable() -> Result<PathBuf, String> {
     let output = Command::new("cargo")
-        .args(["test", "--locked", "-p", "cais-tests", "--test", "it", "--no-run", "--message-format=json"])
+        .args([
+            "test",
+            "--locked",
+            "-p",
+            "cais-tests",
+            "--test",
+            "it",
+            "--no-run",
+            "--message-format=json",
+        ])
         .current_dir(workspace::root())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo test: {error}"))?;
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executables = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executables = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     executables
         .filter(|message| message["target"]["name"] == "it")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
@@ -238,7 +341,9 @@ fn test_executable() -> Result<PathBuf, String> {
 /// The name of this machine's Debian, for the same inside.
 fn debian_suite() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     name.unwrap_or("bookworm").to_owned()
 }
 
@@ -247,13 +352,21 @@ fn first_line(command: &mut Command, key: &str) -> Result<String, String> {
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
-    line.map(str::to_owned).ok_or_else(|| format!("{:?} did not answer: apt-get update may help", command.get_program()))
+    line.map(str::to_owned).ok_or_else(|| {
+        format!(
+            "{:?} did not answer: apt-get update may help",
+            command.get_program()
+        )
+    })
 }
 
 /// The first entry of a directory whose name begins so.
 fn find(directory: &Path, beginning: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(directory).ok()?.flatten();
-    entries.map(|entry| entry.path()).find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning)))
+    entries.map(|entry| entry.path()).find(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(beginning))
+    })
 }
 
 fn text(path: &Path) -> String {

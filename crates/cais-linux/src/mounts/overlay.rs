@@ -51,7 +51,10 @@ pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> 
     let opened = OpenLayers::open(layers, mapping)?;
     match opened.assemble_by_descriptor(mapping, user_xattr) {
         // Before Linux 6.13 overlayfs takes paths only.
-        Err(error) if error.errno() == Errno::INVAL && error.arguments().contains("lowerdir+") => {
+        Err(error)
+            if matches!(error.errno(), Errno::INVAL | Errno::OPNOTSUPP)
+                && error.arguments().contains("lowerdir+") =>
+        {
             opened.assemble_by_path(mapping, user_xattr)
         }
         other => other,
