@@ -30,8 +30,6 @@ pub struct BundleFacts {
     pub join_user: Option<String>,
     /// `/proc/PID` of containers by the name under which the user gave them.
     pub shared: BTreeMap<String, String>,
-    /// Files of the container that appear below `/etc`, by their name there.
-    pub etc_files: Vec<(String, PathBuf)>,
     /// Directories of the engine that the container must not see, as paths inside it.
     pub hidden: Vec<String>,
     /// The user, resolved.

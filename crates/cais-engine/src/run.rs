@@ -59,17 +59,12 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
     named.map(|()| lock)
 }
 
-/// Writes what the mounts need: the place for changes, and the files below `/etc`.
+/// Makes what the mounts need: the place for changes.
 pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> {
     let directory = engine.store.container(&prepared.record.id);
     // The upper directory shows as the root of the container: everybody may enter it.
     make_directory(&directory.join("upper"), 0o755)?;
-    make_directory(&directory.join("work"), 0o700)?;
-    for (name, text) in &prepared.files {
-        let path = directory.join(name);
-        std::fs::write(&path, text).map_err(EngineError::store(format!("write {}", path.display())))?;
-    }
-    Ok(())
+    make_directory(&directory.join("work"), 0o700)
 }
 
 /// Writes the bundle, then the record.

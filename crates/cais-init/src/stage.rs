@@ -58,6 +58,8 @@ struct Stage<'a> {
     channel: Option<OwnedFd>,
     /// The descriptors that came with the plan.
     slots: [Option<OwnedFd>; MAX_SLOTS],
+    /// How many of them have come.
+    received: usize,
     /// The root file system, from [`Step::AttachRoot`] to [`Step::PivotRoot`].
     root: Option<OwnedFd>,
     /// A procfs instance that is mounted nowhere, for [`Step::WriteSysctl`].
@@ -95,6 +97,7 @@ pub fn run(channel: OwnedFd) -> u8 {
     let mut stage = Stage {
         channel: Some(channel),
         slots: [const { None }; MAX_SLOTS],
+        received: 0,
         root: None,
         settings: None,
         empty: None,
@@ -140,39 +143,61 @@ fn kill_self<'a>() -> StepResult<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Takes the plan and its descriptors from the channel.
+    /// Takes the plan from the channel, with the descriptors that are ready.
     fn receive_plan(&mut self) -> Result<(), Errno> {
-        let mut count = 0usize;
-        let mut plan_file: Option<OwnedFd> = None;
-        let mut bytes = [0u8; HEADER_LENGTH];
-        let channel = self.channel.as_ref().ok_or(Errno::BADF)?.as_fd();
-        let slots = &mut self.slots;
-        let mut expected = None;
-        while expected.is_none_or(|want| count < want) {
-            let length = cais_sys::socket::receive_with_fds(channel, &mut bytes, |fd| {
-                if plan_file.is_none() {
-                    plan_file = Some(fd);
-                } else if let Some(slot) = slots.get_mut(count) {
-                    *slot = Some(fd);
-                    count += 1;
-                }
-            })?;
-            if length == 0 {
-                // The caller is gone.
-                return Err(Errno::CONNRESET);
+        let mut file: Option<OwnedFd> = None;
+        self.receive(|fd| {
+            if file.is_none() {
+                file.replace(fd)
+            } else {
+                Some(fd)
             }
-            let header = PlanHeader::decode(&mut Source(bytes.get(..length).unwrap_or(&[])));
-            self.header = header.or(Err(Errno::PROTO))?;
-            expected = Some(usize::from(self.header.slots).min(MAX_SLOTS));
-        }
-        let file = plan_file.ok_or(Errno::PROTO)?;
+        })?;
+        let file = file.ok_or(Errno::PROTO)?;
         let length = usize::try_from(self.header.length).or(Err(Errno::OVERFLOW))?;
         self.plan = cais_sys::memory::map_file(file.as_fd(), length)?;
         Ok(())
     }
 
+    /// Takes one message: the header, and descriptors for the next slots, but for those that
+    /// `keep` keeps.
+    fn receive(&mut self, mut keep: impl FnMut(OwnedFd) -> Option<OwnedFd>) -> Result<(), Errno> {
+        let mut bytes = [0u8; HEADER_LENGTH];
+        let channel = self.channel.as_ref().ok_or(Errno::BADF)?.as_fd();
+        let (slots, received) = (&mut self.slots, &mut self.received);
+        let length = cais_sys::socket::receive_with_fds(channel, &mut bytes, |fd| {
+            if let (Some(fd), Some(slot)) = (keep(fd), slots.get_mut(*received)) {
+                *slot = Some(fd);
+                *received += 1;
+            }
+        })?;
+        if length == 0 {
+            // The caller is gone.
+            return Err(Errno::CONNRESET);
+        }
+        let header = PlanHeader::decode(&mut Source(bytes.get(..length).unwrap_or(&[])));
+        self.header = header.or(Err(Errno::PROTO))?;
+        Ok(())
+    }
+
+    /// Waits for the descriptors that a step needs: the caller still opens them while the
+    /// first steps are carried out.
+    fn await_slots(&mut self, step: &Step<'a>) -> StepResult<'a> {
+        let Some(Slot(last)) = step.last_slot() else {
+            return Ok(());
+        };
+        let all = usize::from(self.header.slots).min(MAX_SLOTS);
+        let needed = (usize::from(last) + 1).min(all);
+        while self.received < needed {
+            self.receive(Some)
+                .map_err(|errno| Failure::new("recvmsg", b"descriptors", errno))?;
+        }
+        Ok(())
+    }
+
     /// Carries out one step.
     fn carry_out(&mut self, step: Step<'a>) -> StepResult<'a> {
+        self.await_slots(&step)?;
         match step {
             Step::JoinCgroup { tasks } => namespaces::join_cgroup(self.slot(tasks)?),
             Step::EnterNamespaces { target, kinds } => namespaces::enter(self.slot(target)?, kinds),
@@ -224,6 +249,11 @@ impl<'a> Stage<'a> {
                     gid,
                 },
             ),
+            Step::MountFile {
+                scratch,
+                path,
+                content,
+            } => mounts::mount_file(self.root()?, scratch, path, content),
             Step::MakeSymlink { path, content } => mounts::make_symlink(self.root()?, path, content),
             Step::MaskPath { path, null } => self.mask_path(path, null),
             Step::ReadonlyPath { path } => mounts::make_readonly(self.root()?, path),
@@ -242,10 +272,6 @@ impl<'a> Stage<'a> {
             Step::PivotRoot {} => self.pivot_root(),
             Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
             Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
-            Step::SetUmask { mask } => {
-                rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
-                Ok(())
-            }
             _ => self.carry_out_last(step),
         }
     }
@@ -253,6 +279,10 @@ impl<'a> Stage<'a> {
     /// The steps that concern the process itself.
     fn carry_out_last(&mut self, step: Step<'a>) -> StepResult<'a> {
         match step {
+            Step::SetUmask { mask } => {
+                rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+                Ok(())
+            }
             Step::SetUndumpable {} => identity::set_undumpable(),
             Step::SetBoundingSet { keep } => identity::set_bounding_set(keep),
             Step::SetUser { uid, gid, groups } => identity::set_user(uid, gid, groups),

@@ -163,8 +163,32 @@ steps! {
     35 BecomeInit {}
     /// Writes `text` to /proc/self/attr/`name`: the label of the next exec.
     36 SetSecurityLabel { name: &'a CStr, text: &'a [u8] }
+    /// Makes a file with this content in the tmpfs at `scratch`, mounts it at `path`, and
+    /// removes its name from the tmpfs: a file that is nowhere but where it is mounted.
+    38 MountFile { scratch: &'a CStr, path: &'a CStr, content: &'a [u8] }
     /// Executes the program: looked up in `PATH` of `environment` unless it has a slash.
     37 Execute { arguments: StrBlock<'a>, environment: StrBlock<'a> }
+}
+
+impl Step<'_> {
+    /// The last slot that the step uses.
+    #[must_use]
+    pub fn last_slot(&self) -> Option<Slot> {
+        match self {
+            Self::JoinCgroup { tasks: slot }
+            | Self::EnterNamespaces { target: slot, .. }
+            | Self::AttachRoot { mount: slot }
+            | Self::MountTree { mount: slot, .. }
+            | Self::MaskPath { null: slot, .. } => Some(*slot),
+            Self::SetStdio { input, output, error } => {
+                let (Slot(input), Slot(output), Slot(error)) = (*input, *output, *error);
+                Some(Slot(input.max(output).max(error)))
+            }
+            // The message that it waits for comes after all descriptors.
+            Self::AwaitStart {} => Some(Slot(u16::MAX)),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -124,6 +124,9 @@ pub fn create<C: Companion>(
     (around.checkpoint)("write the id maps");
     let userns = prepare_user_namespace(plan, process, &ours)?;
     clock.lap("id maps");
+    (around.checkpoint)("send the plan");
+    let sent = send_plan(plan, around, &ours)?;
+    clock.lap("send the plan");
     (around.checkpoint)("prepare the sources");
     companion.while_the_stub_starts()?;
     clock.lap("files of the container");
@@ -131,13 +134,14 @@ pub fn create<C: Companion>(
     (around.checkpoint)("set the limits of the process");
     plan.limits.apply(process.pid)?;
     (around.checkpoint)("open the sources");
-    let sources = open_sources(plan, around, userns.as_ref())?;
-    clock.lap("open the root and the mounts");
-
-    (around.checkpoint)("send the plan");
-    send_plan(plan, around, &ours, &sources)?;
+    let sources = open_sources(plan, around, userns.as_ref(), sent)?;
+    (around.checkpoint)("send the sources");
+    if !sources.is_empty() {
+        let fds: Vec<BorrowedFd<'_>> = sources.iter().map(AsFd::as_fd).collect();
+        send_slots(plan, around, &ours, &fds)?;
+    }
     drop(sources);
-    clock.lap("send the plan");
+    clock.lap("open the root and the mounts");
     (around.checkpoint)("record the container");
     companion.while_the_stub_works(process)?;
     if plan.awaits_start {
@@ -276,6 +280,16 @@ impl Drop for Unfinished {
     }
 }
 
+/// The descriptor of a source that the caller lends.
+fn lent<'a>(source: &Source, around: &Surroundings<'a>) -> Option<BorrowedFd<'a>> {
+    match source {
+        Source::Stdio(index) => around.stdio.get(*index).copied(),
+        Source::Tasks(index) => around.tasks.get(*index).copied(),
+        Source::Target => around.target,
+        _ => None,
+    }
+}
+
 /// Something that a slot refers to: opened here, or lent by the caller.
 enum Opened<'a> {
     Own(OwnedFd),
@@ -291,34 +305,18 @@ impl AsFd for Opened<'_> {
     }
 }
 
+/// Opens the sources after the first `sent`.
 fn open_sources<'a>(
     plan: &Plan,
     around: &Surroundings<'a>,
     userns: Option<&OwnedFd>,
+    sent: usize,
 ) -> Result<Vec<Opened<'a>>, CreateError> {
-    let missing = |what: &str| CreateError::Prepare {
-        action: format!("find {what}"),
-        source: SysError::new("slot", what, Errno::BADF),
+    let open = |source: &Source| match lent(source, around) {
+        Some(fd) => Ok(Opened::Lent(fd)),
+        None => open_source(plan, source, userns).map(Opened::Own),
     };
-    plan.sources
-        .iter()
-        .map(|source| match source {
-            Source::Stdio(index) => around
-                .stdio
-                .get(*index)
-                .copied()
-                .map(Opened::Lent)
-                .ok_or_else(|| missing("stdio")),
-            Source::Tasks(index) => around
-                .tasks
-                .get(*index)
-                .copied()
-                .map(Opened::Lent)
-                .ok_or_else(|| missing("cgroup")),
-            Source::Target => around.target.map(Opened::Lent).ok_or_else(|| missing("target")),
-            other => open_source(plan, other, userns).map(Opened::Own),
-        })
-        .collect()
+    plan.sources.iter().skip(sent).map(open).collect()
 }
 
 fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result<OwnedFd, CreateError> {
@@ -364,30 +362,46 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
             minor,
         } => tree::open_device(path, *kind, *major, *minor).map_err(prepare()),
         Source::NamespaceFile { path } => open_namespace(path),
-        Source::Stdio(_) | Source::Tasks(_) | Source::Target => unreachable!("lent by the caller"),
+        Source::Stdio(_) | Source::Tasks(_) | Source::Target => Err(CreateError::Prepare {
+            action: source.describe(),
+            source: SysError::new("slot", "the caller did not lend it", Errno::BADF),
+        }),
     }
 }
 
-fn send_plan(
+/// Sends the plan with the descriptors that are there already: those that the caller lent
+/// and that come first. Returns how many those are.
+fn send_plan(plan: &Plan, around: &Surroundings<'_>, ours: &OwnedFd) -> Result<usize, CreateError> {
+    let file =
+        stub::seal("cais-plan", plan.steps.bytes(), false).map_err(CreateError::prepare("write the plan"))?;
+    let lent: Vec<BorrowedFd<'_>> = plan
+        .sources
+        .iter()
+        .map_while(|source| lent(source, around))
+        .collect();
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
+        .chain(lent.iter().copied())
+        .collect();
+    send_slots(plan, around, ours, &fds)?;
+    Ok(lent.len())
+}
+
+/// Sends descriptors for the next slots.
+fn send_slots(
     plan: &Plan,
     around: &Surroundings<'_>,
     ours: &OwnedFd,
-    sources: &[Opened<'_>],
+    fds: &[BorrowedFd<'_>],
 ) -> Result<(), CreateError> {
-    let file =
-        stub::seal("cais-plan", plan.steps.bytes(), false).map_err(CreateError::prepare("write the plan"))?;
     let header = PlanHeader {
         length: u64::try_from(plan.steps.bytes().len()).unwrap_or(u64::MAX),
-        slots: u16::try_from(sources.len()).unwrap_or(u16::MAX),
+        slots: u16::try_from(plan.sources.len()).unwrap_or(u16::MAX),
         timings: around.timings,
         kill_before: around.kill_before.unwrap_or(u32::MAX),
     };
     let mut bytes = crate::plan::Buffer::default();
     header.encode(&mut bytes);
-    let fds: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
-        .chain(sources.iter().map(AsFd::as_fd))
-        .collect();
-    match channel::send(ours.as_fd(), &bytes.0, &fds) {
+    match channel::send(ours.as_fd(), &bytes.0, fds) {
         // The stub is gone: what it said, or how it died, tells more than EPIPE does.
         Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
         other => other.map_err(CreateError::prepare("send the plan to the init stub")),

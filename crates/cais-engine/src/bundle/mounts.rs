@@ -1,7 +1,7 @@
 //! The mounts of a container, and the paths that it must not see or change.
 
 use super::BundleFacts;
-use crate::options::{IpcMode, MountKind, MountOption, NetworkMode, RootSource, RunOptions};
+use crate::options::{IpcMode, MountKind, MountOption, RootSource, RunOptions};
 use cais_runtime::spec::Mount;
 
 /// `/dev/shm` without `--shm-size`, as Docker's.
@@ -32,9 +32,6 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
         // What runs on the host has its sockets and pids there; a container has its own.
         mounts.push(mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755"]));
         mounts.push(mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]));
-    }
-    for (name, path) in etc_files(options, facts) {
-        mounts.push(bind(&format!("/etc/{name}"), path, &["bind", "rprivate"]));
     }
     // The user's mount takes the place of ours.
     mounts.retain(|ours| {
@@ -114,17 +111,6 @@ fn ipc_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
             ]
         }
     }
-}
-
-/// The files below `/etc` that are ours: with the host's network its own hosts and
-/// resolv.conf hold.
-fn etc_files<'a>(options: &RunOptions, facts: &'a BundleFacts) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let host_network = options.namespaces.network == NetworkMode::Host;
-    facts
-        .etc_files
-        .iter()
-        .filter(move |(name, _)| !(host_network && name != "hostname"))
-        .filter_map(|(name, path)| Some((name.as_str(), path.to_str()?)))
 }
 
 fn user_mount(option: &MountOption) -> Mount {

@@ -2,7 +2,8 @@
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use crate::options::{RunOptions, SeccompOption};
+use crate::id::ContainerId;
+use crate::options::{NetworkMode, RunOptions, SeccompOption};
 use crate::record::Record;
 use cais_linux::cgroups::Layout;
 use cais_linux::creds::capabilities::read_own;
@@ -36,6 +37,7 @@ pub(super) fn plan_facts(
             .iter()
             .map(|device| (device.container.clone(), device.host.clone()))
             .collect(),
+        files: etc_files(options, &record.id),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
@@ -133,4 +135,23 @@ fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
     };
     let label = label.map_err(invalid)?;
     Ok(Some((label.file.to_string(), label.text)))
+}
+
+/// The files below `/etc` that are the container's own. With the host's network its hosts
+/// and its resolver hold.
+fn etc_files(options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
+    let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
+    let mut files = vec![("/etc/hostname".to_owned(), format!("{name}\n"))];
+    if options.namespaces.network == NetworkMode::Host {
+        return files;
+    }
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
+    );
+    files.push(("/etc/hosts".to_owned(), hosts));
+    // Without one on the host the image's own stays.
+    if let Ok(resolvers) = std::fs::read_to_string("/etc/resolv.conf") {
+        files.push(("/etc/resolv.conf".to_owned(), resolvers));
+    }
+    files
 }

@@ -37,8 +37,6 @@ pub struct Prepared {
     pub spec: Spec,
     /// The plan.
     pub plan: Plan,
-    /// Files of its directory, by name.
-    pub(crate) files: Vec<(String, String)>,
     /// Its range of ids.
     pub(crate) lease: Option<Lease>,
     /// Its cgroup, relative to each hierarchy; empty for none.
@@ -101,16 +99,11 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         Some(Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?)
     };
     let resolved = resolve_in_layers(options, &root)?;
-    let files = etc_files(options, id);
     let lease = choose_range(engine, options, &shared, id, dry)?;
     let mut facts = BundleFacts {
         short_id: id.short().to_owned(),
         shared: shared.processes.clone(),
         join_user: shared.join_user.clone(),
-        etc_files: files
-            .iter()
-            .map(|(name, _)| (name.clone(), directory.join(name)))
-            .collect(),
         hidden: hidden_paths(engine, options),
         user: User {
             uid: resolved.uid,
@@ -139,7 +132,6 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {
-        files,
         lease,
         cgroup_path: facts.cgroup_path,
         layout,
@@ -183,20 +175,6 @@ fn cgroup_path(options: &RunOptions, id: &ContainerId, has_cgroups: bool) -> Str
         None => format!("cais-{id}"),
         Some(parent) => format!("{}/cais-{id}", parent.trim_matches('/')),
     }
-}
-
-/// The files below `/etc` that are the container's own.
-fn etc_files(options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
-    let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
-    );
-    let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    vec![
-        ("hostname".to_owned(), format!("{name}\n")),
-        ("hosts".to_owned(), hosts),
-        ("resolv.conf".to_owned(), resolv),
-    ]
 }
 
 /// What the container must not see of the engine where its root is the host's.

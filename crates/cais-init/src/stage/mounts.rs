@@ -7,7 +7,8 @@ use cais_sys::mount::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MountAttr,
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fstat, makedev, mknodat, openat2, symlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fstat, makedev, mknodat, openat, openat2,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -154,6 +155,28 @@ pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Dev
         AtFlags::SYMLINK_NOFOLLOW,
     )
     .map_err(failed("fchownat", path))
+}
+
+/// Mounts a file that has no other place than this.
+pub(super) fn mount_file<'a>(
+    root: BorrowedFd<'_>,
+    scratch: &'a CStr,
+    path: &'a CStr,
+    content: &[u8],
+) -> StepResult<'a> {
+    const NAME: &CStr = c".cais-file";
+    let Some(directory) = target::open(root, scratch, kind::REAL)? else {
+        return Ok(());
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file =
+        openat(directory.as_fd(), NAME, flags, Mode::from_raw_mode(0o644)).map_err(failed("openat", NAME))?;
+    rustix::io::write(file.as_fd(), content).map_err(failed("write", path))?;
+    let copy = copy_mount(file.as_fd(), false).map_err(failed("open_tree", path))?;
+    if let Some(place) = target::open(root, path, kind::MAKE_FILE)? {
+        attach(copy.as_fd(), place.as_fd()).map_err(failed("move_mount", path))?;
+    }
+    unlinkat(directory.as_fd(), NAME, AtFlags::empty()).map_err(failed("unlinkat", NAME))
 }
 
 pub(super) fn make_symlink<'a>(root: BorrowedFd<'_>, path: &'a CStr, content: &CStr) -> StepResult<'a> {

@@ -17,6 +17,8 @@ pub struct PlanFacts {
     pub cgroup_view: CgroupView,
     /// Where on the host a device stands whose path inside is another: by path inside.
     pub device_sources: BTreeMap<String, PathBuf>,
+    /// Files that the container gets by content: path and text.
+    pub files: Vec<(String, String)>,
     /// The compiled system call filter.
     pub seccomp: Option<SeccompFilter>,
     /// The capabilities that this process may hand on (its bounding set).

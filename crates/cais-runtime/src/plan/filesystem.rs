@@ -291,14 +291,34 @@ fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, 
     }
 }
 
+/// Whether the container has a tmpfs of its own at `/dev`.
+fn has_own_dev(planner: &Planner<'_>) -> bool {
+    let is_dev = |mount: &Mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs");
+    planner.spec.mounts.iter().any(is_dev)
+}
+
+/// Files that the container gets by content, where nothing of the user's stands there.
+pub(super) fn plan_files(planner: &mut Planner<'_>) {
+    if !has_own_dev(planner) {
+        return;
+    }
+    for (path, content) in &planner.facts.files {
+        if planner.spec.mounts.iter().any(|mount| mount.destination == *path) {
+            continue;
+        }
+        let path = c_string(path);
+        let step = Step::MountFile {
+            scratch: c"/dev",
+            path: &path,
+            content: content.as_bytes(),
+        };
+        planner.step("the container's own, whatever its image has there", &step);
+    }
+}
+
 pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     // Without a /dev of its own the container has the devices of its image or mount.
-    if !planner
-        .spec
-        .mounts
-        .iter()
-        .any(|mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs"))
-    {
+    if !has_own_dev(planner) {
         return Ok(());
     }
     for (path, major, minor) in DEFAULT_DEVICES {

@@ -42,6 +42,8 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Nodes and links need the /dev that the mounts made.
     filesystem::plan_devices(&mut planner)?;
     planner.plan_stdio();
+    // Files by content need the tmpfs at /dev too.
+    filesystem::plan_files(&mut planner);
     // Settings are written while procfs may still be mounted anew.
     filesystem::plan_sysctls(&mut planner)?;
     // The working directory is made before the root may become read-only.

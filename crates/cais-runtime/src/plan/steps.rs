@@ -119,6 +119,7 @@ fn subject(step: &Step<'_>) -> String {
             format!("{} ({major}:{minor}, mode {:o})", text(path), mode & 0o7777)
         }
         Step::MakeSymlink { path, content } => format!("{} -> {}", text(path), text(content)),
+        Step::MountFile { path, content, .. } => format!("{} ({} bytes)", text(path), content.len()),
         Step::MaskPath { path, .. }
         | Step::ReadonlyPath { path }
         | Step::MakeDirectory { path, .. }

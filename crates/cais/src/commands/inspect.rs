@@ -54,9 +54,6 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "Image": image(container),
         "State": describe_state(container),
         "LogPath": log::path(&directory),
-        "ResolvConfPath": directory.join("resolv.conf"),
-        "HostnamePath": directory.join("hostname"),
-        "HostsPath": directory.join("hosts"),
         "GraphDriver": { "Name": "overlay", "Data": { "UpperDir": directory.join("upper"), "WorkDir": directory.join("work") } },
         "Config": {
             "Hostname": options.hostname.as_deref().unwrap_or(record.id.short()),
