@@ -47,7 +47,7 @@ pub fn finish_run(
     }
     // The state goes last: as long as it is there, the next command knows what is left.
     if errors.is_empty() {
-        errors.note(remove_tree(&store.container_run(id)));
+        errors.note(remove_file(&store.state(id)));
     }
     errors.into_result()
 }
@@ -70,7 +70,7 @@ fn remove_cgroup(path: &str) -> Result<()> {
 /// The first of the errors met.
 pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
     remove_files(store, id)?;
-    remove_tree(&store.container_run(id))
+    remove_file(&store.state(id))
 }
 
 /// Removes what outlives a run. A removal that breaks off is found by the state, or by

@@ -37,7 +37,7 @@ pub fn follow(
     let written = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
     inotify::add_watch(&watch, log_directory, written).map_err(failed("inotify_add_watch"))?;
     let ended = inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
-    match inotify::add_watch(&watch, store.container_run(id), ended) {
+    match inotify::add_watch(&watch, store.states(), ended) {
         Ok(_) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(failed("inotify_add_watch")(errno)),
     }

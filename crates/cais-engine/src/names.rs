@@ -87,6 +87,8 @@ pub fn find(store: &Store, text: &str) -> Result<ContainerId> {
     if let Some(id) = holder(store, text)?.filter(|id| store.container(id).exists()) {
         return Ok(id);
     }
+    let beginning = parse_invented(text);
+    let text = beginning.as_deref().unwrap_or(text);
     let mut matching = store
         .list()?
         .into_iter()
@@ -98,18 +100,20 @@ pub fn find(store: &Store, text: &str) -> Result<ContainerId> {
     }
 }
 
-/// A name for a container that was given none: something of a harbour and a number
-/// from its id, so that it says nothing and is easy to type.
+const ADJECTIVES: [&str; 16] = [
+    "amber", "brisk", "calm", "deep", "early", "fair", "grey", "high", "keen", "light", "mild", "north",
+    "quiet", "salt", "steady", "white",
+];
+const NOUNS: [&str; 16] = [
+    "anchor", "buoy", "canoe", "crane", "dock", "ferry", "gull", "harbour", "jetty", "keel", "mast", "pier",
+    "quay", "sail", "tide", "wharf",
+];
+
+/// A name for a container that was given none: something of a harbour and a number, easy
+/// to type. It is made of the first six digits of the id and needs no link: the digits
+/// come back out of it ([`parse_invented`]).
 #[must_use]
 pub fn invent(id: &ContainerId) -> String {
-    const ADJECTIVES: [&str; 16] = [
-        "amber", "brisk", "calm", "deep", "early", "fair", "grey", "high", "keen", "light", "mild", "north",
-        "quiet", "salt", "steady", "white",
-    ];
-    const NOUNS: [&str; 16] = [
-        "anchor", "buoy", "canoe", "crane", "dock", "ferry", "gull", "harbour", "jetty", "keel", "mast",
-        "pier", "quay", "sail", "tide", "wharf",
-    ];
     let digit = |index: usize| {
         let digit = id.as_str().as_bytes().get(index).copied().unwrap_or(b'0');
         usize::from(if digit.is_ascii_digit() {
@@ -120,6 +124,16 @@ pub fn invent(id: &ContainerId) -> String {
     };
     let number = id.as_str().get(2..6).unwrap_or("0000");
     format!("{}_{}_{number}", ADJECTIVES[digit(0)], NOUNS[digit(1)])
+}
+
+/// The beginning of the id that an invented name was made of.
+fn parse_invented(name: &str) -> Option<String> {
+    let mut words = name.split('_');
+    let (adjective, noun, number) = (words.next()?, words.next()?, words.next()?);
+    let first = ADJECTIVES.iter().position(|known| *known == adjective)?;
+    let second = NOUNS.iter().position(|known| *known == noun)?;
+    let is_number = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_number && words.next().is_none()).then(|| format!("{first:x}{second:x}{number}"))
 }
 
 #[cfg(test)]
@@ -153,6 +167,25 @@ mod tests {
             Err(EngineError::NoSuchContainer(_))
         ));
         take(&store, "web", &two).unwrap();
+        fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_invented_name_leads_back_to_its_id() {
+        let store = store("invent");
+        let id = ContainerId::random().unwrap();
+        assert_eq!(parse_invented(&invent(&id)).as_deref(), id.as_str().get(..6));
+        fs::create_dir(store.container(&id)).unwrap();
+        assert_eq!(find(&store, &invent(&id)).unwrap(), id);
+        for other in [
+            "web",
+            "amber_anchor",
+            "amber_anchor_00001",
+            "amber_moon_0000",
+            "amber_anchor_000g",
+        ] {
+            assert_eq!(parse_invented(other), None, "{other}");
+        }
         fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
     }
 

@@ -31,7 +31,7 @@ use crate::lock::ContainerLock;
 use crate::log::{self, LogWriter};
 use crate::monitor::{Relay, Watcher};
 use crate::record::{Exit, Record, VERSION};
-use crate::store::{ensure_directory, write_json};
+use crate::store::write_json;
 use crate::{names, time};
 use cais_linux::process::pidfd::Ended;
 use launch::Launched;
@@ -51,7 +51,11 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
     let lost = || EngineError::Invalid("the container was removed while it was being made".to_owned());
     let lock = ContainerLock::acquire(store, id)?.ok_or_else(lost)?;
     engine.checkpoints.pass("take the name");
-    let named = names::take(store, &prepared.record.name, id);
+    // An invented name is made of the id, which nobody else has.
+    let named = match &prepared.record.options.name {
+        Some(name) => names::take(store, name, id),
+        None => Ok(()),
+    };
     if named.is_err() {
         // What was made is half made: the error that counts is the one that stopped it.
         cleanup::remove_container(store, id).unwrap_or_default();
@@ -140,9 +144,4 @@ pub(crate) fn follow(
     checkpoints.pass("the run is recorded");
     lock.release();
     ended
-}
-
-/// Makes the directory of a container's running state.
-pub(crate) fn ensure_run_directory(engine: &Engine, id: &crate::id::ContainerId) -> Result<()> {
-    ensure_directory(&engine.store.container_run(id))
 }

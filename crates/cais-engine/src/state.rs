@@ -1,4 +1,4 @@
-//! A container while it runs (`state.json`), and what may be said of it at any moment.
+//! A container while it runs (a file of its own in the run directory), and what may be said of it at any moment.
 //!
 //! A process is named by its id and its start time, since ids are used again. A
 //! state whose processes are gone is a leftover: [`crate::sweep`] removes it.
@@ -46,7 +46,7 @@ fn parse_stat(stat: &str) -> Option<(u64, u8)> {
     Some((fields.nth(18)?.trim_end().parse().ok()?, state))
 }
 
-/// `state.json`.
+/// The state of a running container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
     /// The version of the file's form.
@@ -71,7 +71,7 @@ impl RunState {
     /// # Errors
     /// Where it cannot be read or is damaged.
     pub fn read(store: &Store, id: &ContainerId) -> Result<Option<Self>> {
-        read_json(&store.container_run(id).join("state.json"))
+        read_json(&store.state(id))
     }
 
     /// Writes the state.
@@ -79,7 +79,7 @@ impl RunState {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, store: &Store, id: &ContainerId) -> Result<()> {
-        write_json(&store.container_run(id).join("state.json"), self)
+        write_json(&store.state(id), self)
     }
 }
 

@@ -138,7 +138,7 @@ fn catches(status: &str, signal: i32) -> bool {
 /// Where the state cannot be watched.
 pub fn await_cleanup(store: &Store, id: &ContainerId, timeout: Option<Duration>) -> Result<Option<Exit>> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let directory = store.container_run(id);
+    let directory = store.states();
     let failed = |call: &'static str| {
         let directory = directory.clone();
         move |errno| EngineError::System {

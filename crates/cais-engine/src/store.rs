@@ -85,10 +85,16 @@ impl Store {
         self.containers().join(id.as_str())
     }
 
-    /// The directory of a container's state while it runs.
+    /// The directory of the states of running containers.
     #[must_use]
-    pub fn container_run(&self, id: &ContainerId) -> PathBuf {
-        self.run.join("containers").join(id.as_str())
+    pub fn states(&self) -> PathBuf {
+        self.run.join("containers")
+    }
+
+    /// The state of a container while it runs.
+    #[must_use]
+    pub fn state(&self, id: &ContainerId) -> PathBuf {
+        self.states().join(id.as_str())
     }
 
     /// The directory of names, each a link to a container.

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::record::{Exit, Record};
-use crate::state::RunState;
+use crate::state::{ProcessName, RunState};
 use crate::store::Store;
 use crate::{names, time, userns};
 use cais_linux::process::pidfd;
@@ -95,13 +95,27 @@ fn kill_init(state: &RunState) {
 
 /// States of containers that are no more.
 fn sweep_states(store: &Store) -> Result<()> {
-    let Ok(entries) = fs::read_dir(store.run().join("containers")) else {
+    let Ok(entries) = fs::read_dir(store.states()) else {
         return Ok(());
     };
-    let ids = entries
+    let names: Vec<String> = entries
         .flatten()
-        .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?));
-    for id in ids.filter(|id| !store.container(id).exists()) {
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    for (name, pid) in names
+        .iter()
+        .filter_map(|name| Some((name, name.split_once('.')?.1)))
+    {
+        // Written beside and never renamed: its writer was killed.
+        if pid.parse().ok().and_then(ProcessName::read).is_none() {
+            fs::remove_file(store.states().join(name)).unwrap_or_default();
+        }
+    }
+    for id in names
+        .iter()
+        .filter_map(|name| ContainerId::parse(name))
+        .filter(|id| !store.container(id).exists())
+    {
         let state = RunState::read(store, &id)?;
         if state.as_ref().is_some_and(|state| state.monitor.is_alive()) {
             continue;
@@ -110,7 +124,7 @@ fn sweep_states(store: &Store) -> Result<()> {
             kill_init(&state);
             cleanup::finish_run(store, &id, &state, &Exit::default(), None)?;
         }
-        fs::remove_dir_all(store.container_run(&id)).unwrap_or_default();
+        fs::remove_file(store.state(&id)).unwrap_or_default();
     }
     Ok(())
 }
@@ -139,8 +153,6 @@ fn sweep_leases(store: &Store) {
         return;
     };
     for entry in entries.flatten() {
-        if userns::is_left_behind(store, &entry.path()) {
-            fs::remove_file(entry.path()).unwrap_or_default();
-        }
+        userns::sweep_lease(store, &entry.path());
     }
 }

@@ -1,16 +1,17 @@
 //! Ranges of ids for `--userns=auto`: each running container has 65536 of its own.
 //!
 //! A range is leased for a run, not for the container's life: nothing on disk depends
-//! on it, because layers are id-mapped by the kernel. The lease is a file made with
-//! `O_EXCL`; it is freed when the container ends, or by whoever meets it later and
-//! finds its holder gone.
+//! on it, because layers are id-mapped by the kernel. A lease can be taken once; it is
+//! freed when the container ends, or by a sweep that finds its holder gone.
 
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::state::ProcessName;
 use crate::store::Store;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 /// How many ids a range has.
 pub const RANGE: u32 = 65_536;
@@ -55,55 +56,57 @@ pub fn lease(store: &Store, id: &ContainerId) -> Result<Lease> {
     )))
 }
 
+/// A lease is a link whose content names the container and the process that took it: made
+/// in one step, so that nobody ever sees a part of it.
 fn try_lease(store: &Store, id: &ContainerId, index: u32) -> Result<bool> {
     let path = store.userns().join(index.to_string());
-    let action = || format!("lease id range {index} ({})", path.display());
-    for _ in 0..2 {
-        match fs::File::create_new(&path) {
-            Ok(mut file) => {
-                let maker = std::process::id();
-                file.write_all(format!("{id} {maker}").as_bytes())
-                    .map_err(EngineError::store(action()))?;
-                return Ok(true);
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(source) => {
-                return Err(EngineError::Store {
-                    action: action(),
-                    source,
-                });
-            }
-        }
-        if !is_left_behind(store, &path) {
-            return Ok(false);
-        }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(EngineError::Store {
-                    action: action(),
-                    source: error,
-                });
-            }
-            _ => {}
-        }
+    let maker = ProcessName::read(std::process::id().cast_signed()).map_or(0, |maker| maker.start);
+    match symlink(format!("{id} {} {maker}", std::process::id()), &path) {
+        Ok(()) => Ok(true),
+        // One that was left behind is removed by the sweep; there are enough others.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(EngineError::Store {
+            action: format!("lease id range {index} ({})", path.display()),
+            source,
+        }),
     }
-    Ok(false)
 }
 
-/// Whether the lease's container has no state and its maker is gone. A lease that is
-/// being written is empty for a moment: it counts as held.
-pub(crate) fn is_left_behind(store: &Store, path: &std::path::Path) -> bool {
-    let Ok(text) = fs::read_to_string(path) else {
-        return false;
+/// Removes a lease whose container has no state and whose maker is gone.
+pub(crate) fn sweep_lease(store: &Store, path: &Path) {
+    let Some(judged) = fs::read_link(path)
+        .ok()
+        .filter(|content| is_left_behind(store, content))
+    else {
+        return;
     };
-    let Some((id, maker)) = text.split_once(' ') else {
-        return false;
-    };
-    let Some(id) = ContainerId::parse(id) else {
+    // Somebody may have removed it and somebody else taken the range meanwhile: what is
+    // moved aside is looked at again.
+    let aside = path.with_extension(format!("sweep-{}", std::process::id()));
+    if fs::rename(path, &aside).is_err() {
+        return;
+    }
+    if fs::read_link(&aside).is_ok_and(|content| content != judged) {
+        fs::rename(&aside, path).unwrap_or_default();
+        return;
+    }
+    fs::remove_file(&aside).unwrap_or_default();
+}
+
+fn is_left_behind(store: &Store, content: &Path) -> bool {
+    let text = content.to_string_lossy();
+    let mut words = text.split(' ');
+    let Some(id) = words.next().and_then(ContainerId::parse) else {
         return true;
     };
-    let maker = maker.trim().parse().ok().and_then(ProcessName::read);
-    maker.is_none() && !store.container_run(&id).join("state.json").exists()
+    let maker = words.next().zip(words.next()).and_then(|(pid, start)| {
+        let name = ProcessName {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        };
+        Some(name.is_alive())
+    });
+    maker != Some(true) && !store.state(&id).exists()
 }
 
 /// Frees a range.
@@ -135,9 +138,16 @@ mod tests {
         assert!(one.base() >= FIRST && one.base() <= LAST - (RANGE - 1));
         release(&store, one.index).unwrap();
         assert_eq!(lease(&store, &id).unwrap(), one);
-        // A lease of a process that is gone, for a container without a state.
-        fs::write(store.userns().join(one.index.to_string()), format!("{id} 0")).unwrap();
-        assert_eq!(lease(&store, &id).unwrap(), one);
+        // A lease of a process that is gone, for a container without a state; and one that
+        // is held.
+        let (gone, held) = (
+            store.userns().join("1"),
+            store.userns().join(one.index.to_string()),
+        );
+        symlink(format!("{id} 1 0"), &gone).unwrap();
+        sweep_lease(&store, &gone);
+        sweep_lease(&store, &held);
+        assert!(fs::read_link(&gone).is_err() && fs::read_link(&held).is_ok());
         fs::remove_dir_all(&base).unwrap();
     }
 }

@@ -70,7 +70,7 @@ fn forget_failed(engine: &Engine, prepared: &Prepared) {
     crate::sweep::sweep_container(&engine.store, id).unwrap_or_default();
     let record = crate::record::Record::read(&engine.store, id);
     let complete = matches!(record, Ok(Some(_))) && !prepared.record.options.remove;
-    if !complete && !engine.store.container_run(id).join("state.json").exists() {
+    if !complete && !engine.store.state(id).exists() {
         cleanup::remove_container(&engine.store, id).unwrap_or_default();
     }
 }

@@ -42,7 +42,6 @@ pub(crate) fn launch(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
-    super::ensure_run_directory(engine, &id)?;
     let this = ProcessName::read(std::process::id().cast_signed())
         .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
     let state = RunState {
