@@ -8,5 +8,32 @@
     reason = "it is all tests"
 )]
 
+mod bad_input;
 mod basic;
+mod flags;
+mod host_untouched;
+mod kill_steps;
+mod limits;
+mod namespaces;
+mod parallel;
+mod security;
 mod support;
+mod terminal;
+
+/// A file that is not named above would never run.
+#[test]
+fn no_test_file_is_forgotten() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("it");
+    let text = include_str!("main.rs");
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        // In a virtual machine the sources are not there.
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().replace(".rs", "");
+        assert!(
+            name == "main" || text.contains(&format!("mod {name};")),
+            "tests/it/{name}.rs"
+        );
+    }
+}

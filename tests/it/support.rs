@@ -74,6 +74,16 @@ impl TestEnv {
         self.cais(&words)
     }
 
+    /// The first value of this key in what `inspect` says, as text.
+    pub(crate) fn field(&self, container: &str, key: &str) -> String {
+        let text = self.ok(&["inspect", container]);
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(&format!("\"{key}\": ")));
+        let value = line.unwrap_or_else(|| panic!("no {key} in {text}"));
+        value.trim_end_matches(',').trim_matches('"').to_owned()
+    }
+
     /// The cgroup directories of this test that are still there.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();

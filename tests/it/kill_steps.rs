@@ -1,0 +1,69 @@
+//! SIGKILL at every step: nothing stays, and the name can be used again.
+
+use crate::support::{Done, TestEnv, eventually};
+
+/// Kills `victim` at each of its steps in turn, until a run passes unharmed.
+fn kill_at_every_step(victim: &str, flags: &[&str], last: u32) {
+    let env = TestEnv::new();
+    let words = [&["run", "--rm", "--name", "victim"], flags, &["host", "true"]].concat();
+    let mut unharmed = false;
+    for step in 0..=last {
+        let mark = format!("{victim}:{step}");
+        let done = Done::from(env.command(&words).env("CAIS_TEST_KILL", &mark).output().unwrap());
+        unharmed = done.code == 0;
+        // The next command finds and removes what is left.
+        env.cais(&["ps", "-a"]);
+        eventually(&format!("nothing of {mark} is left"), || {
+            env.cais(&["ps", "-a"]);
+            env.leftovers().is_empty()
+        });
+        if unharmed && victim != "monitor" {
+            break;
+        }
+    }
+    assert!(
+        unharmed,
+        "after {last} steps a run of {victim} must pass unharmed"
+    );
+}
+
+#[test]
+fn the_caller_at_every_step() {
+    kill_at_every_step("caller", &[], 60);
+}
+
+#[test]
+fn the_stub_at_every_step() {
+    kill_at_every_step("stub", &[], 150);
+}
+
+#[test]
+fn the_stub_of_a_detached_container_at_every_step() {
+    kill_at_every_step("stub", &["-d"], 150);
+}
+
+#[test]
+fn the_monitor_at_every_step() {
+    kill_at_every_step("monitor", &["-d"], 30);
+}
+
+#[test]
+fn the_caller_of_a_detached_container_at_every_step() {
+    kill_at_every_step("caller", &["-d"], 30);
+}
+
+#[test]
+fn a_monitor_that_is_killed_later_takes_its_container_along_at_the_next_command() {
+    let env = TestEnv::new();
+    env.ok(&["run", "-d", "--name", "orphan", "host", "sleep", "1000"]);
+    let monitor: i32 = env.field("orphan", "MonitorPid").parse().unwrap();
+    let monitor = rustix::process::Pid::from_raw(monitor).unwrap();
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    eventually("the next command sees it", || {
+        env.ok(&["ps", "-a"]).contains("Exited")
+    });
+    assert!(env.ok(&["inspect", "orphan"]).contains("monitor was killed"));
+    assert!(env.cgroups().is_empty());
+    env.ok(&["start", "orphan"]);
+    env.ok(&["rm", "-f", "orphan"]);
+}
