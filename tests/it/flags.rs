@@ -39,19 +39,17 @@ fn environment_user_and_directory() {
 #[test]
 fn standard_input_with_and_without() {
     let env = TestEnv::new();
-    let mut child = env
-        .command(&["run", "--rm", "-i", "host", "cat"])
+    let mut command = env.command(&["run", "--rm", "-i", "host", "cat"]);
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(&vec![b'x'; 300_000])
-        .unwrap();
+    // Written beside reading: a pipe holds less than this.
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(&vec![b'x'; 300_000]).unwrap());
     assert_eq!(child.wait_with_output().unwrap().stdout.len(), 300_000);
+    writer.join().unwrap();
     assert_eq!(env.sh(&[], "cat | wc -c").stdout, "0\n");
 }
 

@@ -94,6 +94,8 @@ fn ipc_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
     };
     match &options.namespaces.ipc {
         IpcMode::None => vec![queue],
+        // The host's queues cannot be mounted from another user namespace.
+        IpcMode::Host if !facts.uid_mappings.is_empty() => vec![shared("/dev/shm")],
         IpcMode::Host => vec![queue, shared("/dev/shm")],
         IpcMode::Container(name) => {
             let process = facts.shared.get(name).map_or("", String::as_str);

@@ -88,18 +88,29 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     if !dry {
         engine.store.ensure()?;
     }
+    let shared = Shared::find(engine, &record.options)?;
+    let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;
+    let prepared = prepare_with(engine, record, &shared, lease);
+    if let (Err(_), Some(lease), false) = (&prepared, lease, dry) {
+        // The error that counts is the one that stopped the preparation.
+        crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+    }
+    prepared
+}
+
+fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<Lease>) -> Result<Prepared> {
     let options = &record.options;
     let id = &record.id;
-    let directory = engine.store.container(id);
-    let root = root_tree(options, &directory);
-    let shared = Shared::find(engine, options)?;
+    check_sources(options)?;
+    let root = root_tree(options, &engine.store.container(id));
     let layout = if engine.rootless {
         None
     } else {
         Some(Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?)
     };
     let resolved = resolve_in_layers(options, &root)?;
-    let lease = choose_range(engine, options, &shared, id, dry)?;
+    let own = read_own().map_err(EngineError::system("read our capabilities"))?;
+    let size = || crate::monitor::front::terminal_size();
     let mut facts = BundleFacts {
         short_id: id.short().to_owned(),
         shared: shared.processes.clone(),
@@ -112,21 +123,13 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
             additional_gids: resolved.groups,
         },
         home: resolved.home.to_string_lossy().into_owned(),
-        grantable: read_own()
-            .map_err(EngineError::system("read our capabilities"))?
-            .bounding
-            .bits(),
-        terminal_size: if options.tty {
-            crate::monitor::front::terminal_size()
-        } else {
-            (0, 0)
-        },
+        grantable: own.bounding.bits(),
+        terminal_size: if options.tty { size() } else { (0, 0) },
         cgroup_path: cgroup_path(options, id, layout.is_some()),
         ..BundleFacts::default()
     };
-    (facts.uid_mappings, facts.gid_mappings) = id_mappings(options, &shared, lease);
+    (facts.uid_mappings, facts.gid_mappings) = id_mappings(options, shared, lease);
     super::devices::find(options, &mut facts)?;
-    check_sources(options)?;
     let spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
     let plan_facts = plan_facts(engine, &record, &spec, root, layout.as_ref())?;
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
