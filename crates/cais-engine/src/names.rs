@@ -111,7 +111,7 @@ const NOUNS: [&str; 16] = [
 
 /// A name for a container that was given none: something of a harbour and a number, easy
 /// to type. It is made of the first six digits of the id and needs no link: the digits
-/// come back out of it ([`parse_invented`]).
+/// come back out of it (`parse_invented`).
 #[must_use]
 pub fn invent(id: &ContainerId) -> String {
     let digit = |index: usize| {
