@@ -93,7 +93,7 @@ const MISTAKES: &[(&[&str], i32, &str)] = &[
         125,
         "/etc/passwd",
     ),
-    (&["run", "--rm", "--name", "-x", "host", "true"], 125, "-x"),
+    (&["run", "--rm", "--name", ".x", "host", "true"], 125, ".x"),
     (
         &["run", "--rm", "--sysctl", "vm.swappiness=1", "host", "true"],
         125,

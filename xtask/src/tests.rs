@@ -24,7 +24,7 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
     workspace::run("cargo", &unit, &[])?;
     let executable = workspace::built("release").join("cais");
     let executable = executable.to_string_lossy();
-    let mut integration = vec!["test", "--locked", "-p", "cais-tests", "--"];
+    let mut integration = vec!["test", "--locked", "-p", "cais-tests", "--test", "it", "--"];
     integration.extend(filter);
     workspace::run("cargo", &integration, &[("CAIS_BIN", &executable)])
 }

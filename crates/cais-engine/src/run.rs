@@ -27,11 +27,12 @@ use crate::checkpoint::Checkpoints;
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::log::{self, LogWriter};
 use crate::monitor::{Relay, Watcher};
 use crate::record::{Exit, Record, VERSION};
-use crate::store::write_json;
+use crate::store::{Store, write_json};
 use crate::{names, time};
 use cais_linux::process::pidfd::Ended;
 use launch::Launched;
@@ -46,10 +47,7 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
     let store = &engine.store;
     let id = &prepared.record.id;
     engine.checkpoints.pass("make the container's directory");
-    let directory = store.container(id);
-    make_directory(&directory, 0o700)?;
-    let lost = || EngineError::Invalid("the container was removed while it was being made".to_owned());
-    let lock = ContainerLock::acquire(store, id)?.ok_or_else(lost)?;
+    let lock = make_locked(store, id)?;
     engine.checkpoints.pass("take the name");
     // An invented name is made of the id, which nobody else has.
     let named = match &prepared.record.options.name {
@@ -61,6 +59,22 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
         cleanup::remove_container(store, id).unwrap_or_default();
     }
     named.map(|()| lock)
+}
+
+/// Makes the container's directory and locks it. Between the two a sweep may take it for
+/// something left behind: then it is made again.
+fn make_locked(store: &Store, id: &ContainerId) -> Result<ContainerLock> {
+    const TRIES: u32 = 1000;
+    for _ in 0..TRIES {
+        make_directory(&store.container(id), 0o700)?;
+        if let Some(lock) = ContainerLock::acquire(store, id)? {
+            return Ok(lock);
+        }
+    }
+    Err(EngineError::Invalid(format!(
+        "container {} is removed as often as it is made",
+        id.short()
+    )))
 }
 
 /// Makes what the mounts need: the place for changes.
@@ -91,7 +105,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// The record of a new container.
-pub(crate) fn new_record(id: crate::id::ContainerId, options: crate::options::RunOptions) -> Record {
+pub(crate) fn new_record(id: ContainerId, options: crate::options::RunOptions) -> Record {
     let name = options.name.clone().unwrap_or_else(|| names::invent(&id));
     Record {
         version: VERSION,
