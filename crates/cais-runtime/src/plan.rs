@@ -84,3 +84,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

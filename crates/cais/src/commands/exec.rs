@@ -1,7 +1,7 @@
 //! `cais exec`.
 
 use super::run_options::environment;
-use super::{engine, show_timings};
+use super::{privileged_engine, show_timings};
 use crate::failure::Failure;
 use cais::cli::ExecArgs;
 use cais_engine::exec::{ExecOptions, exec as start};
@@ -26,7 +26,7 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     {
         return Err(Failure::new(format!("--workdir: {directory:?} is not an absolute path")).code(125));
     }
-    let engine = engine().map_err(|failure| failure.code(125))?;
+    let engine = privileged_engine()?;
     let code = start(&engine, &options).map_err(|error| match error {
         // Docker: what is wrong with the container is code 1, with the command 126 and 127.
         cais_engine::EngineError::NoSuchContainer(_) | cais_engine::EngineError::NotRunning(_) => {

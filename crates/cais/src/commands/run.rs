@@ -1,7 +1,7 @@
 //! `cais run`.
 
 use super::run_options::options_of;
-use super::{engine, show_timings, sweep};
+use super::{privileged_engine, show_timings, sweep};
 use crate::failure::Failure;
 use crate::output::{print, print_error};
 use cais::cli::RunArgs;
@@ -14,7 +14,7 @@ pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let options = options_of(args)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
-    let engine = engine().map_err(|failure| failure.code(125))?;
+    let engine = privileged_engine()?;
     if args.explain {
         let prepared = prepare(&engine, options, true).map_err(Failure::of_start)?;
         print(&explain(&prepared))?;

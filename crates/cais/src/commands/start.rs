@@ -1,7 +1,7 @@
 //! `cais start`.
 
 use super::run::DETACH_KEYS;
-use super::{engine, for_each, sweep};
+use super::{for_each, privileged_engine, sweep};
 use crate::failure::Failure;
 use cais::cli::StartArgs;
 use cais_engine::engine::Engine;
@@ -11,7 +11,7 @@ use cais_engine::run::{Manner, Outcome, prepare_again, start_again};
 use cais_engine::state::Status;
 
 pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
-    let engine = engine()?;
+    let engine = privileged_engine()?;
     sweep(&engine);
     if !args.attach && !args.interactive {
         return for_each(&args.containers, |name| {
