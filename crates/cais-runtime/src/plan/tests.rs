@@ -178,7 +178,7 @@ fn what_cannot_be_planned() {
     type Change = fn(&mut Spec, &mut PlanFacts);
     let changes: [(&str, Change); 6] = [
         ("no mount namespace", |spec, _| {
-            spec.linux.as_mut().unwrap().namespaces.clear()
+            spec.linux.as_mut().unwrap().namespaces.clear();
         }),
         ("no process", |spec, _| spec.process = None),
         ("an unknown capability", |spec, _| {
@@ -192,13 +192,13 @@ fn what_cannot_be_planned() {
                 .push("CAP_MOON".into());
         }),
         ("an unknown file system", |spec, _| {
-            spec.mounts[0].kind = Some("moonfs".into())
+            spec.mounts[0].kind = Some("moonfs".into());
         }),
         ("a user namespace without a root", |spec, _| {
-            spec.linux.as_mut().unwrap().uid_mappings.clear()
+            spec.linux.as_mut().unwrap().uid_mappings.clear();
         }),
         ("an unknown limit", |spec, _| {
-            spec.process.as_mut().unwrap().rlimits[0].kind = "RLIMIT_MOON".into()
+            spec.process.as_mut().unwrap().rlimits[0].kind = "RLIMIT_MOON".into();
         }),
     ];
     for (name, change) in changes {
