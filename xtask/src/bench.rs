@@ -6,6 +6,7 @@ mod peers;
 mod plot;
 mod start;
 mod stats;
+mod tables;
 
 use crate::Outcome;
 

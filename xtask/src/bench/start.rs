@@ -3,6 +3,7 @@
 use super::peers::{self, Contender, Daemon, output};
 use super::plot;
 use super::stats::Samples;
+use super::tables;
 use crate::{Outcome, workspace};
 use serde_json::json;
 use std::fs;
@@ -15,6 +16,23 @@ use std::time::Instant;
 /// Rounds before anything counts, and the usual number of rounds that count.
 const WARM_UP: usize = 5;
 const ROUNDS: usize = 60;
+
+/// What was run, as the tables call it.
+const LABELS: [(&str, &str); 10] = [
+    ("floor", "floor: a C program with the same clone, mounts and exec"),
+    ("cais", "`cais run --rm --network none host true`"),
+    ("floor join", "floor: joining the namespaces of a container"),
+    ("cais exec", "`cais exec C true`"),
+    ("bwrap", "`bwrap … true` (no cgroup, no seccomp)"),
+    ("runc", "`runc run` of a prepared bundle"),
+    (
+        "crun",
+        "`crun run` of a prepared bundle (1.8, without the cgroup2 mount)",
+    ),
+    ("podman", "`podman run --rm --network none`"),
+    ("docker", "`docker run --rm --network none`"),
+    ("docker exec", "`docker exec C true`"),
+];
 
 /// Commands to a thread, and how long they took.
 type Apart = (Sender<Vec<String>>, Receiver<Result<f64, String>>);
@@ -364,6 +382,46 @@ fn write_files(
         ),
     )
     .map_err(|error| error.to_string())?;
-    println!("written: docs/benchmarks/start.json, docs/benchmarks/start.svg");
+    fill_pages(&rows)?;
+    println!("written: docs/benchmarks/start.json and start.svg, the tables in the pages");
+    Ok(())
+}
+
+/// The tables of README in both languages and of docs/benchmarks.md.
+fn fill_pages(rows: &[(String, f64, f64, f64)]) -> Outcome {
+    let cais = |exec: bool| {
+        let name = if exec { "cais exec" } else { "cais" };
+        rows.iter()
+            .find(|row| row.0 == name)
+            .map_or(f64::NAN, |row| row.1)
+    };
+    let pages = [
+        ("README.md", ["", "median", "cais needs"]),
+        ("README.pt-BR.md", ["", "mediana", "o cais precisa de"]),
+        ("docs/benchmarks.md", ["", "median (p10 to p90)", "cais needs"]),
+    ];
+    for (page, head) in pages {
+        let lines: Vec<Vec<String>> = rows
+            .iter()
+            .map(|(name, median, p10, p90)| {
+                let ours = cais(name.contains("exec") || name.contains("join"));
+                let figure = if page.starts_with("docs") {
+                    format!("{median:.2} ms ({p10:.2} to {p90:.2})")
+                } else {
+                    format!("{median:.1} ms")
+                };
+                vec![
+                    LABELS
+                        .iter()
+                        .find(|label| label.0 == name)
+                        .map_or(name.as_str(), |label| label.1)
+                        .to_owned(),
+                    figure,
+                    format!("{:.2} ×", ours / median),
+                ]
+            })
+            .collect();
+        tables::fill(page, "start", &tables::markdown(&head, &lines))?;
+    }
     Ok(())
 }
