@@ -82,6 +82,7 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
         } else {
             mounts::readonly_paths()
         },
+        ..Linux::default()
     };
     let hostname = match &options.namespaces.uts {
         NamespaceMode::Private => Some(options.hostname.clone().unwrap_or_else(|| facts.short_id.clone())),
@@ -99,6 +100,7 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
         mounts: mounts::plan_mounts(options, facts),
         annotations: options.annotations.iter().cloned().collect(),
         linux: Some(linux),
+        hooks: None,
     })
 }
 
@@ -176,6 +178,7 @@ fn plan_process(
         selinux_label: None,
         oom_score_adj: options.limits.oom_score_adj,
         user: facts.user.clone(),
+        ..Process::default()
     })
 }
 

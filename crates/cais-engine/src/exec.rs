@@ -107,6 +107,7 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
         tasks: group.map(Group::tasks).unwrap_or_default(),
         cgroup: group.and_then(Group::clone_into),
         target: Some(init.as_fd()),
+        listener: None,
         timings: options.timings.is_some(),
         kill_before: engine.checkpoints.stub(),
         checkpoint: &|name| engine.checkpoints.pass(name),

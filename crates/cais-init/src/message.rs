@@ -67,6 +67,8 @@ pub enum Report<'a> {
     Listener,
     /// All is ready: the stub waits for the start.
     Created,
+    /// The stub has let go of the caller and waits for somebody to connect.
+    Waiting,
     /// The next thing is execve(2): the end of the channel without a failure
     /// means that it succeeded.
     Executing,
@@ -90,6 +92,7 @@ impl<'a> Field<'a> for Report<'a> {
             Self::Listener => sink.put(&[4]),
             Self::Created => sink.put(&[5]),
             Self::Executing => sink.put(&[6]),
+            Self::Waiting => sink.put(&[7]),
         }
     }
     fn decode(source: &mut Source<'a>) -> Result<Self, Malformed> {
@@ -107,6 +110,7 @@ impl<'a> Field<'a> for Report<'a> {
             [4] => Ok(Self::Listener),
             [5] => Ok(Self::Created),
             [6] => Ok(Self::Executing),
+            [7] => Ok(Self::Waiting),
             _ => Err(Malformed),
         }
     }

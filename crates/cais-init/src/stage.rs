@@ -4,7 +4,9 @@
 //! The state between steps is small: the descriptors that came with the plan, the
 //! root file system, and two mounts that several steps share.
 
+mod copy_up;
 mod execute;
+mod hooks;
 mod identity;
 mod init;
 mod landlock;
@@ -72,6 +74,9 @@ struct Stage<'a> {
     header: PlanHeader,
     /// The index of the step at work.
     index: u32,
+    /// Whether this process dies with the one that made it: until the program is executed,
+    /// or until it has let go of that process.
+    bound: bool,
 }
 
 /// A buffer for one report.
@@ -109,6 +114,7 @@ pub fn run(channel: OwnedFd) -> u8 {
             kill_before: u32::MAX,
         },
         index: 0,
+        bound: true,
     };
     if let Err(errno) = stage.receive_plan() {
         stage.report_failure(&Failure::new("recvmsg", b"the plan", errno));
@@ -207,8 +213,23 @@ impl<'a> Stage<'a> {
             Step::SetHostname { name } => namespaces::set_hostname(name),
             Step::SetDomainname { name } => namespaces::set_domainname(name),
             Step::LoopbackUp {} => namespaces::loopback_up(),
+            Step::WriteTimeOffsets { text } => namespaces::write_time_offsets(text),
+            Step::SetRootPropagation {
+                propagation,
+                recursive,
+            } => mounts::set_root_propagation(self.root()?, propagation, recursive),
+            Step::PivotRoot {} => self.pivot_root(),
+            Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
+            Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
+            _ => self.carry_out_in_tree(step),
+        }
+    }
+
+    /// The steps that concern the file tree.
+    fn carry_out_in_tree(&mut self, step: Step<'a>) -> StepResult<'a> {
+        match step {
             Step::SetTreePropagation { propagation } => mounts::set_tree_propagation(propagation),
-            Step::AttachRoot { mount } => self.attach_root(mount),
+            Step::AttachRoot { mount, path } => self.attach_root(mount, path),
             Step::MountNew {
                 path,
                 fstype,
@@ -265,13 +286,23 @@ impl<'a> Stage<'a> {
                 clear,
                 recursive,
             } => mounts::set_attributes(self.root()?, path, set, clear, recursive),
-            Step::SetRootPropagation {
-                propagation,
+            Step::OpenTree {
+                slot,
+                path,
                 recursive,
-            } => mounts::set_root_propagation(self.root()?, propagation, recursive),
-            Step::PivotRoot {} => self.pivot_root(),
-            Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
-            Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
+                peer,
+                set,
+                clear,
+            } => self.open_tree(
+                slot,
+                path,
+                &mounts::TreeWanted {
+                    recursive,
+                    peer,
+                    set,
+                    clear,
+                },
+            ),
             _ => self.carry_out_last(step),
         }
     }
@@ -285,7 +316,7 @@ impl<'a> Stage<'a> {
             }
             Step::SetUndumpable {} => identity::set_undumpable(),
             Step::SetBoundingSet { keep } => identity::set_bounding_set(keep),
-            Step::SetUser { uid, gid, groups } => identity::set_user(uid, gid, groups),
+            Step::SetUser { uid, gid, groups } => identity::set_user(uid, gid, groups, self.bound),
             Step::SetCapabilities {
                 effective,
                 permitted,
@@ -302,7 +333,26 @@ impl<'a> Stage<'a> {
             Step::InstallSeccomp { flags, program } => self.install_seccomp(flags, program),
             Step::CloseDescriptors { first } => identity::close_descriptors(first),
             Step::SetWorkingDirectory { path } => execute::set_working_directory(path),
-            Step::AwaitStart {} => self.await_start(),
+            Step::AwaitStart {} | Step::AwaitHooks {} => self.await_start(),
+            Step::AwaitConnection { listener } => self.await_connection(listener),
+            Step::RunHook {
+                path,
+                arguments,
+                environment,
+                timeout,
+                head,
+                tail,
+            } => hooks::run(&hooks::Hook {
+                path,
+                arguments,
+                environment,
+                timeout,
+                state: [head, tail],
+            }),
+            Step::FindProgram { name, environment } => execute::find_program(name, environment),
+            Step::SetPersonality { domain } => identity::set_personality(domain),
+            Step::SetMemoryPolicy { mode, nodes } => identity::set_memory_policy(mode, nodes),
+            Step::SetAffinity { mask } => identity::set_affinity(mask),
             Step::BecomeInit {} => self.become_init(),
             Step::SetSecurityLabel { name, text } => identity::set_security_label(name, text),
             Step::Execute {

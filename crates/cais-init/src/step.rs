@@ -31,6 +31,9 @@ pub mod target {
     pub const OPTIONAL: u32 = 8;
     /// What is mounted brings its own subtree: attach it recursively.
     pub const RECURSIVE: u32 = 16;
+    /// The new file system gets a copy of what the root has at its place, owners and modes
+    /// included (`tmpcopyup`).
+    pub const COPY_UP: u32 = 32;
 }
 
 /// Declares the enum, its encoder, its decoder and its names from one list.
@@ -97,9 +100,9 @@ steps! {
     /// Sets the propagation of the whole tree at `/` (`MS_PRIVATE`, `MS_SLAVE`), so
     /// that nothing mounted here reaches the host.
     9 SetTreePropagation { propagation: u64 }
-    /// Mounts the root file system over `/` and holds it as the root for the steps
-    /// that follow.
-    10 AttachRoot { mount: Slot }
+    /// Mounts the root file system at `path` of the host's tree (over `/` where that cannot
+    /// be reached) and holds it as the root for the steps that follow.
+    10 AttachRoot { mount: Slot, path: &'a CStr }
     /// Makes a file system and mounts it. `parameters` are key and value in turn;
     /// an empty value is a flag. `attributes` are `MOUNT_ATTR_*`.
     11 MountNew { path: &'a CStr, fstype: &'a CStr, parameters: StrBlock<'a>, attributes: u64, target: u32 }
@@ -166,6 +169,30 @@ steps! {
     /// Makes a file with this content in the tmpfs at `scratch`, mounts it at `path`, and
     /// removes its name from the tmpfs: a file that is nowhere but where it is mounted.
     38 MountFile { scratch: &'a CStr, path: &'a CStr, content: &'a [u8] }
+    /// Waits for one message on the channel while the caller runs hooks on the host.
+    39 AwaitHooks {}
+    /// Lets go of the caller, which may end now, and waits until somebody connects to the
+    /// socket: the start of a container that was created. What is reported from here on
+    /// goes to whoever connected.
+    40 AwaitConnection { listener: Slot }
+    /// Runs a hook in a child: the state goes to its standard input, with this process's
+    /// id between head and tail. `timeout` is in seconds, 0 for none.
+    41 RunHook { path: &'a CStr, arguments: StrBlock<'a>, environment: StrBlock<'a>, timeout: u32, head: &'a [u8], tail: &'a [u8] }
+    /// Opens a detached copy of what is at `path` of the host's tree, into `slot`: where
+    /// the caller has no right to make one, and this process has in its user namespace.
+    42 OpenTree { slot: Slot, path: &'a CStr, recursive: bool, peer: bool, set: u64, clear: u64 }
+    /// Sets the execution domain (personality(2)).
+    43 SetPersonality { domain: u32 }
+    /// Sets the NUMA memory policy (set_mempolicy(2)); `nodes` is a bit map.
+    44 SetMemoryPolicy { mode: u32, nodes: &'a [u8] }
+    /// Sets the CPUs that may be used (sched_setaffinity(2)); `mask` is a bit map.
+    45 SetAffinity { mask: &'a [u8] }
+    /// Writes the clock offsets of the new time namespace, which this process enters when
+    /// it executes the program (time_namespaces(7)).
+    46 WriteTimeOffsets { text: &'a [u8] }
+    /// Looks for the program, as [`Step::Execute`] will: so that a missing one is told when
+    /// the container is created and not when it is started.
+    47 FindProgram { name: &'a CStr, environment: StrBlock<'a> }
     /// Executes the program: looked up in `PATH` of `environment` unless it has a slash.
     37 Execute { arguments: StrBlock<'a>, environment: StrBlock<'a> }
 }
@@ -177,7 +204,7 @@ impl Step<'_> {
         match self {
             Self::JoinCgroup { tasks: slot }
             | Self::EnterNamespaces { target: slot, .. }
-            | Self::AttachRoot { mount: slot }
+            | Self::AttachRoot { mount: slot, .. }
             | Self::MountTree { mount: slot, .. }
             | Self::MaskPath { null: slot, .. } => Some(*slot),
             Self::SetStdio { input, output, error } => {
@@ -185,7 +212,7 @@ impl Step<'_> {
                 Some(Slot(input.max(output).max(error)))
             }
             // The message that it waits for comes after all descriptors.
-            Self::AwaitStart {} => Some(Slot(u16::MAX)),
+            Self::AwaitStart {} | Self::AwaitHooks {} | Self::AwaitConnection { .. } => Some(Slot(u16::MAX)),
             _ => None,
         }
     }

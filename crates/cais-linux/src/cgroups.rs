@@ -8,6 +8,7 @@
 
 pub mod detect;
 mod group;
+mod operate;
 pub mod plan;
 pub mod resources;
 pub mod v1;
@@ -54,6 +55,20 @@ pub enum CgroupError {
         value: String,
         /// The errno.
         errno: rustix::io::Errno,
+    },
+    /// A file of `unified` that is no name.
+    #[error("the cgroup file {0:?} is not a plain name")]
+    UnifiedName(String),
+    /// A group that is to be made anew holds processes.
+    #[error("the cgroup {0:?} already holds processes: give another linux.cgroupsPath")]
+    InUse(String),
+    /// A limit below what is in use already.
+    #[error("the memory limit of {limit} bytes is below the {usage} bytes in use")]
+    BelowUsage {
+        /// The limit.
+        limit: i64,
+        /// What is in use.
+        usage: u64,
     },
     /// A device rule that is none.
     #[error("the device rule {0:?} is not understood")]

@@ -4,3 +4,4 @@
 pub mod channel;
 pub mod pidfd;
 pub mod stub;
+pub mod userns;

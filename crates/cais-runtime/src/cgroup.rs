@@ -19,21 +19,44 @@ pub fn resources_of(resources: &Resources) -> Result<cgroups::Resources, CgroupE
             shares: cpu.shares,
             quota: cpu.quota,
             period: cpu.period,
-            cpus: cpu.cpus,
-            mems: cpu.mems,
+            cpus: cpu.cpus.filter(|list| !list.is_empty()),
+            mems: cpu.mems.filter(|list| !list.is_empty()),
+            burst: cpu.burst,
+            realtime_runtime: cpu.realtime_runtime,
+            realtime_period: cpu.realtime_period,
+            idle: cpu.idle,
         },
         memory: resources::Memory {
             limit: memory.limit,
             swap: memory.swap,
             swap_is_default: false,
             reservation: memory.reservation,
-            swappiness: memory.swappiness,
+            // The largest number is Go's way of saying -1: not set.
+            swappiness: memory.swappiness.filter(|value| *value != u64::MAX),
             disable_oom_killer: memory.disable_oom_killer.unwrap_or(false),
+            kernel_tcp: memory.kernel_tcp.filter(|limit| *limit > 0),
+            check_before_update: memory.check_before_update.unwrap_or(false),
         },
         pids: resources.pids.as_ref().map(|pids| pids.limit),
         pids_is_default: false,
         block_io: block_io_of(&resources.block_io.clone().unwrap_or_default()),
-        huge_pages: Vec::new(),
+        huge_pages: resources
+            .hugepage_limits
+            .iter()
+            .map(|limit| (limit.page_size.clone(), limit.limit))
+            .collect(),
+        class_id: resources.network.as_ref().and_then(|network| network.class_id),
+        interface_priorities: resources
+            .network
+            .iter()
+            .flat_map(|network| &network.priorities)
+            .map(|entry| (entry.name.clone(), entry.priority))
+            .collect(),
+        rdma: resources
+            .rdma
+            .iter()
+            .map(|(name, limit)| (name.clone(), limit.hca_handles, limit.hca_objects))
+            .collect(),
         devices: resources
             .devices
             .iter()
@@ -53,7 +76,13 @@ fn block_io_of(block_io: &BlockIo) -> resources::BlockIo {
         devices.iter().map(throttle).collect()
     };
     resources::BlockIo {
-        weight: block_io.weight,
+        weight: block_io.weight.filter(|weight| *weight != 0),
+        leaf_weight: block_io.leaf_weight.filter(|weight| *weight != 0),
+        device_weights: block_io
+            .weight_device
+            .iter()
+            .map(|device| (device.major, device.minor, device.weight, device.leaf_weight))
+            .collect(),
         read_bps: throttles(&block_io.throttle_read_bps_device),
         write_bps: throttles(&block_io.throttle_write_bps_device),
         read_iops: throttles(&block_io.throttle_read_iops_device),

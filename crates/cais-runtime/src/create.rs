@@ -4,22 +4,24 @@
 //! The stub is executed while this process prepares the mounts: the two meet at the
 //! channel.
 
+mod listen;
+mod sources;
+
 use crate::error::CreateError;
 use crate::plan::Plan;
-use crate::plan::sources::Source;
 use crate::stub::STUB;
-use cais_init::message::{PlanHeader, REPORT_MAX, Report};
-use cais_init::wire::{Field, Source as Bytes};
+use cais_init::message::PlanHeader;
+use cais_init::wire::Field;
 use cais_linux::SysError;
-use cais_linux::mounts::overlay::{self, Mapping};
-use cais_linux::mounts::tree;
 use cais_linux::process::{channel, pidfd, stub};
 use cais_sys::clone::{CloneRequest, StubProcess, namespace};
+use listen::{Clock, Ear, Heard};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use sources::{lent, open_sources};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the caller brings besides the plan.
 #[allow(missing_debug_implementations, reason = "it holds a function")]
@@ -32,6 +34,8 @@ pub struct Surroundings<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// The process whose namespaces are entered, for a process in a running container.
     pub target: Option<BorrowedFd<'a>>,
+    /// The socket at which the stub of a container waits for its start.
+    pub listener: Option<BorrowedFd<'a>>,
     /// Whether the time of each step is wanted.
     pub timings: bool,
     /// For tests: the index of the step before which the stub kills itself.
@@ -48,6 +52,8 @@ pub struct Running {
     pub process: StubProcess,
     /// The master of its terminal.
     pub terminal: Option<OwnedFd>,
+    /// Whether it waits for its start, having let go of this process.
+    pub waiting: bool,
     /// How long each stage took.
     pub timings: Vec<Timing>,
 }
@@ -80,6 +86,25 @@ pub trait Companion {
     /// # Errors
     /// The start fails with it.
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
+
+    /// With [`Plan::awaits_hooks`]: the namespaces and the file tree are there, and the host's
+    /// tree can still be reached.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn before_the_root_is_entered(&mut self, _process: &StubProcess) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// The descriptor of the container's seccomp notifications (seccomp_unotify(2)).
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<(), Self::Error> {
+        // Nobody was named who wants it: the calls that ask then fail with ENOSYS.
+        drop(listener);
+        Ok(())
+    }
 }
 
 /// A caller with nothing to do.
@@ -144,19 +169,111 @@ pub fn create<C: Companion>(
     clock.lap("open the root and the mounts");
     (around.checkpoint)("record the container");
     companion.while_the_stub_works(process)?;
+    let mut ear = Ear::new(Some(plan), ours.as_fd());
+    let mut terminal = None;
+    if plan.awaits_hooks {
+        (around.checkpoint)("run the hooks");
+        await_hooks(&mut ear, process, companion, &mut clock, &mut terminal)?;
+        send_unless_gone(&ours, b"h")?;
+    }
     if plan.awaits_start {
         (around.checkpoint)("let the program start");
         send_unless_gone(&ours, b"s")?;
     }
     clock.lap("record the container");
-    let (terminal, unfinished) = listen(plan, &ours, unfinished, &mut clock)?;
+    let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
+    if !waiting {
+        check_end(ear, &unfinished)?;
+    }
     clock.lap("wait for the program");
     (around.checkpoint)("the program runs");
     Ok(Running {
         process: unfinished.finish(),
         terminal,
+        waiting,
         timings: clock.timings,
     })
+}
+
+/// Listens until the stub waits for hooks, and runs them. A stub that failed before is heard
+/// by [`listen`].
+fn await_hooks<C: Companion>(
+    ear: &mut Ear<'_>,
+    process: &StubProcess,
+    companion: &mut C,
+    clock: &mut Clock,
+    terminal: &mut Option<OwnedFd>,
+) -> Result<(), C::Error> {
+    loop {
+        match ear.hear(clock)? {
+            Heard::Created => return companion.before_the_root_is_entered(process),
+            Heard::Terminal(master) => *terminal = Some(master),
+            Heard::End => return Ok(()),
+            _ if ear.failure.is_some() => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+/// Listens until the channel ends, which means that the program runs or something failed, or
+/// until the stub waits for its start: then the result is true.
+fn listen<C: Companion>(
+    ear: &mut Ear<'_>,
+    process: &StubProcess,
+    companion: &mut C,
+    clock: &mut Clock,
+    terminal: &mut Option<OwnedFd>,
+) -> Result<bool, C::Error> {
+    loop {
+        match ear.hear(clock)? {
+            Heard::Created | Heard::Progress => {}
+            Heard::Waiting => return Ok(true),
+            Heard::Terminal(master) => *terminal = Some(master),
+            Heard::Listener(listener) => companion.take_notifications(process, listener)?,
+            Heard::End => return Ok(false),
+        }
+    }
+}
+
+/// What the end of the channel means.
+fn check_end(ear: Ear<'_>, unfinished: &Unfinished) -> Result<(), CreateError> {
+    match (ear.failure, ear.executing) {
+        (Some(failure), _) => Err(failure),
+        (None, true) => Ok(()),
+        (None, false) => Err(match pidfd::wait(unfinished.process().pidfd.as_fd()) {
+            Ok(pidfd::Ended::Killed(signal)) => CreateError::Killed { signal },
+            Ok(pidfd::Ended::Exited(status)) => CreateError::Silent { status },
+            Err(source) => CreateError::Prepare {
+                action: "wait for the init stub".to_owned(),
+                source,
+            },
+        }),
+    }
+}
+
+/// Listens to a stub that this process did not make, over the connection that starts it,
+/// until its program runs.
+///
+/// # Errors
+/// Where the start failed; [`CreateError::Killed`] where the stub ended without a word.
+pub fn await_program(
+    connection: BorrowedFd<'_>,
+    mut take_notifications: impl FnMut(OwnedFd) -> Result<(), CreateError>,
+) -> Result<(), CreateError> {
+    let mut ear = Ear::new(None, connection);
+    let mut clock = Clock::new(false);
+    loop {
+        match ear.hear(&mut clock)? {
+            Heard::Listener(listener) => take_notifications(listener)?,
+            Heard::End => break,
+            _ => {}
+        }
+    }
+    match (ear.failure, ear.executing) {
+        (Some(failure), _) => Err(failure),
+        (None, true) => Ok(()),
+        (None, false) => Err(CreateError::Killed { signal: 9 }),
+    }
 }
 
 /// Gives the new user namespace its maps and opens it, or opens the one that was joined.
@@ -194,6 +311,11 @@ fn spawn(
 ) -> Result<StubProcess, CreateError> {
     let join_user = plan.join_user.as_deref().map(open_namespace).transpose()?;
     let pid_namespace = PidNamespaceForChildren::enter(plan, around)?;
+    if let Some(mask) = &plan.initial_affinity {
+        cais_sys::sched::set_affinity(None, mask)
+            .map_err(|errno| SysError::new("sched_setaffinity", "process.execCPUAffinity.initial", errno))
+            .map_err(CreateError::prepare("choose the CPUs of the process"))?;
+    }
     let request = CloneRequest {
         namespaces: plan.namespaces,
         join_user: join_user.as_ref().map(AsFd::as_fd),
@@ -280,95 +402,6 @@ impl Drop for Unfinished {
     }
 }
 
-/// The descriptor of a source that the caller lends.
-fn lent<'a>(source: &Source, around: &Surroundings<'a>) -> Option<BorrowedFd<'a>> {
-    match source {
-        Source::Stdio(index) => around.stdio.get(*index).copied(),
-        Source::Tasks(index) => around.tasks.get(*index).copied(),
-        Source::Target => around.target,
-        _ => None,
-    }
-}
-
-/// Something that a slot refers to: opened here, or lent by the caller.
-enum Opened<'a> {
-    Own(OwnedFd),
-    Lent(BorrowedFd<'a>),
-}
-
-impl AsFd for Opened<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Own(fd) => fd.as_fd(),
-            Self::Lent(fd) => fd.as_fd(),
-        }
-    }
-}
-
-/// Opens the sources after the first `sent`.
-fn open_sources<'a>(
-    plan: &Plan,
-    around: &Surroundings<'a>,
-    userns: Option<&OwnedFd>,
-    sent: usize,
-) -> Result<Vec<Opened<'a>>, CreateError> {
-    let open = |source: &Source| match lent(source, around) {
-        Some(fd) => Ok(Opened::Lent(fd)),
-        None => open_source(plan, source, userns).map(Opened::Own),
-    };
-    plan.sources.iter().skip(sent).map(open).collect()
-}
-
-fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result<OwnedFd, CreateError> {
-    let prepare = || CreateError::prepare(source.describe());
-    match source {
-        Source::Overlay { layers, user_xattr } => {
-            let mapping = match (userns, plan.root_ids) {
-                (Some(userns), Some((uid, gid))) => Some(Mapping {
-                    userns: userns.as_fd(),
-                    uid,
-                    gid,
-                }),
-                _ => None,
-            };
-            overlay::make(layers, mapping, *user_xattr).map_err(prepare())
-        }
-        Source::Tree {
-            path,
-            recursive,
-            peer,
-            attributes,
-            map_ids,
-        } => {
-            let tree = if *peer {
-                tree::open_peer(path, *recursive)
-            } else {
-                tree::open_detached(path, *recursive)
-            };
-            let tree = tree.map_err(prepare())?;
-            if let (true, Some(userns)) = (map_ids, userns) {
-                tree::map_ids(tree.as_fd(), userns.as_fd(), *recursive).map_err(prepare())?;
-            }
-            if attributes.attr_set | attributes.attr_clr != 0 {
-                tree::set_attributes(tree.as_fd(), attributes, *recursive).map_err(prepare())?;
-            }
-            Ok(tree)
-        }
-        Source::TreeOf { process, path } => tree::open_detached_of(process, path).map_err(prepare()),
-        Source::Device {
-            path,
-            kind,
-            major,
-            minor,
-        } => tree::open_device(path, *kind, *major, *minor).map_err(prepare()),
-        Source::NamespaceFile { path } => open_namespace(path),
-        Source::Stdio(_) | Source::Tasks(_) | Source::Target => Err(CreateError::Prepare {
-            action: source.describe(),
-            source: SysError::new("slot", "the caller did not lend it", Errno::BADF),
-        }),
-    }
-}
-
 /// Sends the plan with the descriptors that are there already: those that the caller lent
 /// and that come first. Returns how many those are.
 fn send_plan(plan: &Plan, around: &Surroundings<'_>, ours: &OwnedFd) -> Result<usize, CreateError> {
@@ -405,89 +438,5 @@ fn send_slots(
         // The stub is gone: what it said, or how it died, tells more than EPIPE does.
         Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
         other => other.map_err(CreateError::prepare("send the plan to the init stub")),
-    }
-}
-
-/// Listens until the channel ends: the program runs, or something failed.
-fn listen(
-    plan: &Plan,
-    ours: &OwnedFd,
-    unfinished: Unfinished,
-    clock: &mut Clock,
-) -> Result<(Option<OwnedFd>, Unfinished), CreateError> {
-    let mut buffer = [0u8; REPORT_MAX];
-    let mut fds = Vec::new();
-    let mut executing = false;
-    let mut failure = None;
-    loop {
-        let message = channel::receive(ours.as_fd(), &mut buffer, &mut fds)
-            .map_err(CreateError::prepare("listen to the init stub"))?;
-        let Some(message) = message else { break };
-        if let Ok(bytes) = <[u8; 4]>::try_from(message) {
-            // The stub could not even be executed: a bare errno.
-            let errno = Errno::from_raw_os_error(i32::from_ne_bytes(bytes));
-            failure = Some(CreateError::Prepare {
-                action: "execute the init stub from a memfd".to_owned(),
-                source: SysError::new("execveat", "cais-init", errno),
-            });
-            continue;
-        }
-        match Report::decode(&mut Bytes(message)) {
-            Ok(Report::Executing) => executing = true,
-            Ok(Report::Took { step, nanoseconds }) => clock.step(plan, step, nanoseconds),
-            Ok(Report::Failed { step, errno, detail }) => failure = Some(plan.failure(step, errno, detail)),
-            Ok(Report::Terminal | Report::Listener | Report::Created) | Err(_) => {}
-        }
-    }
-    match (failure, executing) {
-        (Some(failure), _) => Err(failure),
-        (None, true) => Ok((fds.pop(), unfinished)),
-        (None, false) => {
-            let process = unfinished.finish();
-            Err(match pidfd::wait(process.pidfd.as_fd()) {
-                Ok(pidfd::Ended::Killed(signal)) => CreateError::Killed { signal },
-                Ok(pidfd::Ended::Exited(status)) => CreateError::Silent { status },
-                Err(source) => CreateError::Prepare {
-                    action: "wait for the init stub".to_owned(),
-                    source,
-                },
-            })
-        }
-    }
-}
-
-/// Measures the stages, where somebody wants to know.
-struct Clock {
-    last: Option<Instant>,
-    timings: Vec<Timing>,
-}
-
-impl Clock {
-    fn new(wanted: bool) -> Self {
-        Self {
-            last: wanted.then(Instant::now),
-            timings: Vec::new(),
-        }
-    }
-
-    fn lap(&mut self, name: &str) {
-        if let Some(last) = self.last {
-            let now = Instant::now();
-            self.timings.push(Timing {
-                name: name.to_owned(),
-                took: now - last,
-                in_stub: false,
-            });
-            self.last = Some(now);
-        }
-    }
-
-    fn step(&mut self, plan: &Plan, step: u32, nanoseconds: u64) {
-        let name = plan.steps.describe(usize::try_from(step).unwrap_or(usize::MAX));
-        self.timings.push(Timing {
-            name,
-            took: Duration::from_nanos(nanoseconds),
-            in_stub: true,
-        });
     }
 }

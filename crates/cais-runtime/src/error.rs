@@ -114,6 +114,17 @@ pub enum PlanError {
     /// Limits that contradict themselves.
     #[error("process.rlimits")]
     RlimitRange(#[source] cais_linux::limits::rlimit::RlimitError),
+    /// A level of I/O priority out of range.
+    #[error("process.ioPriority")]
+    IoPriority(#[source] cais_linux::limits::ioprio::LevelRange),
+    /// Two things that exclude each other, or one that needs another.
+    #[error("{path}: {problem}")]
+    Conflict {
+        /// The JSON path.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A weight for the OOM killer out of range.
     #[error("process.oomScoreAdj")]
     OomScore(#[source] cais_linux::limits::oom::OomRange),

@@ -24,6 +24,20 @@ pub struct MountFlags {
     pub bind: bool,
     /// A bind mount with its submounts.
     pub rbind: bool,
+    /// Its owners are mapped.
+    pub idmap: bool,
+    /// Those of its submounts too.
+    pub ridmap: bool,
+    /// A new file system gets a copy of what the image has there.
+    pub copy_up: bool,
+    /// What is mounted there already changes its flags.
+    pub remount: bool,
+    /// A source that is a link becomes a link with the same content.
+    pub copy_symlink: bool,
+    /// A source that is a link is refused.
+    pub no_follow: bool,
+    /// Words for the whole file system (`sync`), which a bind mount has no use for.
+    pub superblock: Vec<String>,
     /// Options of the file system.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -45,9 +59,6 @@ impl MountFlags {
 /// Why options cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MountOptionError {
-    /// An option that this runtime does not do.
-    #[error("the mount option {0:?} is not supported")]
-    Unsupported(String),
     /// An option with a nul byte.
     #[error("the mount option {0:?} holds a nul byte")]
     Nul(String),
@@ -116,11 +127,15 @@ pub fn parse_mount_options(options: &[String]) -> Result<MountFlags, MountOption
         match word {
             "bind" => flags.bind = true,
             "rbind" => flags.rbind = true,
-            "defaults" | "" | "async" | "nomand" | "loud" | "noiversion" => {}
-            "remount" | "idmap" | "ridmap" | "tmpcopyup" | "mand" | "sync" | "dirsync" | "iversion"
-            | "silent" | "copy-symlink" | "src-nofollow" => {
-                return Err(MountOptionError::Unsupported(option.clone()));
-            }
+            "defaults" | "" | "async" | "nomand" | "loud" | "noiversion" | "silent" | "iversion" => {}
+            "remount" => flags.remount = true,
+            "idmap" => flags.idmap = true,
+            "ridmap" => (flags.idmap, flags.ridmap) = (true, true),
+            "tmpcopyup" => flags.copy_up = true,
+            "notmpcopyup" => flags.copy_up = false,
+            "copy-symlink" => flags.copy_symlink = true,
+            "src-nofollow" => flags.no_follow = true,
+            "sync" | "dirsync" | "mand" | "lazytime" | "nolazytime" => flags.superblock.push(option.clone()),
             _ => flags.data.push(match word.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (word.to_owned(), None),
@@ -171,9 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
-        for word in ["remount", "tmpcopyup", "idmap", "a\0b"] {
-            assert!(parse_mount_options(&[word.to_owned()]).is_err(), "{word:?}");
-        }
+    fn words_that_are_more_than_a_flag() {
+        let flags = parse("ridmap,tmpcopyup,sync,remount");
+        assert!(flags.idmap && flags.ridmap && flags.copy_up && flags.remount);
+        assert_eq!(flags.superblock, ["sync"]);
+        assert!(parse_mount_options(&["a\0b".to_owned()]).is_err());
     }
 }

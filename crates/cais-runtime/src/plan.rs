@@ -2,6 +2,7 @@
 
 pub mod facts;
 mod filesystem;
+mod hooks;
 pub mod limits;
 mod namespaces;
 mod planner;
@@ -13,7 +14,6 @@ pub use planner::{plan_container, plan_exec};
 pub use steps::{Buffer, StepList};
 
 use crate::error::CreateError;
-use cais_init::step::Step;
 use limits::ProcessLimits;
 use rustix::io::Errno;
 use sources::Source;
@@ -46,6 +46,12 @@ pub struct Plan {
     pub root_ids: Option<(u32, u32)>,
     /// Whether the stub waits for a message before it becomes the program.
     pub awaits_start: bool,
+    /// Whether the stub waits for a message while hooks run on the host.
+    pub awaits_hooks: bool,
+    /// Whether the stub lets go of this process and waits for another one that starts it.
+    pub holds: bool,
+    /// The CPUs on which the process begins: a bit map.
+    pub initial_affinity: Option<Vec<u8>>,
     /// Limits that are set from outside.
     pub limits: ProcessLimits,
     /// What the caller opens, in the order of the slots.
@@ -60,28 +66,36 @@ impl Plan {
     /// The error for a step that failed, as the stub reported it.
     #[must_use]
     pub fn failure(&self, index: u32, errno: i32, detail: &[u8]) -> CreateError {
-        let errno = Errno::from_raw_os_error(errno);
-        let detail = String::from_utf8_lossy(detail).into_owned();
         let number = usize::try_from(index).unwrap_or(usize::MAX);
-        match self.steps.iter().nth(number).map(|(step, _)| step) {
-            Some(Step::Execute { arguments, .. }) if detail.starts_with("execve") => {
-                let program = arguments
-                    .iter()
-                    .next()
-                    .map(|name| name.to_string_lossy().into_owned());
-                CreateError::Execute {
-                    program: program.unwrap_or_default(),
-                    errno,
-                }
-            }
-            step => CreateError::Step {
-                number: number.saturating_add(1),
-                of: self.steps.count(),
-                name: step.map_or("the plan", |step| step.name()),
-                detail,
-                errno,
-            },
-        }
+        let step = self.steps.iter().nth(number).map(|(step, _)| step);
+        let name = step.map_or("the plan", |step| step.name());
+        failure(
+            (number, self.steps.count(), name),
+            Errno::from_raw_os_error(errno),
+            detail,
+        )
+    }
+}
+
+/// The error for a failed step: its index, how many there are, its name. A program that
+/// cannot be executed is an error of its own.
+pub(crate) fn failure(step: (usize, usize, &'static str), errno: Errno, detail: &[u8]) -> CreateError {
+    let detail = String::from_utf8_lossy(detail).into_owned();
+    let program = detail
+        .strip_prefix("execve(\"")
+        .and_then(|rest| rest.strip_suffix("\")"));
+    match program {
+        Some(program) => CreateError::Execute {
+            program: program.to_owned(),
+            errno,
+        },
+        None => CreateError::Step {
+            number: step.0.saturating_add(1),
+            of: step.1,
+            name: step.2,
+            detail,
+            errno,
+        },
     }
 }
 

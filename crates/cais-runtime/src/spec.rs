@@ -2,9 +2,12 @@
 //! goes. Unknown fields are tolerated, as the specification asks; unknown values of
 //! known fields are errors.
 
+pub mod hooks;
 pub mod linux;
 pub mod process;
+pub mod validate;
 
+pub use hooks::{Hook, Hooks};
 pub use linux::{
     Cpu, DeviceNode, DeviceRule, IdMapping, Linux, Memory, Namespace, NamespaceKind, Pids, Resources,
     ThrottleDevice,
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of the specification that is written.
-pub const VERSION: &str = "1.2.0";
+pub const VERSION: &str = "1.3.0";
 
 /// `config.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,9 +40,14 @@ pub struct Spec {
     pub domainname: Option<String>,
     /// The mounts, in the order in which they are made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub mounts: Vec<Mount>,
+    /// Programs of the host to run at points of the container's life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// Free-form notes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub annotations: BTreeMap<String, String>,
     /// What concerns Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,20 +86,61 @@ pub struct Mount {
     pub source: Option<String>,
     /// Options in the words of mount(8).
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub options: Vec<String>,
+    /// The map of users of an id-mapped mount; absent means that of the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// The map of groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
+    pub gid_mappings: Vec<IdMapping>,
 }
 
-/// Why a configuration cannot be read.
+/// A list or map that may be `null`, as engines written in Go write an empty one.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Why a configuration cannot be read: the JSON path, and what was expected there.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration is not what the OCI runtime specification describes")]
-pub struct SpecError(#[from] serde_json::Error);
+#[error("{path}: {source}")]
+pub struct SpecError {
+    /// The JSON path: `linux.resources.memory.limit`; `.` is the whole.
+    path: String,
+    /// What is wrong there, with line and column.
+    source: serde_json::Error,
+}
 
 /// Reads a configuration.
 ///
 /// # Errors
-/// For anything that is not JSON of this form, with line and column.
+/// For anything that is not JSON of this form, with the JSON path, line and column.
 pub fn parse_spec(bytes: &[u8]) -> Result<Spec, SpecError> {
-    Ok(serde_json::from_slice(bytes)?)
+    parse_json(bytes)
+}
+
+/// Reads any part of a configuration: a process, resources.
+///
+/// # Errors
+/// As [`parse_spec`].
+pub fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SpecError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| SpecError {
+        path: error.path().to_string(),
+        source: error.into_inner(),
+    })?;
+    let at_end = deserializer.end();
+    at_end.map_err(|source| SpecError {
+        path: ".".to_owned(),
+        source,
+    })?;
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -105,7 +154,7 @@ mod tests {
             "rlimits":[{"type":"RLIMIT_NOFILE","hard":10,"soft":5}],"noNewPrivileges":true},
             "root":{"path":"rootfs","readonly":true},"hostname":"x",
             "mounts":[{"destination":"/proc","type":"proc","source":"proc"}],
-            "linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/x"}],"maskedPaths":["/proc/kcore"],
+            "linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/x"}],"maskedPaths":["/proc/kcore"],"devices":null,
             "resources":{"memory":{"limit":5,"disableOOMKiller":true},"cpu":{"cpus":"0"},"pids":{"limit":3}}},"unknown":1}"#;
         let spec = parse_spec(text.as_bytes()).unwrap();
         assert_eq!(spec.process.as_ref().unwrap().user.additional_gids, [7]);

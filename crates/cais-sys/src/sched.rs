@@ -67,6 +67,50 @@ pub fn sched_setattr(pid: Option<Pid>, attr: &SchedAttr) -> Result<(), Errno> {
     check(unsafe { syscall6(SCHED_SETATTR, [id(pid), attr, 0, 0, 0, 0]) }).map(drop)
 }
 
+/// Sets the execution domain of the calling process.
+///
+/// # Errors
+/// As personality(2).
+pub fn set_personality(domain: u32) -> Result<(), Errno> {
+    const PERSONALITY: usize = if cfg!(target_arch = "x86_64") { 135 } else { 92 };
+    // SAFETY: takes a number; memory is not touched.
+    check(unsafe { syscall6(PERSONALITY, [domain as usize, 0, 0, 0, 0, 0]) }).map(drop)
+}
+
+/// Sets the NUMA memory policy of the calling thread. `nodes` is a bit map in whole bytes.
+///
+/// # Errors
+/// As set_mempolicy(2): `EINVAL` for nodes that are not there, `ENOSYS` without NUMA.
+pub fn set_memory_policy(mode: u32, nodes: &[u8]) -> Result<(), Errno> {
+    const SET_MEMPOLICY: usize = if cfg!(target_arch = "x86_64") { 238 } else { 237 };
+    let mut words = [0u64; 16];
+    for (index, byte) in nodes.iter().enumerate() {
+        let word = words.get_mut(index / 8).ok_or(Errno::INVAL)?;
+        *word |= u64::from(*byte) << (8 * (index % 8));
+    }
+    // The kernel takes one bit less than it is told.
+    let bits = words.len() * 64;
+    let (address, bits) = if nodes.is_empty() {
+        (0, 0)
+    } else {
+        (words.as_ptr() as usize, bits)
+    };
+    // SAFETY: the kernel reads `bits` bits, which the array has.
+    check(unsafe { syscall6(SET_MEMPOLICY, [mode as usize, address, bits, 0, 0, 0]) }).map(drop)
+}
+
+/// Sets the CPUs that a thread may use; `None` is the calling one. `mask` is a bit map in
+/// whole bytes.
+///
+/// # Errors
+/// As sched_setaffinity(2): `EINVAL` where none of them may be used.
+pub fn set_affinity(pid: Option<Pid>, mask: &[u8]) -> Result<(), Errno> {
+    const SCHED_SETAFFINITY: usize = if cfg!(target_arch = "x86_64") { 203 } else { 122 };
+    let arguments = [id(pid), mask.len(), mask.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    check(unsafe { syscall6(SCHED_SETAFFINITY, arguments) }).map(drop)
+}
+
 /// Sets the I/O priority of a thread; `None` is the calling one.
 ///
 /// # Errors

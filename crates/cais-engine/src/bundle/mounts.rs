@@ -13,6 +13,7 @@ fn mount(destination: &str, kind: &str, options: &[&str]) -> Mount {
         kind: Some(kind.to_owned()),
         source: Some(kind.to_owned()),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        ..Mount::default()
     }
 }
 
@@ -49,7 +50,23 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
             .count()
     });
     mounts.extend(theirs);
+    if !facts.uid_mappings.is_empty() {
+        map_owners(&mut mounts);
+    }
     mounts
+}
+
+/// What is shared with a container in a user namespace keeps sensible owners on both
+/// sides. What another container has there belongs to its ids already.
+fn map_owners(mounts: &mut [Mount]) {
+    for mount in mounts {
+        let of_process = |source: &str| source.starts_with("/proc/") && source.contains("/root/");
+        if mount.kind.as_deref() == Some("bind") && !mount.source.as_deref().is_some_and(of_process) {
+            let recursive = mount.options.iter().any(|option| option == "rbind");
+            let word = if recursive { "ridmap" } else { "idmap" };
+            mount.options.push(word.to_owned());
+        }
+    }
 }
 
 fn default_mounts(options: &RunOptions) -> Vec<Mount> {
@@ -135,6 +152,7 @@ fn user_mount(option: &MountOption) -> Mount {
                 kind: Some("bind".to_owned()),
                 source: Some(source.to_string_lossy().into_owned()),
                 options: words,
+                ..Mount::default()
             }
         }
         MountKind::Tmpfs { size, mode, options } => {
@@ -148,6 +166,7 @@ fn user_mount(option: &MountOption) -> Mount {
                 kind: Some("tmpfs".to_owned()),
                 source: Some("tmpfs".to_owned()),
                 options: words,
+                ..Mount::default()
             }
         }
     }

@@ -24,6 +24,7 @@ pub(super) fn plan_resources(options: &RunOptions, facts: &BundleFacts) -> Resul
             .or(limits.memory.map(|memory| clamp(memory.saturating_mul(2)))),
         swappiness: limits.memory_swappiness,
         disable_oom_killer: limits.oom_kill_disable.then_some(true),
+        ..Memory::default()
     };
     let cpu = Cpu {
         shares: limits.cpu_shares.filter(|shares| *shares != 0),
@@ -34,6 +35,7 @@ pub(super) fn plan_resources(options: &RunOptions, facts: &BundleFacts) -> Resul
         period: limits.nano_cpus.map(|_| PERIOD).or(limits.cpu_period),
         cpus: limits.cpuset_cpus.clone(),
         mems: limits.cpuset_mems.clone(),
+        ..Cpu::default()
     };
     let pids = match limits.pids {
         None => DEFAULT_PIDS,
@@ -76,6 +78,7 @@ fn plan_block_io(options: &RunOptions, facts: &BundleFacts) -> Result<Option<Blo
         throttle_write_bps_device: throttle(&limits.device_write_bps)?,
         throttle_read_iops_device: throttle(&limits.device_read_iops)?,
         throttle_write_iops_device: throttle(&limits.device_write_iops)?,
+        ..BlockIo::default()
     };
     Ok(Some(block_io).filter(|block_io| *block_io != BlockIo::default()))
 }

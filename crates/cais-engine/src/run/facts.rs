@@ -54,6 +54,7 @@ pub(super) fn plan_facts(
         init: options.init,
         landlock: landlock_facts(options)?,
         label: exec_label(options)?,
+        ..PlanFacts::default()
     })
 }
 

@@ -133,6 +133,7 @@ fn launch_recorded(
         tasks: group.as_ref().map(Group::tasks).unwrap_or_default(),
         cgroup: group.as_ref().and_then(Group::clone_into),
         target: None,
+        listener: None,
         timings,
         kill_before: checkpoints.stub(),
         checkpoint: &|name| checkpoints.pass(name),

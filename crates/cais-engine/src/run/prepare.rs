@@ -165,7 +165,10 @@ fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
             path,
             writable: false,
         } => overlay(path.clone()),
-        RootSource::Directory { path, writable: true } => RootTree::Directory(path.clone()),
+        RootSource::Directory { path, writable: true } => RootTree::Directory {
+            path: path.clone(),
+            map_ids: true,
+        },
     }
 }
 
@@ -238,7 +241,7 @@ fn resolve_in_layers(options: &RunOptions, root: &RootTree) -> Result<ResolvedUs
         RootTree::Overlay(layers) => std::iter::once(layers.changes.join("upper"))
             .chain(layers.lower.iter().cloned())
             .collect(),
-        RootTree::Directory(path) => vec![path.clone()],
+        RootTree::Directory { path, .. } => vec![path.clone()],
     };
     let mut opened = Vec::new();
     for directory in directories.iter().filter(|path| path.is_dir()) {

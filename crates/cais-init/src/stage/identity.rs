@@ -41,11 +41,14 @@ pub(super) fn set_bounding_set<'a>(keep: u64) -> StepResult<'a> {
     Ok(())
 }
 
-pub(super) fn set_user(uid: u32, gid: u32, groups: &[u8]) -> StepResult<'_> {
+pub(super) fn set_user(uid: u32, gid: u32, groups: &[u8], bound: bool) -> StepResult<'_> {
     rustix::thread::set_keep_capabilities(true).map_err(plain("prctl PR_SET_KEEPCAPS"))?;
     cais_sys::cred::set_groups(groups).map_err(plain("setgroups"))?;
     cais_sys::cred::set_gid(gid).map_err(plain("setresgid"))?;
     cais_sys::cred::set_uid(uid).map_err(plain("setresuid"))?;
+    if !bound {
+        return Ok(());
+    }
     // A change of ids clears the parent death signal (prctl(2)).
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(plain("prctl PR_SET_PDEATHSIG"))
@@ -77,6 +80,18 @@ pub(super) fn set_capabilities<'a>(
         }
     }
     Ok(())
+}
+
+pub(super) fn set_personality<'a>(domain: u32) -> StepResult<'a> {
+    cais_sys::sched::set_personality(domain).map_err(plain("personality"))
+}
+
+pub(super) fn set_memory_policy(mode: u32, nodes: &[u8]) -> StepResult<'_> {
+    cais_sys::sched::set_memory_policy(mode, nodes).map_err(plain("set_mempolicy"))
+}
+
+pub(super) fn set_affinity(mask: &[u8]) -> StepResult<'_> {
+    cais_sys::sched::set_affinity(None, mask).map_err(plain("sched_setaffinity"))
 }
 
 pub(super) fn close_descriptors<'a>(first: u32) -> StepResult<'a> {

@@ -83,6 +83,9 @@ pub(super) fn mount_new<'a>(
         return Ok(());
     };
     let mount = new_mount(new)?;
+    if wanted & kind::COPY_UP != 0 {
+        super::copy_up::copy(root, path, mount.as_fd())?;
+    }
     attach(mount.as_fd(), place.as_fd()).map_err(failed("move_mount", path))
 }
 
@@ -233,10 +236,53 @@ pub(super) fn set_root_propagation<'a>(
     mount_setattr(root, c"", flags, &attr).map_err(failed("mount_setattr", c"/"))
 }
 
+/// A detached copy of a part of the host's tree.
+pub(super) struct TreeWanted {
+    pub(super) recursive: bool,
+    pub(super) peer: bool,
+    pub(super) set: u64,
+    pub(super) clear: u64,
+}
+
 impl<'a> Stage<'a> {
-    pub(super) fn attach_root(&mut self, mount: Slot) -> StepResult<'a> {
+    pub(super) fn open_tree(&mut self, slot: Slot, path: &'a CStr, wanted: &TreeWanted) -> StepResult<'a> {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if wanted.recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let tree = open_tree(CWD, path, flags).map_err(failed("open_tree", path))?;
+        let attr = MountAttr {
+            attr_set: wanted.set,
+            attr_clr: wanted.clear,
+            propagation: if wanted.peer {
+                0
+            } else {
+                cais_sys::mount::MS_PRIVATE
+            },
+            ..MountAttr::default()
+        };
+        let flags = AT_EMPTY_PATH | if wanted.recursive { AT_RECURSIVE } else { 0 };
+        if attr != MountAttr::default() {
+            mount_setattr(tree.as_fd(), c"", flags, &attr).map_err(failed("mount_setattr", path))?;
+        }
+        let place = self.slots.get_mut(usize::from(slot.0)).ok_or(Failure::new(
+            "slot",
+            b"no such slot",
+            Errno::BADF,
+        ))?;
+        *place = Some(tree);
+        Ok(())
+    }
+
+    pub(super) fn attach_root(&mut self, mount: Slot, path: &'a CStr) -> StepResult<'a> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(self.slot(mount)?, c"", CWD, c"/", flags).map_err(failed("move_mount", c"/"))?;
+        let attach =
+            |path| move_mount(self.slot(mount)?, c"", CWD, path, flags).map_err(failed("move_mount", path));
+        match attach(path) {
+            // A user namespace may not see the way there; nobody else needs it.
+            Err(failure) if matches!(failure.errno, Errno::ACCESS | Errno::NOENT) => attach(c"/")?,
+            other => other?,
+        }
         self.root = self.slots.get_mut(usize::from(mount.0)).and_then(Option::take);
         Ok(())
     }

@@ -21,6 +21,17 @@ pub(super) fn leave<'a>(kinds: u32) -> StepResult<'a> {
     cais_sys::namespace::leave(UnshareFlags::from_bits_retain(kinds).bits()).map_err(plain("unshare"))
 }
 
+/// The offsets can be set as long as nobody has entered the namespace.
+pub(super) fn write_time_offsets(text: &[u8]) -> StepResult<'_> {
+    const PATH: &core::ffi::CStr = c"/proc/self/timens_offsets";
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(PATH, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| Failure::new("open", PATH.to_bytes(), errno))?;
+    rustix::io::write(&file, text)
+        .map(drop)
+        .map_err(|errno| Failure::new("write to timens_offsets", text, errno))
+}
+
 pub(super) fn set_hostname(name: &[u8]) -> StepResult<'_> {
     rustix::system::sethostname(name).map_err(|errno| Failure::new("sethostname", name, errno))
 }

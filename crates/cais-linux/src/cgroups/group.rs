@@ -25,23 +25,23 @@ type Result<T> = std::result::Result<T, CgroupError>;
 /// A group, by its path below every hierarchy.
 #[derive(Debug)]
 pub struct Group {
-    path: String,
-    members: Vec<Member>,
-    unified: Option<Unified>,
+    pub(super) path: String,
+    pub(super) members: Vec<Member>,
+    pub(super) unified: Option<Unified>,
 }
 
 /// The group in one hierarchy of version 1.
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     controllers: Vec<String>,
-    base: OwnedFd,
+    pub(super) base: OwnedFd,
     tasks: OwnedFd,
 }
 
 /// The group in the hierarchy of version 2.
 #[derive(Debug)]
-struct Unified {
-    base: OwnedFd,
+pub(super) struct Unified {
+    pub(super) base: OwnedFd,
     directory: OwnedFd,
 }
 
@@ -65,6 +65,24 @@ impl Group {
     /// # Errors
     /// See [`CgroupError`].
     pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
+        Self::make(layout, path, resources, false)
+    }
+
+    /// The same, but a group that is there already and holds no process is taken over:
+    /// the caller of an OCI runtime may have made it.
+    ///
+    /// # Errors
+    /// See [`CgroupError`]; [`CgroupError::InUse`] for a group with processes.
+    pub fn create_or_adopt(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
+        if let Some(group) = Self::open_existing(layout, path)?
+            && !group.all_processes()?.is_empty()
+        {
+            return Err(CgroupError::InUse(path.to_owned()));
+        }
+        Self::make(layout, path, resources, true)
+    }
+
+    fn make(layout: &Layout, path: &str, resources: &Resources, adopt: bool) -> Result<Self> {
         let has_v1 = |controller: &str| layout.v1_with(controller).is_some();
         let unified_base = layout.v2.as_ref().map(open_base).transpose()?;
         // Everything is planned before anything is made.
@@ -92,7 +110,7 @@ impl Group {
             members: Vec::new(),
             unified: None,
         };
-        let made = group.fill(layout, unified_base, &plan);
+        let made = group.fill(layout, unified_base, &plan, adopt);
         if made.is_err() {
             // The error that counts is the one that stopped the making.
             group.remove().unwrap_or_default();
@@ -100,9 +118,15 @@ impl Group {
         made.map(|()| group)
     }
 
-    fn fill(&mut self, layout: &Layout, unified_base: Option<OwnedFd>, plan: &LimitPlan<'_>) -> Result<()> {
+    fn fill(
+        &mut self,
+        layout: &Layout,
+        unified_base: Option<OwnedFd>,
+        plan: &LimitPlan<'_>,
+        adopt: bool,
+    ) -> Result<()> {
         for hierarchy in &layout.v1 {
-            self.members.push(make_member(hierarchy, &self.path)?);
+            self.members.push(make_member(hierarchy, &self.path, adopt)?);
         }
         for write in &plan.v1 {
             if let Some(member) = self.member(write.controller) {
@@ -113,7 +137,7 @@ impl Group {
         if let Some(plan) = &plan.v2 {
             enable_controllers(base.as_fd(), &self.path, &plan.offered)?;
         }
-        make_directories(base.as_fd(), &self.path)?;
+        make_directories(base.as_fd(), &self.path, adopt)?;
         let directory = open_below(base.as_fd(), &self.path, OFlags::PATH | OFlags::DIRECTORY)?;
         let unified = self.unified.insert(Unified { base, directory });
         if let Some(plan) = &plan.v2 {
@@ -192,7 +216,7 @@ impl Group {
         }
     }
 
-    fn member(&self, controller: &str) -> Option<&Member> {
+    pub(super) fn member(&self, controller: &str) -> Option<&Member> {
         self.members
             .iter()
             .find(|member| member.controllers.iter().any(|known| known == controller))
@@ -236,7 +260,7 @@ impl Group {
             }
             // Standing still they make no others meanwhile. A frozen process dies when it
             // is thawed.
-            self.freeze(freezer::FROZEN);
+            self.set_freezer(freezer::FROZEN);
             let opened: Vec<OwnedFd> = processes
                 .iter()
                 .filter_map(|pid| pidfd::open(*pid).ok())
@@ -244,7 +268,7 @@ impl Group {
             for process in &opened {
                 pidfd::send_signal(process.as_fd(), Signal::KILL).unwrap_or_default();
             }
-            self.freeze(freezer::THAWED);
+            self.set_freezer(freezer::THAWED);
             for process in &opened {
                 pidfd::await_end(process.as_fd(), None)?;
             }
@@ -252,7 +276,7 @@ impl Group {
     }
 
     /// Without the controller a loop that kills faster than they fork must do.
-    fn freeze(&self, state: &str) {
+    fn set_freezer(&self, state: &str) {
         if let Some(member) = self.member("freezer") {
             let file = format!("{}/{}", self.path, freezer::FILE);
             write_text(member.base.as_fd(), &file, state).unwrap_or_default();
@@ -290,12 +314,16 @@ fn open_base(hierarchy: &Hierarchy) -> std::result::Result<OwnedFd, SysError> {
         .map_err(|errno| SysError::new("open", format!("{:?}", hierarchy.path), errno))
 }
 
-fn open_below(base: BorrowedFd<'_>, path: &str, flags: OFlags) -> std::result::Result<OwnedFd, SysError> {
+pub(super) fn open_below(
+    base: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+) -> std::result::Result<OwnedFd, SysError> {
     openat(base, path, flags | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SysError::new("openat", format!("cgroup {path:?}"), errno))
 }
 
-fn read_text(base: BorrowedFd<'_>, path: &str) -> std::result::Result<String, SysError> {
+pub(super) fn read_text(base: BorrowedFd<'_>, path: &str) -> std::result::Result<String, SysError> {
     use std::io::Read;
     let mut text = String::new();
     std::fs::File::from(open_below(base, path, OFlags::RDONLY)?)
@@ -304,18 +332,20 @@ fn read_text(base: BorrowedFd<'_>, path: &str) -> std::result::Result<String, Sy
     Ok(text)
 }
 
-fn write_text(base: BorrowedFd<'_>, path: &str, text: &str) -> std::result::Result<(), SysError> {
+pub(super) fn write_text(base: BorrowedFd<'_>, path: &str, text: &str) -> std::result::Result<(), SysError> {
     let file = open_below(base, path, OFlags::WRONLY)?;
     rustix::io::retry_on_intr(|| rustix::io::write(&file, text.as_bytes()))
         .map(drop)
         .map_err(|errno| SysError::new("write", format!("cgroup {path:?}, {text:?}"), errno))
 }
 
-/// Makes the group, and those above it that are missing; returns whether it made some.
-fn make_directories(base: BorrowedFd<'_>, path: &str) -> std::result::Result<bool, SysError> {
+/// Makes the group, and those above it that are missing. One that is there is an error
+/// unless it may be adopted.
+fn make_directories(base: BorrowedFd<'_>, path: &str, adopt: bool) -> std::result::Result<(), SysError> {
     let mode = Mode::from_raw_mode(0o755);
     match mkdirat(base, path, mode) {
-        Ok(()) => return Ok(false),
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) if adopt => return Ok(()),
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {path:?}"), errno)),
     }
@@ -326,13 +356,12 @@ fn make_directories(base: BorrowedFd<'_>, path: &str) -> std::result::Result<boo
             Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {above:?}"), errno)),
         }
     }
-    mkdirat(base, path, mode).map_err(|errno| SysError::new("mkdirat", format!("cgroup {path:?}"), errno))?;
-    Ok(true)
+    mkdirat(base, path, mode).map_err(|errno| SysError::new("mkdirat", format!("cgroup {path:?}"), errno))
 }
 
-fn make_member(hierarchy: &Hierarchy, path: &str) -> Result<Member> {
+fn make_member(hierarchy: &Hierarchy, path: &str, adopt: bool) -> Result<Member> {
     let base = open_base(hierarchy)?;
-    make_directories(base.as_fd(), path)?;
+    make_directories(base.as_fd(), path, adopt)?;
     if hierarchy
         .controllers
         .iter()
@@ -413,7 +442,7 @@ fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result
 }
 
 /// Writes a limit into the first of its files that this kernel has.
-fn apply(base: BorrowedFd<'_>, path: &str, write: &Write) -> Result<()> {
+pub(super) fn apply(base: BorrowedFd<'_>, path: &str, write: &Write) -> Result<()> {
     for (index, file) in write.files.iter().enumerate() {
         let value = if file == "io.weight" {
             v2::io::io_weight(write.value.parse().unwrap_or(500)).to_string()
@@ -443,7 +472,7 @@ fn apply(base: BorrowedFd<'_>, path: &str, write: &Write) -> Result<()> {
     Ok(())
 }
 
-fn attach_devices(unified: &Unified, path: &str, rules: &[DeviceRule]) -> Result<()> {
+pub(super) fn attach_devices(unified: &Unified, path: &str, rules: &[DeviceRule]) -> Result<()> {
     if rules.iter().all(|rule| rule.allow) {
         return Ok(());
     }

@@ -49,6 +49,8 @@ pub fn plan_v1(resources: &Resources, has: &dyn Fn(&str) -> bool) -> Result<Vec<
     v1::pids::plan(resources, &mut writes);
     v1::blkio::plan(&resources.block_io, &mut writes);
     v1::hugetlb::plan(&resources.huge_pages, &mut writes);
+    v1::net::plan(resources, &mut writes);
+    v1::rdma::plan(resources, &mut writes);
     v1::devices::plan(&resources.devices, &mut writes);
     require(writes, has)
 }
@@ -65,7 +67,18 @@ pub fn plan_v2(resources: &Resources, has: &dyn Fn(&str) -> bool) -> Result<Vec<
     v2::pids::plan(resources, &mut writes);
     v2::io::plan(&resources.block_io, &mut writes);
     v2::hugetlb::plan(&resources.huge_pages, &mut writes);
+    v1::rdma::plan(resources, &mut writes);
+    if resources.class_id.is_some_and(|class| class != 0) || !resources.interface_priorities.is_empty() {
+        return Err(CgroupError::NotInVersion {
+            limit: "the class or priority of network traffic",
+            version: "v2",
+            instead: "leave it out: version 2 has no such controller",
+        });
+    }
     let mut writes = require(writes, has)?;
+    if let Some(file) = resources.unified.keys().find(|file| file.contains('/')) {
+        return Err(CgroupError::UnifiedName(file.clone()));
+    }
     writes.extend(
         resources
             .unified
@@ -101,6 +114,8 @@ fn limit_name(controller: &str) -> &'static str {
         "pids" => "the number of processes",
         "blkio" | "io" => "block devices",
         "hugetlb" => "huge pages",
+        "net_cls" | "net_prio" => "network traffic",
+        "rdma" => "RDMA devices",
         "devices" => "devices",
         _ => "this resource",
     }
@@ -135,6 +150,7 @@ mod tests {
                 period: Some(100_000),
                 cpus: Some("0-1".into()),
                 mems: Some("0".into()),
+                ..Cpu::default()
             },
             memory: Memory {
                 limit: Some(1 << 20),

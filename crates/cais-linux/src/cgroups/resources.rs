@@ -19,6 +19,12 @@ pub struct Resources {
     pub block_io: BlockIo,
     /// Huge pages: size as in `hugetlb.<size>.…`, and bytes.
     pub huge_pages: Vec<(String, u64)>,
+    /// The mark on packets for traffic control (version 1, `net_cls`).
+    pub class_id: Option<u32>,
+    /// Priorities of packets by interface (version 1, `net_prio`).
+    pub interface_priorities: Vec<(String, u32)>,
+    /// RDMA devices: name, handles, objects.
+    pub rdma: Vec<(String, Option<u32>, Option<u32>)>,
     /// Devices, in order; none means that all may be used.
     pub devices: Vec<DeviceRule>,
     /// Files of cgroup v2 and what to write, verbatim.
@@ -38,6 +44,14 @@ pub struct Cpu {
     pub cpus: Option<String>,
     /// The memory nodes, as a list.
     pub mems: Option<String>,
+    /// Microseconds that may be saved up beyond the quota.
+    pub burst: Option<u64>,
+    /// Microseconds of real-time scheduling a period (version 1).
+    pub realtime_runtime: Option<i64>,
+    /// The period of real-time scheduling in microseconds (version 1).
+    pub realtime_period: Option<u64>,
+    /// 1 for a group that runs only where the CPU idles.
+    pub idle: Option<i64>,
 }
 
 /// Memory limits in bytes; -1 is unlimited.
@@ -55,6 +69,10 @@ pub struct Memory {
     pub swappiness: Option<u64>,
     /// Whether to pause instead of killing.
     pub disable_oom_killer: bool,
+    /// TCP buffers in the kernel (version 1).
+    pub kernel_tcp: Option<i64>,
+    /// Whether a limit below what is in use is refused instead of enforced.
+    pub check_before_update: bool,
 }
 
 /// Limits of block devices.
@@ -62,6 +80,10 @@ pub struct Memory {
 pub struct BlockIo {
     /// The relative weight, 10 to 1000.
     pub weight: Option<u16>,
+    /// The relative weight against the groups below (version 1).
+    pub leaf_weight: Option<u16>,
+    /// Weights by device: major, minor, weight, leaf weight.
+    pub device_weights: Vec<(i64, i64, Option<u16>, Option<u16>)>,
     /// Bytes read a second.
     pub read_bps: Vec<Throttle>,
     /// Bytes written a second.

@@ -7,4 +7,6 @@ pub mod devices;
 pub mod freezer;
 pub mod hugetlb;
 pub mod memory;
+pub mod net;
 pub mod pids;
+pub mod rdma;

@@ -10,4 +10,4 @@ pub mod pids;
 
 /// The controllers that a container may need, enabled for the groups below on the way
 /// down to it.
-pub const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+pub const CONTROLLERS: [&str; 7] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma"];

@@ -56,6 +56,29 @@ impl Policy {
     }
 }
 
+/// Reads a list of CPUs or memory nodes (cpuset(7), "List format": `0-2,5`) into a bit map
+/// in whole 64-bit words. `None` for anything else, or a number above 8191.
+#[must_use]
+pub fn parse_cpu_list(list: &str) -> Option<Vec<u8>> {
+    const LAST: usize = 8191;
+    let mut mask = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last || last > LAST {
+            return None;
+        }
+        for number in first..=last {
+            let length = (number / 64 + 1) * 8;
+            if mask.len() < length {
+                mask.resize(length, 0);
+            }
+            *mask.get_mut(number / 8)? |= 1 << (number % 8);
+        }
+    }
+    Some(mask)
+}
+
 /// The bit of a scheduler flag as the OCI writes it: `SCHED_FLAG_RESET_ON_FORK`.
 #[must_use]
 pub fn parse_flag(name: &str) -> Option<u64> {
@@ -92,6 +115,22 @@ mod tests {
         assert_eq!(Policy::parse("fifo"), None);
         assert_eq!(parse_flag("SCHED_FLAG_RECLAIM"), Some(2));
         assert_eq!(parse_flag("SCHED_FLAG_ALL"), None);
+    }
+
+    #[test]
+    fn lists_of_cpus() {
+        for (list, want) in [
+            ("0", Some(vec![1, 0, 0, 0, 0, 0, 0, 0])),
+            ("1-3,8", Some(vec![14, 1, 0, 0, 0, 0, 0, 0])),
+            ("", None),
+            ("3-1", None),
+            ("a", None),
+            ("8192", None),
+            ("-1", None),
+        ] {
+            assert_eq!(parse_cpu_list(list), want, "{list:?}");
+        }
+        assert_eq!(parse_cpu_list("64").map(|mask| mask.len()), Some(16));
     }
 
     #[test]

@@ -58,6 +58,19 @@ pub fn open_peer(path: &Path, recursive: bool) -> Result<OwnedFd> {
     })
 }
 
+/// Refuses a path whose last component is a symbolic link.
+///
+/// # Errors
+/// `ELOOP` for a link, and as statx(2).
+pub fn refuse_link(path: &Path) -> Result<()> {
+    let wrong = |errno| SysError::new("lstat", format!("{path:?}"), errno);
+    let stat = rustix::fs::lstat(path).map_err(wrong)?;
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::Symlink => Err(wrong(Errno::LOOP)),
+        _ => Ok(()),
+    }
+}
+
 /// Sets or clears `MOUNT_ATTR_*` of a detached tree.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Facts of the machine and of this start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PlanFacts {
     /// What becomes the root file system.
     pub root: RootTree,
@@ -38,6 +38,17 @@ pub struct PlanFacts {
     pub landlock: Option<LandlockFacts>,
     /// The security label of the program: the file below `/proc/self/attr` and its text.
     pub label: Option<(String, String)>,
+    /// Whether this machine labels files (SELinux).
+    pub labels_files: bool,
+    /// Whether the container waits for `start` after it was created.
+    pub hold: bool,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// The state of the container in JSON, for hooks in it: before and behind the id of its
+    /// first process.
+    pub hook_state: [String; 2],
+    /// The links that mounts with `copy-symlink` are to become: by destination.
+    pub symlinks: BTreeMap<String, String>,
 }
 
 /// What becomes the root file system.
@@ -46,13 +57,28 @@ pub enum RootTree {
     /// Layers with a place for changes.
     Overlay(Layers),
     /// A directory that is written in place.
-    Directory(PathBuf),
+    Directory {
+        /// Its path on the host.
+        path: PathBuf,
+        /// Whether its owners are mapped through the user namespace.
+        map_ids: bool,
+    },
+}
+
+impl Default for RootTree {
+    fn default() -> Self {
+        Self::Directory {
+            path: PathBuf::new(),
+            map_ids: false,
+        }
+    }
 }
 
 /// What there is of cgroups on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CgroupView {
     /// None: the container has no cgroup of its own.
+    #[default]
     None,
     /// The one hierarchy of cgroup v2.
     V2,

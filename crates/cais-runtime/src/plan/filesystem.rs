@@ -3,7 +3,7 @@
 use super::facts::{CgroupView, Hierarchy};
 use super::namespaces;
 use super::planner::{Planner, tree_propagation};
-use super::sources::Source;
+use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
 use crate::error::PlanError;
 use crate::mount_options::{MountFlags, parse_mount_options};
@@ -73,6 +73,10 @@ fn target_flags(destination: &str, make: u32) -> u32 {
 
 fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
     let kind = mount.kind.as_deref().unwrap_or("none");
+    if flags.remount {
+        plan_remount(planner, mount, flags);
+        return Ok(());
+    }
     if flags.bind || flags.rbind || kind == "bind" {
         return plan_bind(planner, mount, flags);
     }
@@ -88,19 +92,34 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
         "mqueue" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::IPC) => {
             return plan_host_view(planner, mount, flags, "/dev/mqueue");
         }
-        "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue" | "ramfs" => {}
-        other => {
-            return Err(PlanError::Unknown {
+        "none" | "" => {
+            return Err(PlanError::Missing {
                 path: "mounts[].type",
-                value: format!("{other} at {}", mount.destination),
+                what: "the type of a mount that is no bind mount",
             });
         }
+        // Whatever else the kernel knows; it says so where it does not.
+        _ => {}
     }
     let mut parameters: Vec<String> = Vec::new();
+    if let Some(source) = mount.source.as_deref().filter(|source| !source.is_empty()) {
+        parameters.extend(["source".to_owned(), source.to_owned()]);
+    }
     for (key, value) in &flags.data {
         parameters.push(key.clone());
         parameters.push(value.clone().unwrap_or_default());
     }
+    for word in &flags.superblock {
+        parameters.extend([word.clone(), String::new()]);
+    }
+    if let Some(label) = mount_label(planner, kind) {
+        parameters.extend(["context".to_owned(), label]);
+    }
+    let copy_up = if flags.copy_up && kind == "tmpfs" {
+        target::COPY_UP
+    } else {
+        0
+    };
     let block = str_block(&parameters);
     let path = c_string(&mount.destination);
     planner.step(
@@ -110,10 +129,28 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
             fstype: &c_string(kind),
             parameters: StrBlock(&block),
             attributes: flags.attr_set,
-            target: target_flags(&mount.destination, target::MAKE_DIRECTORY),
+            target: target_flags(&mount.destination, target::MAKE_DIRECTORY) | copy_up,
         },
     );
     Ok(())
+}
+
+/// The SELinux label of a new file system.
+fn mount_label(planner: &Planner<'_>, kind: &str) -> Option<String> {
+    let label = planner.spec.linux.as_ref()?.mount_label.clone()?;
+    let takes_one = planner.facts.labels_files && !matches!(kind, "proc" | "sysfs");
+    (takes_one && !label.is_empty()).then_some(label)
+}
+
+/// Other flags for what is mounted there already.
+fn plan_remount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) {
+    let step = Step::SetMountAttributes {
+        path: &c_string(&mount.destination),
+        set: flags.attr_set | flags.recursive_set,
+        clear: flags.attr_clear | flags.recursive_clear,
+        recursive: flags.recursive_set | flags.recursive_clear != 0,
+    };
+    planner.step("a mount that is there gets other flags", &step);
 }
 
 /// The host's own mount instead of a new one, read-only: where the namespace that it
@@ -133,9 +170,10 @@ fn plan_host_view(
         recursive: true,
         peer: false,
         attributes,
-        map_ids: false,
+        map_ids: MapIds::No,
+        no_follow: false,
     };
-    let slot = planner.source(source);
+    let slot = planner.tree(source);
     let destination = c_string(&mount.destination);
     let step = Step::MountTree {
         mount: slot,
@@ -154,6 +192,16 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
             what: "the source of a bind mount",
         });
     };
+    if flags.copy_symlink
+        && let Some(content) = planner.facts.symlinks.get(&mount.destination)
+    {
+        let step = Step::MakeSymlink {
+            path: &c_string(&mount.destination),
+            content: &c_string(content),
+        };
+        planner.step("a source that is a link becomes a link (copy-symlink)", &step);
+        return Ok(());
+    }
     // A plain `ro` covers the submounts too, as Docker's has since version 25.
     let attributes = MountAttr {
         attr_set: flags.attr_set | flags.recursive_set,
@@ -162,18 +210,20 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
     };
     let propagation = flags.propagation_bits();
     let recursive = flags.rbind;
+    let map_ids = plan_id_map(planner, mount, flags)?;
     let slot = match split_process_root(source) {
         // It belongs to another container, whose ids are ours or the host's.
         Some((process, path)) => planner.source(Source::TreeOf {
             process: process.into(),
             path: path.into(),
         }),
-        None => planner.source(Source::Tree {
+        None => planner.tree(Source::Tree {
             path: source.into(),
             recursive,
             peer: flags.follows_peers(),
             attributes,
-            map_ids: planner.plan.root_ids.is_some(),
+            map_ids,
+            no_follow: flags.no_follow || flags.copy_symlink,
         }),
     };
     let make = target::MAKE_FILE | target::MAKE_DIRECTORY;
@@ -187,6 +237,33 @@ fn plan_bind(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Re
     };
     planner.step("what the user shares with the container", &step);
     Ok(())
+}
+
+/// How the owners of a bind mount are mapped (runtime-spec, "idmap" and "ridmap").
+fn plan_id_map(planner: &Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<MapIds, PlanError> {
+    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    if !flags.idmap && !own {
+        return Ok(MapIds::No);
+    }
+    let conflict = |problem: &str| PlanError::Conflict {
+        path: format!("the mount at {}", mount.destination),
+        problem: problem.to_owned(),
+    };
+    if own {
+        if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+            return Err(conflict("uidMappings and gidMappings must be given together"));
+        }
+        return Ok(MapIds::Own {
+            maps: namespaces::render_maps(&mount.uid_mappings, &mount.gid_mappings),
+            recursive: flags.ridmap,
+        });
+    }
+    if !planner.has_user_namespace() {
+        return Err(conflict(
+            "idmap needs uidMappings and gidMappings, of the mount or of a user namespace",
+        ));
+    }
+    Ok(MapIds::Container)
 }
 
 /// Splits `/proc/PID/root/PATH`, the way to a path in another mount namespace.
@@ -291,6 +368,19 @@ fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, 
     }
 }
 
+/// Whether set-up makes devices: everywhere but in a /dev that comes from elsewhere.
+fn needs_devices(planner: &Planner<'_>) -> bool {
+    let is_bound = |mount: &Mount| {
+        mount.destination.trim_end_matches('/') == "/dev"
+            && (mount.kind.as_deref() == Some("bind")
+                || mount
+                    .options
+                    .iter()
+                    .any(|option| option == "bind" || option == "rbind"))
+    };
+    !planner.spec.mounts.iter().any(is_bound)
+}
+
 /// Whether the container has a tmpfs of its own at `/dev`.
 fn has_own_dev(planner: &Planner<'_>) -> bool {
     let is_dev = |mount: &Mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs");
@@ -317,11 +407,20 @@ pub(super) fn plan_files(planner: &mut Planner<'_>) {
 }
 
 pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
-    // Without a /dev of its own the container has the devices of its image or mount.
-    if !has_own_dev(planner) {
+    if !needs_devices(planner) {
         return Ok(());
     }
+    let asked = planner
+        .spec
+        .linux
+        .as_ref()
+        .map_or(&[][..], |linux| &linux.devices[..]);
     for (path, major, minor) in DEFAULT_DEVICES {
+        // What the configuration says of a default device holds, but for the null device,
+        // which hidden paths are made of.
+        if path != "/dev/null" && asked.iter().any(|node| node.path == path) {
+            continue;
+        }
         let node = DeviceNode {
             path: path.to_owned(),
             kind: "c".to_owned(),
@@ -332,15 +431,7 @@ pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         };
         plan_device(planner, &node)?;
     }
-    let devices = planner
-        .spec
-        .linux
-        .as_ref()
-        .map_or(&[][..], |linux| &linux.devices[..]);
-    for node in devices
-        .iter()
-        .filter(|node| !DEFAULT_DEVICES.iter().any(|(path, ..)| *path == node.path))
-    {
+    for node in asked.iter().filter(|node| node.path != "/dev/null") {
         plan_device(planner, node)?;
     }
     for (link, content) in DEFAULT_LINKS {

@@ -4,8 +4,11 @@
 use crate::error::{CreateError, PlanError};
 use crate::plan::facts::PlanFacts;
 use crate::spec::Process;
+use crate::spec::process::Scheduler;
+use cais_linux::limits::ioprio::{Class, IoPriority, apply_io_priority};
 use cais_linux::limits::oom::{apply_oom_score_adj, open_proc_pid};
 use cais_linux::limits::rlimit::{RlimitBounds, RlimitRequest, apply_rlimit, parse_resource, plan_rlimits};
+use cais_linux::limits::sched::{Policy, SchedAttr, apply_scheduler, parse_flag};
 use rustix::fd::AsFd;
 use rustix::process::Pid;
 
@@ -16,6 +19,10 @@ pub struct ProcessLimits {
     pub rlimits: Vec<RlimitRequest>,
     /// The weight for the OOM killer (proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i32>,
+    /// Scheduling on the CPUs (sched_setattr(2)).
+    pub scheduler: Option<SchedAttr>,
+    /// The priority for block I/O (ioprio_set(2)).
+    pub io_priority: Option<IoPriority>,
 }
 
 impl ProcessLimits {
@@ -62,6 +69,8 @@ impl ProcessLimits {
         Ok(Self {
             rlimits: plan.apply,
             oom_score_adj,
+            scheduler: process.scheduler.as_ref().map(plan_scheduler).transpose()?,
+            io_priority: process.io_priority.as_ref().map(plan_io_priority).transpose()?,
         })
     }
 
@@ -78,6 +87,43 @@ impl ProcessLimits {
             apply_oom_score_adj(process.as_fd(), value)
                 .map_err(CreateError::prepare("set the weight for the OOM killer"))?;
         }
+        if let Some(attr) = &self.scheduler {
+            apply_scheduler(Some(pid), attr).map_err(CreateError::prepare("set process.scheduler"))?;
+        }
+        if let Some(priority) = self.io_priority {
+            apply_io_priority(Some(pid), priority).map_err(CreateError::prepare("set process.ioPriority"))?;
+        }
         Ok(())
     }
+}
+
+fn plan_scheduler(scheduler: &Scheduler) -> Result<SchedAttr, PlanError> {
+    let unknown = |path, value: &dyn std::fmt::Display| PlanError::Unknown {
+        path,
+        value: value.to_string(),
+    };
+    let policy = Policy::parse(&scheduler.policy)
+        .ok_or_else(|| unknown("process.scheduler.policy", &scheduler.policy))?;
+    let mut flags = 0;
+    for flag in &scheduler.flags {
+        flags |= parse_flag(flag).ok_or_else(|| unknown("process.scheduler.flags", flag))?;
+    }
+    Ok(SchedAttr {
+        policy: policy.number(),
+        flags,
+        nice: scheduler.nice,
+        priority: u32::try_from(scheduler.priority)
+            .map_err(|_negative| unknown("process.scheduler.priority", &scheduler.priority))?,
+        runtime: scheduler.runtime,
+        deadline: scheduler.deadline,
+        period: scheduler.period,
+    })
+}
+
+fn plan_io_priority(priority: &crate::spec::process::IoPriority) -> Result<IoPriority, PlanError> {
+    let class = Class::parse(&priority.class).ok_or_else(|| PlanError::Unknown {
+        path: "process.ioPriority.class",
+        value: priority.class.clone(),
+    })?;
+    IoPriority::new(class, priority.priority).map_err(PlanError::IoPriority)
 }

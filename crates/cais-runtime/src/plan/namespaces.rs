@@ -52,18 +52,13 @@ pub(super) fn is_new(spec: &Spec, kind: u64) -> bool {
 }
 
 /// The namespaces that the first process is cloned into. The cgroup namespace is left
-/// for later, when the cgroup is joined.
+/// for later, when the cgroup is joined, and so is the time namespace, whose clocks are set
+/// before anybody is in it.
 pub(super) fn cloned(spec: &Spec) -> Result<u64, PlanError> {
     kinds(spec)?;
     let new = spec.namespaces().iter().filter(|entry| entry.path.is_none());
     let flags = new.map(|entry| flag(entry.kind)).fold(0, |all, kind| all | kind);
-    if flags & namespace::TIME != 0 {
-        return Err(PlanError::Unsupported {
-            path: "linux.namespaces",
-            what: "a time namespace",
-        });
-    }
-    Ok(flags & !namespace::CGROUP)
+    Ok(flags & !(namespace::CGROUP | namespace::TIME))
 }
 
 /// The maps of a new user namespace.
@@ -72,10 +67,7 @@ pub(super) fn plan_id_maps(spec: &Spec) -> Result<Option<IdMaps>, PlanError> {
         return Ok(None);
     }
     let (uids, gids) = mappings(spec);
-    Ok(Some(IdMaps {
-        uid: render(uids),
-        gid: render(gids),
-    }))
+    Ok(Some(render_maps(uids, gids)))
 }
 
 fn mappings(spec: &Spec) -> (&[IdMapping], &[IdMapping]) {
@@ -84,23 +76,25 @@ fn mappings(spec: &Spec) -> (&[IdMapping], &[IdMapping]) {
         .map_or((&[], &[]), |linux| (&linux.uid_mappings, &linux.gid_mappings))
 }
 
-/// The host's ids that are 0 inside, where there is a user namespace.
-pub(super) fn root_ids(spec: &Spec) -> Result<Option<(u32, u32)>, PlanError> {
+/// The host's ids that are 0 inside, where there is a user namespace and its maps are known.
+pub(super) fn root_ids(spec: &Spec) -> Option<(u32, u32)> {
     if !has(spec, namespace::USER) {
-        return Ok(None);
+        return None;
     }
-    let root = |maps: &[IdMapping], path| {
+    let root = |maps: &[IdMapping]| {
         let zero = maps.iter().find(|map| map.container_id == 0);
-        zero.map(|map| map.host_id).ok_or(PlanError::Missing {
-            path,
-            what: "a mapping for id 0",
-        })
+        zero.map(|map| map.host_id)
     };
     let (uids, gids) = mappings(spec);
-    Ok(Some((
-        root(uids, "linux.uidMappings")?,
-        root(gids, "linux.gidMappings")?,
-    )))
+    Some((root(uids)?, root(gids)?))
+}
+
+/// Maps in the form of the kernel.
+pub(super) fn render_maps(uids: &[IdMapping], gids: &[IdMapping]) -> IdMaps {
+    IdMaps {
+        uid: render(uids),
+        gid: render(gids),
+    }
 }
 
 fn render(maps: &[IdMapping]) -> String {
@@ -119,15 +113,14 @@ pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         .iter()
         .filter_map(|entry| Some((entry.kind, entry.path.clone()?)))
         .collect();
-    joined.sort_by_key(|(kind, _)| *kind != NamespaceKind::User);
+    // The file tree last: the others may be named by paths of this one.
+    joined.sort_by_key(|(kind, _)| match kind {
+        NamespaceKind::User => 0,
+        NamespaceKind::Mount => 2,
+        _ => 1,
+    });
     for (kind, path) in joined {
         match kind {
-            NamespaceKind::Mount => {
-                return Err(PlanError::Unsupported {
-                    path: "linux.namespaces",
-                    what: "joining a mount namespace",
-                });
-            }
             // Only children enter it: the caller does so before it clones.
             NamespaceKind::Pid => planner.plan.join_pid = Some(path.into()),
             // The caller enters it in the process that clones, so that the new
@@ -144,6 +137,31 @@ pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// A time namespace of its own: its clocks are set now, and the process enters it when it
+/// executes the program.
+pub(super) fn plan_time(planner: &mut Planner<'_>) {
+    if !is_new(planner.spec, namespace::TIME) {
+        return;
+    }
+    let kinds = u32::try_from(namespace::TIME).unwrap_or(0);
+    planner.step(
+        "clocks of its own, entered with the program",
+        &Step::LeaveNamespaces { kinds },
+    );
+    let offsets = planner.spec.linux.as_ref().map(|linux| &linux.time_offsets);
+    let mut text = String::new();
+    for (clock, offset) in offsets.into_iter().flatten() {
+        // Writing to a string cannot fail.
+        writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs).unwrap_or_default();
+    }
+    if !text.is_empty() {
+        let step = Step::WriteTimeOffsets {
+            text: text.as_bytes(),
+        };
+        planner.step("asked for by linux.timeOffsets", &step);
+    }
 }
 
 pub(super) fn plan_names(planner: &mut Planner<'_>) {

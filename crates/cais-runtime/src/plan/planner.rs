@@ -7,11 +7,13 @@
 use super::facts::{CgroupView, PlanFacts, RootTree};
 use super::limits::ProcessLimits;
 use super::process::plan_process;
-use super::sources::Source;
-use super::{Plan, filesystem, namespaces};
+use super::sources::{MapIds, Source};
+use super::steps::{c_string, str_block};
+use super::{Plan, filesystem, hooks, namespaces};
 use crate::error::PlanError;
 use crate::spec::{Process, Spec};
 use cais_init::step::{Slot, Step};
+use cais_init::wire::StrBlock;
 use cais_linux::mounts::overlay::Layers;
 use cais_sys::clone::namespace;
 use cais_sys::mount::{MS_PRIVATE, MS_SLAVE, MountAttr};
@@ -23,12 +25,14 @@ use rustix::fs::FileType;
 /// Where the configuration asks for something that cannot be, or that this runtime
 /// does not do.
 pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(spec, facts)?;
+    crate::spec::validate::check(spec)?;
+    let mut planner = Planner::new(spec, spec.process.as_ref(), facts)?;
     // The cgroup comes first: all that follows is counted in it, and the cgroup
     // namespace takes the cgroup of its making as its root.
     planner.join_cgroups();
     // Joined namespaces next: what is made later belongs to them.
     namespaces::plan_joined(&mut planner)?;
+    namespaces::plan_time(&mut planner);
     // A session of its own, before a terminal can become its own.
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
     planner.step("no key of the caller may reach in", &Step::NewKeyring {});
@@ -51,10 +55,14 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Hiding comes after the mounts, or they would cover it.
     filesystem::plan_hidden_paths(&mut planner);
     filesystem::plan_root_flags(&mut planner)?;
+    // Hooks see the finished tree from outside, by the host's paths.
+    hooks::plan_before_pivot(&mut planner);
     planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
     // The caller writes down what it made meanwhile: no program runs unrecorded.
     planner.plan.awaits_start = true;
     planner.step("no program runs before it is recorded", &Step::AwaitStart {});
+    planner.plan_hold();
+    hooks::plan_start(&mut planner);
     // Who the process is comes last: every step before needed the privileges.
     plan_process(&mut planner)?;
     planner.finish()
@@ -65,13 +73,13 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
 /// # Errors
 /// As [`plan_container`].
 pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(spec, facts)?;
-    planner.process = Some(process);
+    let mut planner = Planner::new(spec, Some(process), facts)?;
     planner.joins_container = true;
     let kinds = namespaces::kinds(spec)?;
     planner.plan.enter_pid = kinds & namespace::PID != 0;
     // Counted with the container from the first moment.
     planner.join_cgroups();
+    planner.plan_affinity()?;
     // Before the namespaces, so that nothing in them can look into this process.
     planner.step(
         "nothing inside may look into this process (CVE-2016-9962)",
@@ -102,26 +110,29 @@ pub(super) struct Planner<'a> {
     pub(super) joins_container: bool,
     /// The slot of the host's null device, once it is mounted.
     pub(super) null: Option<Slot>,
+    /// How many trees the stub opens itself.
+    opened_inside: u16,
 }
 
 impl<'a> Planner<'a> {
-    fn new(spec: &'a Spec, facts: &'a PlanFacts) -> Result<Self, PlanError> {
+    fn new(spec: &'a Spec, process: Option<&'a Process>, facts: &'a PlanFacts) -> Result<Self, PlanError> {
         let mut plan = Plan {
             id_maps: namespaces::plan_id_maps(spec)?,
             ..Plan::default()
         };
-        plan.root_ids = namespaces::root_ids(spec)?;
+        plan.root_ids = namespaces::root_ids(spec);
         plan.namespaces = namespaces::cloned(spec)?;
-        if let Some(process) = &spec.process {
+        if let Some(process) = process {
             plan.limits = ProcessLimits::plan(process, facts, &mut plan.warnings)?;
         }
         Ok(Self {
             spec,
             facts,
-            process: spec.process.as_ref(),
+            process,
             plan,
             joins_container: false,
             null: None,
+            opened_inside: 0,
         })
     }
 
@@ -173,21 +184,112 @@ impl<'a> Planner<'a> {
                 },
                 user_xattr: self.facts.rootless,
             }),
-            RootTree::Directory(path) => {
-                let map_ids = self.plan.root_ids.is_some();
-                self.source(Source::Tree {
-                    path: path.clone(),
-                    recursive: true,
-                    peer: false,
-                    attributes: MountAttr::default(),
-                    map_ids,
-                })
+            RootTree::Directory { path, map_ids } => self.tree(Source::Tree {
+                path: path.clone(),
+                recursive: true,
+                peer: false,
+                attributes: MountAttr::default(),
+                map_ids: if *map_ids && self.plan.root_ids.is_some() {
+                    MapIds::Container
+                } else {
+                    MapIds::No
+                },
+                no_follow: false,
+            }),
+        };
+        // Hooks of the host look for the tree at its own path.
+        let path = match &self.facts.root {
+            RootTree::Directory { path, .. } if hooks::any_before_pivot(self.spec) => {
+                c_string(&path.to_string_lossy())
             }
+            _ => c"/".to_owned(),
         };
         self.step(
             "all later paths are resolved inside it",
-            &Step::AttachRoot { mount },
+            &Step::AttachRoot { mount, path: &path },
         );
+    }
+
+    /// The slot of a tree: opened by the caller, or, where that has no right to, by the stub
+    /// in its user namespace.
+    pub(super) fn tree(&mut self, source: Source) -> Slot {
+        let Source::Tree {
+            path,
+            recursive,
+            peer,
+            attributes,
+            map_ids: MapIds::No,
+            ..
+        } = &source
+        else {
+            return self.source(source);
+        };
+        if !self.facts.rootless {
+            return self.source(source);
+        }
+        self.opened_inside += 1;
+        let slot = Slot(
+            u16::try_from(cais_init::stage::MAX_SLOTS)
+                .unwrap_or(u16::MAX)
+                .saturating_sub(self.opened_inside),
+        );
+        let step = Step::OpenTree {
+            slot,
+            path: &c_string(&path.to_string_lossy()),
+            recursive: *recursive,
+            peer: *peer,
+            set: attributes.attr_set,
+            clear: attributes.attr_clr,
+        };
+        self.step("only its user namespace gives the right to copy mounts", &step);
+        slot
+    }
+
+    /// The program is looked for, and then `start` is waited for.
+    fn plan_hold(&mut self) {
+        if !self.facts.hold {
+            return;
+        }
+        let Some(process) = self.process else { return };
+        if let Some(name) = process.args.first() {
+            let environment = str_block(&process.env);
+            let step = Step::FindProgram {
+                name: &c_string(name),
+                environment: StrBlock(&environment),
+            };
+            self.step("a missing program is told by create", &step);
+        }
+        self.plan.holds = true;
+        let listener = self.source(Source::Listener);
+        self.step("until `start`", &Step::AwaitConnection { listener });
+    }
+
+    /// `execCPUAffinity`.
+    fn plan_affinity(&mut self) -> Result<(), PlanError> {
+        let Some(affinity) = self
+            .process
+            .and_then(|process| process.exec_cpu_affinity.as_ref())
+        else {
+            return Ok(());
+        };
+        let parse = |list: &Option<String>| {
+            let list = list.as_deref().filter(|list| !list.is_empty());
+            list.map(|list| {
+                cais_linux::limits::sched::parse_cpu_list(list).ok_or_else(|| PlanError::Unknown {
+                    path: "process.execCPUAffinity",
+                    value: list.to_owned(),
+                })
+            })
+            .transpose()
+        };
+        self.plan.initial_affinity = parse(&affinity.initial)?;
+        if let Some(mask) = parse(&affinity.last)? {
+            self.step(
+                "asked for by process.execCPUAffinity.final",
+                &Step::SetAffinity { mask: &mask },
+            );
+        }
+        Ok(())
     }
 
     fn plan_stdio(&mut self) {
@@ -211,7 +313,7 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(self) -> Result<Plan, PlanError> {
-        if self.plan.sources.len() > cais_init::stage::MAX_SLOTS {
+        if self.plan.sources.len() + usize::from(self.opened_inside) > cais_init::stage::MAX_SLOTS {
             return Err(PlanError::TooMany {
                 count: self.plan.sources.len(),
                 limit: cais_init::stage::MAX_SLOTS,

@@ -19,11 +19,14 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     if let Some(mask) = process.user.umask {
         planner.step("asked for by process.user.umask", &Step::SetUmask { mask });
     }
+    plan_domain(planner)?;
     // Before chdir, so that no directory can be reached through a descriptor that
     // leaked (CVE-2024-21626); the channel itself closes at exec, which tells the caller.
     planner.step(
         "no descriptor of the host reaches the program",
-        &Step::CloseDescriptors { first: 3 },
+        &Step::CloseDescriptors {
+            first: 3 + planner.facts.preserve_fds,
+        },
     );
     plan_label(planner);
     // Without no_new_privs the kernel wants CAP_SYS_ADMIN for a filter, so it is
@@ -85,6 +88,65 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     };
     planner.step("the program", &step);
     Ok(())
+}
+
+/// The execution domain and the memory policy: of the container, and so of every process.
+fn plan_domain(planner: &mut Planner<'_>) -> Result<(), PlanError> {
+    let Some(linux) = &planner.spec.linux else {
+        return Ok(());
+    };
+    if let Some(personality) = &linux.personality {
+        // linux/personality.h
+        let domain = match personality.domain.as_str() {
+            "LINUX" => 0,
+            "LINUX32" => 8,
+            other => {
+                return Err(PlanError::Unknown {
+                    path: "linux.personality.domain",
+                    value: other.to_owned(),
+                });
+            }
+        };
+        planner.step("asked for by linux.personality", &Step::SetPersonality { domain });
+    }
+    if let Some(policy) = &linux.memory_policy {
+        let unknown = |value: &str| PlanError::Unknown {
+            path: "linux.memoryPolicy",
+            value: value.to_owned(),
+        };
+        let mut mode = memory_policy_mode(&policy.mode).ok_or_else(|| unknown(&policy.mode))?;
+        for flag in &policy.flags {
+            mode |= match flag.as_str() {
+                "MPOL_F_STATIC_NODES" => 1 << 15,
+                "MPOL_F_RELATIVE_NODES" => 1 << 14,
+                "MPOL_F_NUMA_BALANCING" => 1 << 13,
+                other => return Err(unknown(other)),
+            };
+        }
+        let nodes = if policy.nodes.is_empty() {
+            Vec::new()
+        } else {
+            cais_linux::limits::sched::parse_cpu_list(&policy.nodes).ok_or_else(|| unknown(&policy.nodes))?
+        };
+        let step = Step::SetMemoryPolicy { mode, nodes: &nodes };
+        planner.step("asked for by linux.memoryPolicy", &step);
+    }
+    Ok(())
+}
+
+/// The number of a policy in linux/mempolicy.h.
+fn memory_policy_mode(name: &str) -> Option<u32> {
+    const NAMES: [&str; 7] = [
+        "MPOL_DEFAULT",
+        "MPOL_PREFERRED",
+        "MPOL_BIND",
+        "MPOL_INTERLEAVE",
+        "MPOL_LOCAL",
+        "MPOL_PREFERRED_MANY",
+        "MPOL_WEIGHTED_INTERLEAVE",
+    ];
+    let at = NAMES.iter().position(|known| *known == name)?;
+    u32::try_from(at).ok()
 }
 
 fn plan_label(planner: &mut Planner<'_>) {
@@ -150,7 +212,14 @@ fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, Pla
         &asked.ambient,
     ];
     for (bits, names) in bits.iter_mut().zip(sets) {
-        *bits = CapSet::parse(names).map_err(PlanError::Capability)?.bits();
+        let (known, unknown): (Vec<&String>, Vec<&String>) =
+            names.iter().partition(|name| CapSet::parse(&[name]).is_ok());
+        *bits = CapSet::parse(&known).map_err(PlanError::Capability)?.bits();
+        planner.plan.warnings.extend(
+            unknown
+                .iter()
+                .map(|name| format!("this machine has no capability {name}: it is left out")),
+        );
     }
     // In a user namespace of its own the process holds every capability over it;
     // in the host's it can hand on only what this process has itself.

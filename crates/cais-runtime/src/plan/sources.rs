@@ -1,5 +1,6 @@
 //! What the caller opens for the stub, each in its slot.
 
+use crate::plan::IdMaps;
 use cais_linux::mounts::overlay::Layers;
 use cais_sys::mount::MountAttr;
 use rustix::fs::FileType;
@@ -14,6 +15,8 @@ pub enum Source {
     Tasks(usize),
     /// The process whose namespaces are entered.
     Target,
+    /// The socket at which the start is waited for.
+    Listener,
     /// The copy-on-write root.
     Overlay {
         /// What it is made of.
@@ -31,8 +34,10 @@ pub enum Source {
         peer: bool,
         /// Flags to set and clear.
         attributes: MountAttr,
-        /// Whether its owners are mapped through the user namespace.
-        map_ids: bool,
+        /// How its owners are mapped.
+        map_ids: MapIds,
+        /// Whether a link at the end of the path is refused instead of followed.
+        no_follow: bool,
     },
     /// A directory as another process sees it.
     TreeOf {
@@ -59,6 +64,22 @@ pub enum Source {
     },
 }
 
+/// How the owners of a tree are mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MapIds {
+    /// They stay.
+    No,
+    /// Through the user namespace of the container.
+    Container,
+    /// Through maps of its own; with submounts where `recursive`.
+    Own {
+        /// The maps.
+        maps: IdMaps,
+        /// Whether the submounts are mapped too.
+        recursive: bool,
+    },
+}
+
 impl Source {
     /// What opening it means, for errors and `--explain`.
     #[must_use]
@@ -70,6 +91,7 @@ impl Source {
             }
             Self::Tasks(index) => format!("open the tasks file of cgroup v1 hierarchy {index}"),
             Self::Target => "open the container's first process".to_owned(),
+            Self::Listener => "listen for the start".to_owned(),
             Self::Overlay { layers, .. } => format!(
                 "make the root: overlay of {} under {}",
                 layers
@@ -89,7 +111,11 @@ impl Source {
                 "open {}{}{}",
                 path.display(),
                 if *recursive { " with its submounts" } else { "" },
-                if *map_ids { ", owners mapped" } else { "" }
+                if *map_ids == MapIds::No {
+                    ""
+                } else {
+                    ", owners mapped"
+                }
             ),
             Self::TreeOf { process, path } => {
                 format!("open {} of the process {}", path.display(), process.display())

@@ -14,7 +14,7 @@ const SPEC: &str = r#"{"ociVersion":"1.2.0","hostname":"pier",
  "mounts":[{"destination":"/proc","type":"proc","options":["nosuid"]},
    {"destination":"/dev","type":"tmpfs","options":["mode=755"]},
    {"destination":"/sys/fs/cgroup","type":"cgroup","options":["ro"]},
-   {"destination":"/data","type":"bind","source":"/srv/data","options":["rbind","ro"]}],
+   {"destination":"/data","type":"bind","source":"/srv/data","options":["rbind","ro","ridmap"]}],
  "linux":{"uidMappings":[{"containerID":0,"hostID":1000,"size":10}],"gidMappings":[{"containerID":0,"hostID":2000,"size":10}],
    "namespaces":[{"type":"mount"},{"type":"user"},{"type":"pid"},{"type":"network"},{"type":"uts"},{"type":"cgroup"}],
    "maskedPaths":["/proc/kcore"],"readonlyPaths":["/proc/sys"],"sysctl":{"net.ipv4.ip_forward":"1"}}}"#;
@@ -44,6 +44,7 @@ fn facts() -> PlanFacts {
         init: false,
         landlock: None,
         label: None,
+        ..PlanFacts::default()
     }
 }
 
@@ -134,6 +135,9 @@ fn without_a_user_namespace_devices_are_made_and_capabilities_cut() {
         linux
             .namespaces
             .retain(|entry| entry.kind != crate::spec::NamespaceKind::User);
+        linux.uid_mappings.clear();
+        linux.gid_mappings.clear();
+        spec.mounts.last_mut().unwrap().options.pop();
         facts.held_capabilities = 0;
     })
     .unwrap();
@@ -176,22 +180,12 @@ fn a_further_process_enters_and_mounts_nothing() {
 #[test]
 fn what_cannot_be_planned() {
     type Change = fn(&mut Spec, &mut PlanFacts);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 5] = [
         ("no mount namespace", |spec, _| {
             spec.linux.as_mut().unwrap().namespaces.clear();
         }),
         ("no process", |spec, _| spec.process = None),
-        ("an unknown capability", |spec, _| {
-            spec.process
-                .as_mut()
-                .unwrap()
-                .capabilities
-                .as_mut()
-                .unwrap()
-                .bounding
-                .push("CAP_MOON".into());
-        }),
-        ("an unknown file system", |spec, _| {
+        ("a mount that is no procfs at /proc", |spec, _| {
             spec.mounts[0].kind = Some("moonfs".into());
         }),
         ("a user namespace without a root", |spec, _| {
@@ -204,4 +198,47 @@ fn what_cannot_be_planned() {
     for (name, change) in changes {
         assert!(planned(change).is_err(), "{name}");
     }
+}
+
+#[test]
+fn an_unknown_capability_is_left_out_and_told() {
+    let plan = planned(|spec, _| {
+        let process = spec.process.as_mut().unwrap();
+        let sets = process.capabilities.as_mut().unwrap();
+        sets.bounding.push("CAP_MOON".into());
+    })
+    .unwrap();
+    assert!(plan.warnings.iter().any(|warning| warning.contains("CAP_MOON")));
+}
+
+#[test]
+fn a_container_that_is_held_looks_for_its_program_first() {
+    let plan = planned(|spec, facts| {
+        facts.hold = true;
+        facts.hook_state = ["{".into(), "}".into()];
+        let hook = crate::spec::Hook {
+            path: "/bin/hook".into(),
+            ..crate::spec::Hook::default()
+        };
+        spec.hooks = Some(crate::spec::Hooks {
+            create_runtime: vec![hook.clone()],
+            create_container: vec![hook.clone()],
+            start_container: vec![hook],
+            ..crate::spec::Hooks::default()
+        });
+    })
+    .unwrap();
+    let names = names(&plan);
+    let at = names.iter().position(|name| *name == "AwaitHooks").unwrap();
+    let want = [
+        "AwaitHooks",
+        "RunHook",
+        "PivotRoot",
+        "AwaitStart",
+        "FindProgram",
+        "AwaitConnection",
+        "RunHook",
+    ];
+    assert_eq!(names[at..at + want.len()], want);
+    assert!(plan.holds && plan.awaits_hooks && plan.awaits_start);
 }

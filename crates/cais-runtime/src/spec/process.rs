@@ -14,11 +14,14 @@ pub struct Process {
     /// The working directory, absolute.
     pub cwd: String,
     /// The environment: `KEY=value`.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub env: Vec<String>,
     /// The program and its arguments.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub args: Vec<String>,
     /// Limits on resources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub rlimits: Vec<Rlimit>,
     /// The capability sets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,59 @@ pub struct Process {
     pub oom_score_adj: Option<i32>,
     /// The user.
     pub user: User,
+    /// How it is scheduled on the CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Its priority for block I/O.
+    #[serde(rename = "ioPriority", skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<IoPriority>,
+    /// The CPUs of a further process, before and after it joins the cgroup.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// How a process is scheduled (sched_setattr(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scheduler {
+    /// `SCHED_…`.
+    pub policy: String,
+    /// The nice value.
+    pub nice: i32,
+    /// The real-time priority.
+    pub priority: i32,
+    /// `SCHED_FLAG_…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
+    pub flags: Vec<String>,
+    /// Nanoseconds for `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// Nanoseconds for `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// Nanoseconds for `SCHED_DEADLINE`.
+    pub period: u64,
+}
+
+/// A priority for block I/O (ioprio_set(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IoPriority {
+    /// `IOPRIO_CLASS_…`.
+    pub class: String,
+    /// 0 (first) to 7 (last).
+    pub priority: i64,
+}
+
+/// CPUs as lists: `0-2,5`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    /// Before the cgroup is joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<String>,
+    /// Afterwards.
+    #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 /// The size of a terminal in characters.
@@ -61,6 +117,7 @@ pub struct User {
     pub umask: Option<u32>,
     /// Supplementary groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub additional_gids: Vec<u32>,
 }
 
@@ -82,13 +139,18 @@ pub struct Rlimit {
 #[serde(default)]
 pub struct Capabilities {
     /// What can ever be gained.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub bounding: Vec<String>,
     /// What is in effect.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub effective: Vec<String>,
     /// What is kept by executing a program that asks for it.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub inheritable: Vec<String>,
     /// What can be put in effect.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub permitted: Vec<String>,
     /// What is kept by executing any program.
+    #[serde(deserialize_with = "crate::spec::or_default")]
     pub ambient: Vec<String>,
 }

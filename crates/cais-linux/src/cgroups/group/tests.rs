@@ -96,7 +96,7 @@ fn controllers_are_offered_on_the_way_down() {
     fs::write(unified.path.join("cgroup.subtree_control"), "cpu memory\n").unwrap();
     fs::write(unified.path.join("a/cgroup.subtree_control"), "").unwrap();
     let base = open_base(&unified).unwrap();
-    enable_controllers(base.as_fd(), "a/b", "cpu memory rdma pids\n").unwrap();
+    enable_controllers(base.as_fd(), "a/b", "cpu memory misc pids\n").unwrap();
     // A plain file keeps the beginning of what was there; the kernel's adds to it.
     assert!(
         fs::read_to_string(unified.path.join("cgroup.subtree_control"))

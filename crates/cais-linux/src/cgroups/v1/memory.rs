@@ -26,6 +26,13 @@ pub(crate) fn plan(memory: &Memory, writes: &mut Vec<Write>) {
     if let Some(swappiness) = memory.swappiness {
         writes.push(Write::new("memory", "memory.swappiness", swappiness));
     }
+    if let Some(limit) = memory.kernel_tcp {
+        writes.push(Write::new(
+            "memory",
+            "memory.kmem.tcp.limit_in_bytes",
+            limit.max(-1),
+        ));
+    }
     if memory.disable_oom_killer {
         writes.push(Write::new("memory", "memory.oom_control", 1));
     }

@@ -7,7 +7,14 @@ use crate::cgroups::resources::Cpu;
 const PERIOD: u64 = 100_000;
 
 pub(crate) fn plan(cpu: &Cpu, writes: &mut Vec<Write>) {
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
+    if let Some(idle) = cpu.idle {
+        writes.push(Write::new("cpu", "cpu.idle", idle));
+    }
+    // A group that only runs idle has no weight.
+    if let Some(shares) = cpu
+        .shares
+        .filter(|shares| *shares != 0 && cpu.idle.unwrap_or(0) == 0)
+    {
         writes.push(Write::new("cpu", "cpu.weight", weight_of_shares(shares)));
     }
     if cpu.quota.is_some() || cpu.period.is_some() {
@@ -17,6 +24,9 @@ pub(crate) fn plan(cpu: &Cpu, writes: &mut Vec<Write>) {
             .map_or("max".to_owned(), |quota| quota.to_string());
         let period = cpu.period.unwrap_or(PERIOD);
         writes.push(Write::new("cpu", "cpu.max", format!("{quota} {period}")));
+    }
+    if let Some(burst) = cpu.burst {
+        writes.push(Write::new("cpu", "cpu.max.burst", burst));
     }
 }
 

@@ -13,6 +13,15 @@ pub(crate) fn plan(block_io: &BlockIo, writes: &mut Vec<Write>) {
             ..Write::new("io", "", weight)
         });
     }
+    for (major, minor, weight, _) in &block_io.device_weights {
+        if let Some(weight) = weight {
+            writes.push(Write::new(
+                "io",
+                "io.bfq.weight",
+                format!("{major}:{minor} {weight}"),
+            ));
+        }
+    }
     for (key, throttles) in [
         ("rbps", &block_io.read_bps),
         ("wbps", &block_io.write_bps),
