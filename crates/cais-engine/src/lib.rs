@@ -6,7 +6,6 @@
 //! meets something half made or left behind removes it ([`sweep`]).
 
 pub mod bundle;
-pub mod checkpoint;
 pub mod cleanup;
 pub mod diff;
 pub mod engine;
@@ -27,7 +26,7 @@ pub mod state;
 pub mod stop;
 pub mod store;
 pub mod sweep;
-pub mod time;
 pub mod userns;
 
+pub use cais_runtime::{checkpoint, time};
 pub use error::{EngineError, Result};

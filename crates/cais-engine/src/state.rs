@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::{Exit, Record};
 use crate::store::{Store, read_json, write_json};
+use cais_linux::process::start_time::read_stat;
 use serde::{Deserialize, Serialize};
 
 /// A process that cannot be mistaken for another.
@@ -22,28 +23,18 @@ impl ProcessName {
     /// The process that has this id now.
     #[must_use]
     pub fn read(pid: i32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (start, _) = parse_stat(&stat)?;
-        Some(Self { pid, start })
+        let stat = read_stat(pid)?;
+        Some(Self {
+            pid,
+            start: stat.start,
+        })
     }
 
     /// Whether it is still there; a zombie is not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        stat.ok()
-            .and_then(|stat| parse_stat(&stat))
-            .is_some_and(|(start, state)| start == self.start && state != b'Z')
+        read_stat(self.pid).is_some_and(|stat| stat.start == self.start && !stat.has_ended())
     }
-}
-
-/// Start time and state letter of a line of /proc/PID/stat. The name, in brackets, may
-/// hold spaces and brackets itself.
-fn parse_stat(stat: &str) -> Option<(u64, u8)> {
-    let rest = stat.get(stat.rfind(')')? + 2..)?;
-    let mut fields = rest.split(' ');
-    let state = *fields.next()?.as_bytes().first()?;
-    Some((fields.nth(18)?.trim_end().parse().ok()?, state))
 }
 
 /// The state of a running container.
@@ -157,20 +148,6 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stat_lines_with_odd_names() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20\n";
-        for name in ["sh", "a b", "x) S 1 (y", ""] {
-            assert_eq!(
-                parse_stat(&format!("17 ({name}) {rest}")),
-                Some((4242, b'S')),
-                "{name}"
-            );
-        }
-        assert_eq!(parse_stat(""), None);
-        assert_eq!(parse_stat("1 (x) S 1"), None);
-    }
 
     #[test]
     fn this_process_is_alive_and_its_namesake_is_not() {

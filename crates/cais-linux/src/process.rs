@@ -3,5 +3,6 @@
 
 pub mod channel;
 pub mod pidfd;
+pub mod start_time;
 pub mod stub;
 pub mod userns;

@@ -7,7 +7,8 @@ use crate::spec::linux::{BlockIo, DeviceRule, ThrottleDevice};
 use cais_linux::cgroups::resources::{self, DeviceKind, Throttle};
 use cais_linux::cgroups::{self, CgroupError, Layout};
 
-/// The limits as the cgroup rooms take them.
+/// The limits as the cgroup rooms take them. Zero is "not set": engines written in Go send
+/// it for what they do not limit.
 ///
 /// # Errors
 /// For a device rule that cannot be understood.
@@ -16,9 +17,9 @@ pub fn resources_of(resources: &Resources) -> Result<cgroups::Resources, CgroupE
     let memory = resources.memory.clone().unwrap_or_default();
     Ok(cgroups::Resources {
         cpu: resources::Cpu {
-            shares: cpu.shares,
-            quota: cpu.quota,
-            period: cpu.period,
+            shares: cpu.shares.filter(|shares| *shares != 0),
+            quota: cpu.quota.filter(|quota| *quota != 0),
+            period: cpu.period.filter(|period| *period != 0),
             cpus: cpu.cpus.filter(|list| !list.is_empty()),
             mems: cpu.mems.filter(|list| !list.is_empty()),
             burst: cpu.burst,
@@ -27,17 +28,21 @@ pub fn resources_of(resources: &Resources) -> Result<cgroups::Resources, CgroupE
             idle: cpu.idle,
         },
         memory: resources::Memory {
-            limit: memory.limit,
-            swap: memory.swap,
+            limit: memory.limit.filter(|limit| *limit != 0),
+            swap: memory.swap.filter(|swap| *swap != 0),
             swap_is_default: false,
-            reservation: memory.reservation,
+            reservation: memory.reservation.filter(|limit| *limit != 0),
             // The largest number is Go's way of saying -1: not set.
             swappiness: memory.swappiness.filter(|value| *value != u64::MAX),
             disable_oom_killer: memory.disable_oom_killer.unwrap_or(false),
             kernel_tcp: memory.kernel_tcp.filter(|limit| *limit > 0),
             check_before_update: memory.check_before_update.unwrap_or(false),
         },
-        pids: resources.pids.as_ref().map(|pids| pids.limit),
+        pids: resources
+            .pids
+            .as_ref()
+            .map(|pids| pids.limit)
+            .filter(|limit| *limit != 0),
         pids_is_default: false,
         block_io: block_io_of(&resources.block_io.clone().unwrap_or_default()),
         huge_pages: resources

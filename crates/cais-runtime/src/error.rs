@@ -6,6 +6,9 @@ use rustix::io::Errno;
 /// Why a container, or a process in one, was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
+    /// What the caller was to do failed.
+    #[error(transparent)]
+    Caller(Box<dyn std::error::Error + Send + Sync>),
     /// Something outside the container could not be prepared.
     #[error("cannot {action}")]
     Prepare {

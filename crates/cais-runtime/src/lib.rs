@@ -5,11 +5,15 @@
 //! [`create`] opens the sources, makes the process, sends the steps, and listens.
 
 pub mod cgroup;
+pub mod checkpoint;
+pub mod container;
 pub mod create;
 pub mod error;
 pub mod explain;
 pub mod mount_options;
 pub mod plan;
+pub mod seccomp_filter;
 pub mod seccomp_json;
 pub mod spec;
 pub mod stub;
+pub mod time;

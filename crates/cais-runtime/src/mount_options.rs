@@ -97,6 +97,62 @@ const PROPAGATIONS: [(&str, u64); 8] = [
     ("runbindable", MS_UNBINDABLE),
 ];
 
+/// All words that are understood, sorted: for `features`.
+#[must_use]
+pub fn known_words() -> Vec<&'static str> {
+    const OTHERS: [&str; 19] = [
+        "async",
+        "bind",
+        "copy-symlink",
+        "defaults",
+        "dirsync",
+        "idmap",
+        "iversion",
+        "lazytime",
+        "loud",
+        "mand",
+        "noiversion",
+        "nolazytime",
+        "nomand",
+        "rbind",
+        "remount",
+        "ridmap",
+        "silent",
+        "src-nofollow",
+        "sync",
+    ];
+    const RECURSIVE: [&str; 18] = [
+        "rro",
+        "rrw",
+        "rnosuid",
+        "rsuid",
+        "rnodev",
+        "rdev",
+        "rnoexec",
+        "rexec",
+        "rnoatime",
+        "ratime",
+        "rstrictatime",
+        "rnostrictatime",
+        "rrelatime",
+        "rnorelatime",
+        "rnodiratime",
+        "rdiratime",
+        "rnosymfollow",
+        "rsymfollow",
+    ];
+    let plain = WORDS.iter().map(|(word, ..)| *word);
+    let propagations = PROPAGATIONS.iter().map(|(word, _)| *word);
+    let mut all: Vec<&str> = plain
+        .chain(propagations)
+        .chain(OTHERS)
+        .chain(RECURSIVE)
+        .chain(["tmpcopyup"])
+        .collect();
+    all.sort_unstable();
+    all
+}
+
 /// Understands options; a later word wins over an earlier one.
 ///
 /// # Errors

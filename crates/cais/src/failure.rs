@@ -46,6 +46,11 @@ impl Failure {
         }
     }
 
+    /// The text alone.
+    pub(crate) fn text(&self) -> String {
+        self.message.clone()
+    }
+
     /// Prints the failure and returns the exit code.
     #[allow(
         clippy::print_stderr,

@@ -2,6 +2,7 @@
 
 mod commands;
 mod failure;
+mod oci;
 mod output;
 
 use cais::cli::{self, Command};
@@ -9,11 +10,26 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().collect();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(name) = runtime_name(&arguments) {
+        let words: Vec<String> = arguments
+            .iter()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        return ExitCode::from(oci::main(&name, &words));
+    }
     match cli::parse(arguments) {
         Ok(cli) => finish(run(cli.command)),
         Err(error) => finish(Err(Failure::usage(&error))),
     }
+}
+
+/// The name under which this executable is called, where it is that of an OCI runtime.
+fn runtime_name(arguments: &[std::ffi::OsString]) -> Option<String> {
+    let path = std::path::Path::new(arguments.first()?);
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    oci::is_runtime(&name).then_some(name)
 }
 
 fn run(command: Command) -> Result<u8, Failure> {

@@ -42,6 +42,8 @@ pub struct PlanFacts {
     pub labels_files: bool,
     /// Whether the container waits for `start` after it was created.
     pub hold: bool,
+    /// Whether the session keyring of the caller stays.
+    pub keep_keyring: bool,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
     /// The state of the container in JSON, for hooks in it: before and behind the id of its

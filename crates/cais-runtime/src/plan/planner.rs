@@ -35,7 +35,7 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     namespaces::plan_time(&mut planner);
     // A session of its own, before a terminal can become its own.
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
-    planner.step("no key of the caller may reach in", &Step::NewKeyring {});
+    planner.plan_keyring();
     namespaces::plan_names(&mut planner);
     namespaces::plan_loopback(&mut planner);
     // Nothing mounted from here on may travel to the host.
@@ -92,7 +92,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
         &Step::EnterNamespaces { target, kinds },
     );
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
-    planner.step("no key of the caller may reach in", &Step::NewKeyring {});
+    planner.plan_keyring();
     planner.plan_stdio();
     plan_process(&mut planner)?;
     planner.plan.namespaces = 0;
@@ -172,6 +172,12 @@ impl<'a> Planner<'a> {
                 "the cgroup just joined becomes the root that is seen",
                 &Step::LeaveNamespaces { kinds },
             );
+        }
+    }
+
+    fn plan_keyring(&mut self) {
+        if !self.facts.keep_keyring {
+            self.step("no key of the caller may reach in", &Step::NewKeyring {});
         }
     }
 

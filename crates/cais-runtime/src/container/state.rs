@@ -1,0 +1,353 @@
+//! The state of a container on disk, and what the kernel says of it.
+
+use super::error::{Result, RuntimeError};
+use super::{Runtime, cgroups};
+use crate::spec::Spec;
+use cais_linux::SysError;
+use cais_linux::process::start_time::read_stat;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The socket at which a container waits for its start.
+pub(super) const START_SOCKET: &str = "start.sock";
+/// The file of the state.
+const STATE_FILE: &str = "state.json";
+
+/// What is written down of a container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct State {
+    /// Its id.
+    pub id: String,
+    /// The first process; 0 before it was made.
+    pub pid: i32,
+    /// When the first process started, in clock ticks since boot.
+    pub start_time: u64,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The root file system on the host.
+    pub rootfs: PathBuf,
+    /// When it was made (RFC 3339).
+    pub created: String,
+    /// The cgroup, relative to each hierarchy; empty for none.
+    pub cgroup: String,
+    /// The unit of systemd that the cgroup belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd_unit: Option<String>,
+    /// The user who made it.
+    pub owner: u32,
+    /// The directory of cache and memory bandwidth allocation that was made for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<PathBuf>,
+    /// The configuration.
+    pub config: Spec,
+}
+
+/// What a container is doing (runtime-spec, "State").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is being made.
+    Creating,
+    /// It waits for its start.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes stand still.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// The state as `state` prints it and hooks read it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OciState<'a> {
+    /// The version of the specification.
+    pub oci_version: &'a str,
+    /// The id.
+    pub id: &'a str,
+    /// What it is doing.
+    pub status: String,
+    /// The first process; 0 where it has ended.
+    pub pid: i32,
+    /// The bundle.
+    pub bundle: &'a Path,
+    /// The root file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<&'a Path>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<&'a str>,
+    /// The configuration's annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: &'a BTreeMap<String, String>,
+    /// The user who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<&'a str>,
+}
+
+impl State {
+    /// The state for a hook, or for whoever answers seccomp notifications.
+    #[must_use]
+    pub fn for_hook(&self, status: Status) -> OciState<'_> {
+        OciState {
+            oci_version: crate::spec::VERSION,
+            id: &self.id,
+            status: status.to_string(),
+            pid: self.pid,
+            bundle: &self.bundle,
+            rootfs: None,
+            created: None,
+            annotations: &self.config.annotations,
+            owner: None,
+        }
+    }
+
+    /// Whether the first process is still there; a zombie is not.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.pid > 0
+            && read_stat(self.pid).is_some_and(|stat| stat.start == self.start_time && !stat.has_ended())
+    }
+}
+
+/// Checks an id.
+///
+/// # Errors
+/// [`RuntimeError::BadId`].
+pub fn check_id(id: &str) -> Result<()> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
+    let good = !id.is_empty() && id.len() <= 1024 && id.bytes().all(known) && id != "." && id != "..";
+    if good {
+        Ok(())
+    } else {
+        Err(RuntimeError::BadId(id.to_owned()))
+    }
+}
+
+/// The directory of a container, locked.
+#[derive(Debug)]
+pub struct Directory {
+    pub(super) path: PathBuf,
+    /// Holds the lock until it is closed.
+    pub(super) handle: OwnedFd,
+}
+
+impl Directory {
+    /// Makes the directory of a new container.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Exists`], or what the file system says.
+    pub(super) fn make(runtime: &Runtime, id: &str) -> Result<Self> {
+        check_id(id)?;
+        ensure_root(&runtime.root)?;
+        let path = runtime.root.join(id);
+        for attempt in 0..2 {
+            match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o711)) {
+                Ok(()) => break,
+                // Left by a `create` that was killed before it wrote anything down.
+                Err(Errno::EXIST) if attempt == 0 && is_abandoned(&path) => {
+                    remove_directory(&path)?;
+                }
+                Err(Errno::EXIST) => return Err(RuntimeError::Exists(id.to_owned())),
+                Err(errno) => {
+                    let source = SysError::new("mkdir", format!("{path:?}"), errno);
+                    return Err(RuntimeError::system("make the container's directory")(source));
+                }
+            }
+        }
+        Self::lock(path, id)?.ok_or_else(|| RuntimeError::Exists(id.to_owned()))
+    }
+
+    /// Locks the directory of a container that is there, waiting for whoever has it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotFound`].
+    pub fn open(runtime: &Runtime, id: &str) -> Result<Self> {
+        check_id(id)?;
+        Self::lock(runtime.root.join(id), id)?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
+    }
+
+    fn lock(path: PathBuf, id: &str) -> Result<Option<Self>> {
+        let failed = |call, errno| RuntimeError::System {
+            action: format!("lock container {id}"),
+            source: SysError::new(call, format!("{path:?}"), errno),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = match open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.map_err(|errno| failed("open", errno))?,
+        };
+        rustix::io::retry_on_intr(|| flock(&handle, FlockOperation::LockExclusive))
+            .map_err(|errno| failed("flock", errno))?;
+        // It may have been removed while we waited.
+        let links = fstat(&handle).map_err(|errno| failed("fstat", errno))?.st_nlink;
+        Ok((links > 0).then_some(Self { path, handle }))
+    }
+
+    /// Writes the state: beside, then renamed.
+    pub(super) fn write(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_vec(state).map_err(|error| RuntimeError::Json {
+            file: self.path.join(STATE_FILE),
+            source: error.into(),
+        })?;
+        let (new, place) = (self.path.join("state.new"), self.path.join(STATE_FILE));
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &place))
+            .map_err(RuntimeError::file(format!("write {}", place.display())))
+    }
+
+    /// Reads the state; `None` where none was written yet.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged.
+    pub fn read(&self) -> Result<Option<State>> {
+        read_file(&self.path)
+    }
+
+    /// Removes the directory: the container is gone.
+    pub(super) fn remove(self) -> Result<()> {
+        remove_directory(&self.path)
+    }
+}
+
+fn ensure_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if root.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(root)
+        .map_err(RuntimeError::file(format!("make {}", root.display())))
+}
+
+/// Whether a directory holds no state and nobody works on it.
+fn is_abandoned(path: &Path) -> bool {
+    if path.join(STATE_FILE).exists() {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty())
+        .is_ok_and(|handle| flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok())
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(RuntimeError::file(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_file(directory: &Path) -> Result<Option<State>> {
+    let file = directory.join(STATE_FILE);
+    let bytes = match std::fs::read(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(RuntimeError::file(format!("read {}", file.display())))?,
+    };
+    let state = serde_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
+        file,
+        source: error.into(),
+    })?;
+    Ok(Some(state))
+}
+
+/// Reads the state of a container, without a lock.
+///
+/// # Errors
+/// [`RuntimeError::NotFound`], also for one that is not written down yet.
+pub fn read(runtime: &Runtime, id: &str) -> Result<State> {
+    check_id(id)?;
+    read_file(&runtime.root.join(id))?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
+}
+
+/// What the kernel says of a container.
+#[must_use]
+pub fn probe_status(runtime: &Runtime, state: &State) -> Status {
+    if state.pid == 0 {
+        return if is_busy(&runtime.root.join(&state.id)) {
+            Status::Creating
+        } else {
+            Status::Stopped
+        };
+    }
+    if !state.is_alive() {
+        return Status::Stopped;
+    }
+    if waits_for_start(runtime, state) {
+        return Status::Created;
+    }
+    match cgroups::open(state) {
+        Ok(Some(group)) if group.is_frozen() => Status::Paused,
+        _ => Status::Running,
+    }
+}
+
+/// Whether somebody holds the lock of a container.
+fn is_busy(path: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty())
+        .is_ok_and(|handle| flock(&handle, FlockOperation::NonBlockingLockExclusive).is_err())
+}
+
+/// Whether the first process is still the stub, at its socket. What it executes is the
+/// kernel's word, which a `start` that was killed cannot leave wrong.
+fn waits_for_start(runtime: &Runtime, state: &State) -> bool {
+    let socket = runtime.root.join(&state.id).join(START_SOCKET);
+    if !socket.exists() {
+        return false;
+    }
+    let executable = std::fs::read_link(format!("/proc/{}/exe", state.pid));
+    executable.is_ok_and(|path| path.to_string_lossy().starts_with("/memfd:cais-init"))
+}
+
+/// The states of all containers, by id. One that is damaged is left out.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub fn list(runtime: &Runtime) -> Result<Vec<State>> {
+    let entries = match std::fs::read_dir(&runtime.root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(RuntimeError::file(format!("read {}", runtime.root.display())))?,
+    };
+    let mut states: Vec<State> = entries
+        .flatten()
+        .filter_map(|entry| read_file(&entry.path()).ok().flatten())
+        .collect();
+    states.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(states)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        for good in ["a", "A_b+c-d.e", "..."] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "ä", "a b", "../x"] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `create`, `run`, `start`, `delete`, `kill`, `pause`, `resume`.
+
+use super::foreground;
+use super::{Call, Failed, Outcome};
+use cais_runtime::container::create::{CreateOptions, Created, create as create_container};
+use cais_runtime::container::{delete as deleting, signal, start as starting};
+use std::path::PathBuf;
+
+fn options(call: &Call) -> Result<CreateOptions, Failed> {
+    Ok(CreateOptions {
+        bundle: call.path("bundle").unwrap_or_else(|| PathBuf::from(".")),
+        console_socket: call.path("console-socket"),
+        pidfd_socket: call.path("pidfd-socket"),
+        pid_file: call.path("pid-file"),
+        preserve_fds: call.preserve_fds()?,
+        listen_fds: super::listen_fds(),
+        no_new_keyring: call.given.has("no-new-keyring"),
+        hold: false,
+        foreground: false,
+    })
+}
+
+fn warn(call: &Call, created: &Created) {
+    for warning in &created.warnings {
+        call.log.warn(warning);
+    }
+}
+
+pub(super) fn create(call: &Call) -> Outcome {
+    let options = CreateOptions {
+        hold: true,
+        ..options(call)?
+    };
+    let created = create_container(&call.runtime, call.id()?, &options)?;
+    warn(call, &created);
+    Ok(0)
+}
+
+pub(super) fn start(call: &Call) -> Outcome {
+    for problem in starting::start(&call.runtime, call.id()?)? {
+        call.log.warn(&super::log::describe(&problem));
+    }
+    Ok(0)
+}
+
+pub(super) fn run(call: &Call) -> Outcome {
+    let id = call.id()?;
+    let detach = call.given.has("detach");
+    let options = CreateOptions {
+        foreground: !detach,
+        ..options(call)?
+    };
+    if !detach && !call.given.has("no-subreaper") {
+        // What the container leaves behind comes to this process, and is reaped with it.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap_or_default();
+    }
+    let signals = if detach {
+        None
+    } else {
+        Some(foreground::take_signals()?)
+    };
+    let created = create_container(&call.runtime, id, &options)?;
+    warn(call, &created);
+    let poststart = created.state.config.hooks.clone().unwrap_or_default().poststart;
+    let status = cais_runtime::container::Status::Running;
+    for problem in cais_runtime::container::hooks::run_all("poststart", &poststart, &created.state, status) {
+        call.log.warn(&super::log::describe(&problem));
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let code = foreground::wait(created.process.pidfd, created.terminal, signals);
+    if !call.given.has("keep") {
+        remove(call, id, true)?;
+    }
+    code
+}
+
+fn remove(call: &Call, id: &str, force: bool) -> Result<(), Failed> {
+    for problem in deleting::delete(&call.runtime, id, force)? {
+        call.log.warn(&super::log::describe(&problem));
+    }
+    Ok(())
+}
+
+pub(super) fn delete(call: &Call) -> Outcome {
+    remove(call, call.id()?, call.given.has("force"))?;
+    Ok(0)
+}
+
+pub(super) fn kill(call: &Call) -> Outcome {
+    let (id, name) = match call.given.rest.as_slice() {
+        [id] => (id, "SIGTERM"),
+        [id, name] => (id, name.as_str()),
+        _ => return Err(Failed::usage("kill takes a container id and a signal")),
+    };
+    let signal_number =
+        signal::parse_signal(name).ok_or_else(|| Failed::usage(format!("unknown signal {name:?}")))?;
+    signal::kill(&call.runtime, id, signal_number, call.given.has("all"))?;
+    Ok(0)
+}
+
+pub(super) fn pause(call: &Call) -> Outcome {
+    signal::pause(&call.runtime, call.id()?)?;
+    Ok(0)
+}
+
+pub(super) fn resume(call: &Call) -> Outcome {
+    signal::resume(&call.runtime, call.id()?)?;
+    Ok(0)
+}
