@@ -11,6 +11,7 @@ mod group;
 mod operate;
 pub mod plan;
 pub mod resources;
+pub mod stats;
 pub mod v1;
 pub mod v2;
 

@@ -92,7 +92,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
             state: &mut state,
             notify,
         };
-        launch(runtime, &directory, &plan, group.as_ref(), options, files)
+        launch(&plan, group.as_ref(), options, files)
     })();
     match made {
         Ok((process, terminal, warnings)) => {
@@ -118,12 +118,24 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
 /// Gives everything back after a failure. The error that counts is the one that came first.
 fn undo(runtime: &Runtime, directory: Directory, state: &State, error: RuntimeError) -> RuntimeError {
     super::delete::tear_down(runtime, directory, state).unwrap_or_default();
+    // Where hooks may have run, those that clean up after them do too (runtime-spec,
+    // "Lifecycle", 3 and 4).
+    if state.pid != 0
+        && let Some(wanted) = &state.config.hooks
+    {
+        drop(hooks::run_all(
+            "poststop",
+            &wanted.poststop,
+            state,
+            Status::Stopped,
+        ));
+    }
     error
 }
 
 /// Reads and checks the configuration of a bundle.
 fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
-    let bundle = std::fs::canonicalize(&options.bundle).map_err(RuntimeError::file(format!(
+    let bundle = real_path(&options.bundle).map_err(RuntimeError::file(format!(
         "find the bundle {}",
         options.bundle.display()
     )))?;
@@ -146,7 +158,7 @@ fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
         .root
         .as_ref()
         .ok_or_else(|| wrong("root: missing the root file system".into()))?;
-    let rootfs = std::fs::canonicalize(bundle.join(&root.path)).map_err(|error| {
+    let rootfs = real_path(&bundle.join(&root.path)).map_err(|error| {
         wrong(format!("root.path: {}: {error}", bundle.join(&root.path).display()).into())
     })?;
     if !rootfs.is_dir() {
@@ -183,6 +195,12 @@ fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
         ..State::default()
     };
     Ok((state, process))
+}
+
+/// The path without links. The bundle is the caller's own: no container writes there.
+#[allow(clippy::disallowed_methods, reason = "a path of the caller on the host")]
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    std::fs::canonicalize(path)
 }
 
 /// Versions 1.x are understood; what a later one adds is ignored, as it asks.
@@ -272,15 +290,14 @@ impl Companion for Files<'_> {
 type Launched = (StubProcess, Option<OwnedFd>, Vec<String>);
 
 fn launch(
-    runtime: &Runtime,
-    directory: &Directory,
     plan: &Plan,
     group: Option<&Group>,
     options: &CreateOptions,
     mut files: Files<'_>,
 ) -> Result<Launched> {
+    let runtime = files.runtime;
     let listener = if options.hold {
-        Some(listen(directory)?)
+        Some(listen(files.directory)?)
     } else {
         None
     };

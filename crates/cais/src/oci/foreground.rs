@@ -26,9 +26,9 @@ pub(super) fn take_signals() -> Result<OwnedFd, Failure> {
 }
 
 /// Waits for the end of the process. Returns its exit code.
-pub(super) fn wait(process: OwnedFd, terminal: Option<OwnedFd>, signals: OwnedFd) -> Outcome {
+pub(super) fn wait(process: &OwnedFd, terminal: Option<OwnedFd>, signals: OwnedFd) -> Outcome {
     let ended = match terminal {
-        None => forward_until_end(&process, &signals)?,
+        None => forward_until_end(process, &signals)?,
         Some(master) => {
             let raw = RawTerminal::enter();
             let relay = Relay {

@@ -38,7 +38,10 @@ impl Log {
     /// Tells something that stops nothing.
     pub(super) fn warn(&self, text: &str) {
         self.write("warning", text);
-        if self.file.is_none() {
+        // Standard error is the program's own where the caller passes it on: nothing of ours
+        // goes there but to a user who sits before it.
+        let standard_error = cais_sys::process::standard_stream(true);
+        if self.file.is_none() && rustix::termios::isatty(standard_error) {
             show(&format!("warning: {text}"));
         }
     }

@@ -1,10 +1,13 @@
 //! `update` and `events`: limits and what is used of them.
 
 use super::{Call, Failed, Outcome};
-use cais_runtime::container::update as updating;
+use cais_linux::process::pidfd;
+use cais_runtime::container::{cgroups, events, state, update as updating};
 use cais_runtime::spec::linux::BlockIo;
 use cais_runtime::spec::{Cpu, Memory, Pids, Resources, parse_json};
+use rustix::fd::AsFd;
 use std::io::Read;
+use std::time::Duration;
 
 pub(super) fn update(call: &Call) -> Outcome {
     let id = call.id()?;
@@ -115,8 +118,54 @@ fn parse_bytes(text: &str) -> Option<i64> {
     number.checked_mul(1 << shift)
 }
 
-pub(super) fn events(_call: &Call) -> Outcome {
-    Err(Failed::usage("events is not there yet"))
+pub(super) fn events(call: &Call) -> Outcome {
+    let id = call.id()?;
+    let show = |value: &serde_json::Value| super::print(&format!("{value}\n"));
+    let show_stats = || -> Result<u8, Failed> {
+        Ok(show(&events::stats_event(
+            id,
+            &events::read_stats(&call.runtime, id)?,
+        )))
+    };
+    if call.given.has("stats") {
+        return show_stats();
+    }
+    let interval = parse_duration(call.given.value("interval").unwrap_or("5s"))
+        .ok_or_else(|| Failed::usage("invalid value for interval: a duration such as 5s is wanted"))?;
+    let state = state::read(&call.runtime, id)?;
+    let group = cgroups::open(&state)?
+        .ok_or_else(|| Failed::usage(format!("container {id} has no cgroup of its own")))?;
+    let init = rustix::process::Pid::from_raw(state.pid)
+        .and_then(|pid| pidfd::open(pid).ok())
+        .filter(|_| state.is_alive())
+        .ok_or_else(|| Failed::usage(format!("container with id {id} is not running")))?;
+    let mut kills = group.read_oom_kills().unwrap_or(0);
+    loop {
+        show_stats()?;
+        let ended = pidfd::await_end(init.as_fd(), Some(interval))
+            .map_err(|error| Failed::usage(format!("cannot wait for the container: {error}")))?;
+        let now = group.read_oom_kills().unwrap_or(kills);
+        if now > kills {
+            kills = now;
+            show(&events::oom_event(id));
+        }
+        if ended {
+            return Ok(0);
+        }
+    }
+}
+
+/// `5s`, `100ms`, `1m`: one number with a unit, above zero.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok().filter(|number| *number > 0)?;
+    Some(match text.get(digits.len()..)? {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        "h" => Duration::from_secs(number.checked_mul(3600)?),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
