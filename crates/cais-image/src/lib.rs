@@ -1,0 +1,11 @@
+//! Images: what they are called, where they come from, how they are kept.
+
+pub mod descriptor;
+pub mod digest;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
+
+pub use descriptor::{Descriptor, MediaType};
+pub use digest::{Digest, Hasher};
+pub use reference::Reference;
