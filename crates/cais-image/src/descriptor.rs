@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The media types of the specifications and of Docker.
+#[derive(Debug)]
 pub struct MediaType;
 
 impl MediaType {
