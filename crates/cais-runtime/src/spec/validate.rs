@@ -170,7 +170,7 @@ fn check_mounts(spec: &Spec) -> Result<(), PlanError> {
         {
             return Err(conflict(path("destination"), "holds a nul byte"));
         }
-        let place = mount.destination.trim_end_matches('/');
+        let place = clean_path(&mount.destination);
         // A procfs must be one: what is written to it decides about labels and settings
         // (CVE-2019-19921). Files inside may be covered, as LXCFS does.
         if place == "/proc" && !is_procfs(mount) {
@@ -189,6 +189,19 @@ fn check_mounts(spec: &Spec) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// An absolute path without empty components, `.` and `..`: `//proc/.` is `/proc`.
+pub(crate) fn clean_path(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// Files of procfs that engines give a container of its own (LXCFS, and Docker's
@@ -210,11 +223,12 @@ const PROC_FILES: [&str; 12] = [
 
 fn is_procfs(mount: &super::Mount) -> bool {
     let binds = |option: &String| option == "bind" || option == "rbind";
-    match mount.kind.as_deref() {
-        Some("proc") => true,
+    // With the option, a bind mount is what is made, whatever the type says.
+    if mount.kind.as_deref() == Some("bind") || mount.options.iter().any(binds) {
         // The host's own, for a container with the host's processes.
-        _ => mount.source.as_deref() == Some("/proc") && mount.options.iter().any(binds),
+        return mount.source.as_deref().map(clean_path).as_deref() == Some("/proc");
     }
+    mount.kind.as_deref() == Some("proc")
 }
 
 /// A setting outside the container's own namespaces would change the host.
@@ -323,6 +337,14 @@ mod tests {
             (r#"{"mounts":[{"destination":"x"}]}"#, "mounts[0].destination"),
             (
                 r#"{"mounts":[{"destination":"/proc","type":"tmpfs"}]}"#,
+                "mounts[0].type",
+            ),
+            (
+                r#"{"mounts":[{"destination":"/a/..//./proc/","type":"tmpfs"}]}"#,
+                "mounts[0].type",
+            ),
+            (
+                r#"{"mounts":[{"destination":"/proc","type":"proc","source":"/x","options":["bind"]}]}"#,
                 "mounts[0].type",
             ),
             (
