@@ -81,6 +81,8 @@ pub struct CloneRequest<'fd> {
     pub namespaces: u64,
     /// The user namespace to enter before the new namespaces are made.
     pub join_user: Option<BorrowedFd<'fd>>,
+    /// What else is entered with it, where that is a process (`CLONE_NEWPID`).
+    pub join_kinds: u64,
     /// The cgroup v2 directory that it starts in.
     pub cgroup: Option<BorrowedFd<'fd>>,
     /// The sealed memfd of the stub.
@@ -105,6 +107,7 @@ pub struct ChildMemory {
     await_id_maps: bool,
     become_root: bool,
     join_user: usize,
+    join_kinds: usize,
     second: CloneArgs,
     pid: i32,
     pidfd: i32,
@@ -137,6 +140,7 @@ impl ChildMemory {
             await_id_maps: false,
             become_root: false,
             join_user: 0,
+            join_kinds: 0,
             second: CloneArgs::NONE,
             pid: 0,
             pidfd: -1,
@@ -213,6 +217,7 @@ pub fn clone_stub(
         }
         Some(user) => {
             memory.join_user = number_of(user);
+            memory.join_kinds = namespace_flag(namespace::USER | request.join_kinds);
             clone_by_way_of(args, memory)?;
         }
     }
@@ -261,7 +266,7 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
     const SETNS: usize = if cfg!(target_arch = "x86_64") { 308 } else { 268 };
     // SAFETY: `clone_by_way_of` filled it and waits until this process is gone.
     let shared = unsafe { &*memory };
-    let arguments = [shared.join_user, namespace_flag(namespace::USER), 0, 0, 0, 0];
+    let arguments = [shared.join_user, shared.join_kinds, 0, 0, 0, 0];
     // SAFETY: takes numbers.
     let entered = check(unsafe { syscall6(SETNS, arguments) });
     let made = entered.and_then(|_| {

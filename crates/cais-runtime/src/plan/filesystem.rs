@@ -467,7 +467,8 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
     };
     let path = c_string(&node.path);
     let is_null = node.path == "/dev/null";
-    if is_null || ((planner.has_user_namespace() || planner.facts.rootless) && kind != FileType::Fifo) {
+    let cannot_make = planner.has_user_namespace() || planner.facts.rootless || planner.facts.confined;
+    if is_null || (cannot_make && kind != FileType::Fifo) {
         let mount = if is_null {
             planner.null_device()
         } else {
@@ -477,7 +478,7 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
                 .get(&node.path)
                 .cloned()
                 .unwrap_or_else(|| node.path.clone().into());
-            planner.source(Source::Device {
+            planner.device(Source::Device {
                 path: host,
                 kind,
                 major,
