@@ -48,7 +48,8 @@ pub fn seal(name: &str, bytes: &[u8], executable: bool) -> Result<OwnedFd> {
 pub fn spawn(request: &CloneRequest<'_>) -> Result<StubProcess> {
     // The child reads this until it has executed the stub; a caller makes one or two
     // of them in its life, so it is left in place.
-    let memory: &'static mut ChildMemory = Box::leak(Box::new(ChildMemory::new()));
+    let memory =
+        ChildMemory::map().map_err(|errno| SysError::new("mmap", "memory for the stub's process", errno))?;
     let mut process = clone_stub(request, memory)
         .map_err(|errno| SysError::new("clone3", format!("namespaces {:#x}", request.namespaces), errno))?;
     if request.join_user.is_some() {
