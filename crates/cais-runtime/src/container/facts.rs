@@ -52,6 +52,7 @@ pub(super) fn gather(
         } else {
             view_of(layout)
         },
+        cgroup_path: state.cgroup.clone(),
         seccomp: filter.map(|filter| SeccompFilter {
             flags: filter.flags,
             program: filter.program,

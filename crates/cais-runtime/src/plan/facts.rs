@@ -15,6 +15,9 @@ pub struct PlanFacts {
     pub tasks: usize,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
+    /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1 without a
+    /// cgroup namespace. Empty shows all of the host's.
+    pub cgroup_path: String,
     /// Where on the host a device stands whose path inside is another: by path inside.
     pub device_sources: BTreeMap<String, PathBuf>,
     /// Files that the container gets by content: path and text.
@@ -95,6 +98,8 @@ pub enum CgroupView {
 pub struct Hierarchy {
     /// The directory below `/sys/fs/cgroup`: `memory`, `cpu,cpuacct`, `unified`.
     pub directory: String,
+    /// Where it is mounted on the host.
+    pub path: PathBuf,
     /// The mount options: controllers, or `name=systemd`. Empty means cgroup v2.
     pub options: Vec<String>,
 }
