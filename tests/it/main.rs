@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod engines;
 mod flags;
 mod host_untouched;
 mod kill_steps;

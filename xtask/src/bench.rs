@@ -4,6 +4,7 @@
 
 mod peers;
 mod plot;
+mod runtime;
 mod start;
 mod stats;
 mod tables;
@@ -13,6 +14,7 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
-        _ => Err("cargo xtask bench start [--rounds N]".to_owned()),
+        ["runtime", rest @ ..] => runtime::run(rest),
+        _ => Err("cargo xtask bench start|runtime [--rounds N]".to_owned()),
     }
 }

@@ -132,6 +132,7 @@ pub fn view_of(layout: &Layout) -> CgroupView {
     let hierarchies = layout.v1.iter().chain(&layout.v2);
     let view = |hierarchy: &cgroups::Hierarchy| Hierarchy {
         directory: hierarchy.name(),
+        path: hierarchy.path.clone(),
         options: hierarchy.controllers.clone(),
     };
     CgroupView::V1(hierarchies.map(view).collect())

@@ -40,6 +40,9 @@ pub struct Runtime {
     pub no_cgroups: bool,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
+    /// Whether it is in a user namespace other than the machine's first, or no root: then
+    /// devices, cgroups and hard limits are out of reach.
+    pub confined: bool,
     /// The moments at which tests kill it.
     pub checkpoints: Checkpoints,
 }

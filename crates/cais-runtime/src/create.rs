@@ -283,7 +283,12 @@ fn prepare_user_namespace(
     ours: &OwnedFd,
 ) -> Result<Option<OwnedFd>, CreateError> {
     if let Some(maps) = &plan.id_maps {
-        stub::write_id_maps(process, &maps.uid, &maps.gid)
+        let write = if rustix::process::geteuid().is_root() {
+            stub::write_id_maps
+        } else {
+            stub::write_id_maps_by_helpers
+        };
+        write(process, &maps.uid, &maps.gid)
             .map_err(CreateError::prepare("map the ids of the user namespace"))?;
         channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
     } else if plan.join_user.is_none() {
@@ -318,7 +323,15 @@ fn spawn(
     }
     let request = CloneRequest {
         namespaces: plan.namespaces,
-        join_user: join_user.as_ref().map(AsFd::as_fd),
+        join_user: join_user
+            .as_ref()
+            .map(AsFd::as_fd)
+            .or(around.target.filter(|_| plan.enter_user)),
+        join_kinds: if plan.enter_user && plan.enter_pid {
+            namespace::PID
+        } else {
+            0
+        },
         cgroup: around.cgroup,
         stub: executable.as_fd(),
         channel: theirs.as_fd(),
@@ -359,7 +372,7 @@ impl PidNamespaceForChildren {
                 enter(open_namespace(path)?.as_fd())?;
                 Ok(Self(Some(home)))
             }
-            (None, Some(target)) if plan.enter_pid => {
+            (None, Some(target)) if plan.enter_pid && !plan.enter_user => {
                 let home = home()?;
                 enter(target)?;
                 Ok(Self(Some(home)))
@@ -370,7 +383,13 @@ impl PidNamespaceForChildren {
 
     fn leave(self) -> Result<(), CreateError> {
         let Some(home) = self.0 else { return Ok(()) };
-        cais_sys::namespace::enter(home.as_fd(), u32::try_from(namespace::PID).unwrap_or(0))
+        let entered = cais_sys::namespace::enter(home.as_fd(), u32::try_from(namespace::PID).unwrap_or(0));
+        // In a user namespace there is no right to come back; then this process makes no
+        // other children either.
+        if entered == Err(Errno::PERM) {
+            return Ok(());
+        }
+        entered
             .map_err(|errno| SysError::new("setns", "CLONE_NEWPID", errno))
             .map_err(CreateError::prepare("come back to the pid namespace of before"))
     }

@@ -42,6 +42,9 @@ pub struct Plan {
     pub join_pid: Option<PathBuf>,
     /// Whether the process is born into the pid namespace of the process that it joins.
     pub enter_pid: bool,
+    /// Whether it is born into the user namespace of that process too: the only way for a
+    /// caller without privilege.
+    pub enter_user: bool,
     /// The host's uid and gid that are 0 in the container's user namespace.
     pub root_ids: Option<(u32, u32)>,
     /// Whether the stub waits for a message before it becomes the program.

@@ -12,6 +12,7 @@ use core::arch::asm;
 use core::ffi::c_char;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::Pid;
 
 /// `CLONE_NEWTIME` and its kin as clone3(2) takes them.
@@ -59,6 +60,7 @@ struct CloneArgs {
 }
 
 impl CloneArgs {
+    /// Nothing but the size of the stack.
     const NONE: Self = Self {
         flags: 0,
         pidfd: 0,
@@ -81,6 +83,8 @@ pub struct CloneRequest<'fd> {
     pub namespaces: u64,
     /// The user namespace to enter before the new namespaces are made.
     pub join_user: Option<BorrowedFd<'fd>>,
+    /// What else is entered with it, where that is a process (`CLONE_NEWPID`).
+    pub join_kinds: u64,
     /// The cgroup v2 directory that it starts in.
     pub cgroup: Option<BorrowedFd<'fd>>,
     /// The sealed memfd of the stub.
@@ -105,6 +109,7 @@ pub struct ChildMemory {
     await_id_maps: bool,
     become_root: bool,
     join_user: usize,
+    join_kinds: usize,
     second: CloneArgs,
     pid: i32,
     pidfd: i32,
@@ -126,33 +131,22 @@ impl core::fmt::Debug for ChildMemory {
 }
 
 impl ChildMemory {
-    /// Memory in which nothing has been written yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            stack: [0; STACK_SIZE],
-            stub: 0,
-            channel: 0,
-            parent_channel: 0,
-            await_id_maps: false,
-            become_root: false,
-            join_user: 0,
-            second: CloneArgs::NONE,
-            pid: 0,
-            pidfd: -1,
-            errno: 0,
-            second_stack: [0; STACK_SIZE],
-            name: *b"cais-init\0\0\0\0\0\0\0",
-            channel_digits: [0; 12],
-            argv: [core::ptr::null(); 3],
-            envp: [core::ptr::null(); 1],
-        }
-    }
-}
-
-impl Default for ChildMemory {
-    fn default() -> Self {
-        Self::new()
+    /// Memory in which nothing has been written yet, until the process ends. It comes from
+    /// the kernel, page by page as it is touched: most of the stacks never is.
+    ///
+    /// # Errors
+    /// As mmap(2).
+    pub fn map() -> Result<&'static mut Self, Errno> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let size = size_of::<Self>();
+        // SAFETY: no address is asked for, so the mapping replaces nothing.
+        let start = unsafe { mmap_anonymous(core::ptr::null_mut(), size, protection, MapFlags::PRIVATE) }?;
+        // SAFETY: the mapping is page-aligned, as large as the type, writable, ours alone and
+        // never unmapped; zero is a value of every field (numbers, null pointers, false).
+        let memory = unsafe { &mut *start.cast::<Self>() };
+        memory.pidfd = -1;
+        memory.name = *b"cais-init\0\0\0\0\0\0\0";
+        Ok(memory)
     }
 }
 
@@ -213,6 +207,7 @@ pub fn clone_stub(
         }
         Some(user) => {
             memory.join_user = number_of(user);
+            memory.join_kinds = namespace_flag(namespace::USER | request.join_kinds);
             clone_by_way_of(args, memory)?;
         }
     }
@@ -261,7 +256,7 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
     const SETNS: usize = if cfg!(target_arch = "x86_64") { 308 } else { 268 };
     // SAFETY: `clone_by_way_of` filled it and waits until this process is gone.
     let shared = unsafe { &*memory };
-    let arguments = [shared.join_user, namespace_flag(namespace::USER), 0, 0, 0, 0];
+    let arguments = [shared.join_user, shared.join_kinds, 0, 0, 0, 0];
     // SAFETY: takes numbers.
     let entered = check(unsafe { syscall6(SETNS, arguments) });
     let made = entered.and_then(|_| {

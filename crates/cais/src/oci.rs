@@ -182,8 +182,9 @@ fn make_runtime(global: &Given) -> Result<Runtime, String> {
         Some(other) => return Err(format!("--rootless {other}: true, false or auto")),
     };
     // An ordinary user, or the root of a user namespace that has no more rights outside.
+    let confined = rootless || !cais_linux::process::userns::is_initial();
     let base = match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(directory) if !is_root => PathBuf::from(directory),
+        Some(directory) if confined && !directory.is_empty() => PathBuf::from(directory),
         _ if is_root => PathBuf::from("/run"),
         _ => Path::new("/tmp").join(format!("cais-{}", rustix::process::geteuid().as_raw())),
     };
@@ -201,6 +202,7 @@ fn make_runtime(global: &Given) -> Result<Runtime, String> {
         systemd,
         no_cgroups,
         rootless: rootless && !is_root,
+        confined,
         checkpoints: Checkpoints::new(std::env::var("CAIS_TEST_KILL").ok().as_deref()),
     })
 }

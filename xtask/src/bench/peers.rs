@@ -86,7 +86,7 @@ fn try_once(contender: &Contender, work: &Work) -> Result<(), String> {
 }
 
 /// A bundle with busybox as its root file system.
-fn make_bundle(directory: &Path) -> Result<PathBuf, String> {
+pub(crate) fn make_bundle(directory: &Path) -> Result<PathBuf, String> {
     let bundle = directory.join("bundle");
     let root = bundle.join("rootfs");
     let text = |error: std::io::Error| error.to_string();

@@ -46,7 +46,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let directory = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         Ok(Self {
@@ -58,13 +58,16 @@ impl Work {
 
     /// Runs a contender once; milliseconds from before the fork to after the wait.
     pub(crate) fn time(&self, contender: &Contender) -> Result<f64, String> {
-        if !contender.without_cgroup2 {
-            return time_command(&contender.command);
+        self.time_command(&contender.command, contender.without_cgroup2)
+    }
+
+    /// The same for a command, which may have to run without the cgroup2 mount.
+    pub(crate) fn time_command(&self, command: &[String], without_cgroup2: bool) -> Result<f64, String> {
+        if !without_cgroup2 {
+            return time_command(command);
         }
         let (sender, receiver) = &self.apart;
-        sender
-            .send(contender.command.clone())
-            .map_err(|error| error.to_string())?;
+        sender.send(command.to_vec()).map_err(|error| error.to_string())?;
         receiver.recv().map_err(|error| error.to_string())?
     }
 }
@@ -276,7 +279,7 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
 }
 
 /// A number of KiB in a file of /proc.
-fn field(path: &str, name: &str) -> u64 {
+pub(crate) fn field(path: &str, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())

@@ -43,7 +43,12 @@ pub(super) fn set_bounding_set<'a>(keep: u64) -> StepResult<'a> {
 
 pub(super) fn set_user(uid: u32, gid: u32, groups: &[u8], bound: bool) -> StepResult<'_> {
     rustix::thread::set_keep_capabilities(true).map_err(plain("prctl PR_SET_KEEPCAPS"))?;
-    cais_sys::cred::set_groups(groups).map_err(plain("setgroups"))?;
+    match cais_sys::cred::set_groups(groups) {
+        // A user namespace made without privilege has no say about groups, and then the
+        // process keeps those of its maker (user_namespaces(7)).
+        Err(Errno::PERM) if groups.is_empty() => {}
+        other => other.map_err(plain("setgroups"))?,
+    }
     cais_sys::cred::set_gid(gid).map_err(plain("setresgid"))?;
     cais_sys::cred::set_uid(uid).map_err(plain("setresuid"))?;
     if !bound {

@@ -48,7 +48,8 @@ pub fn seal(name: &str, bytes: &[u8], executable: bool) -> Result<OwnedFd> {
 pub fn spawn(request: &CloneRequest<'_>) -> Result<StubProcess> {
     // The child reads this until it has executed the stub; a caller makes one or two
     // of them in its life, so it is left in place.
-    let memory: &'static mut ChildMemory = Box::leak(Box::new(ChildMemory::new()));
+    let memory =
+        ChildMemory::map().map_err(|errno| SysError::new("mmap", "memory for the stub's process", errno))?;
     let mut process = clone_stub(request, memory)
         .map_err(|errno| SysError::new("clone3", format!("namespaces {:#x}", request.namespaces), errno))?;
     if request.join_user.is_some() {
@@ -83,6 +84,42 @@ pub fn open_user_namespace(process: &StubProcess) -> Result<OwnedFd> {
         rustix::fs::Mode::empty(),
     )
     .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
+}
+
+/// Writes the id maps of a process that waits in a new user namespace, for a caller without
+/// privilege: its own ids alone it may map itself, others take newuidmap(1) and newgidmap(1)
+/// with the ranges of /etc/subuid and /etc/subgid.
+///
+/// # Errors
+/// Where a helper is missing or refuses.
+pub fn write_id_maps_by_helpers(process: &StubProcess, uid_map: &str, gid_map: &str) -> Result<()> {
+    let own_alone = |map: &str, id: u32| {
+        let words: Vec<&str> = map.split_whitespace().collect();
+        matches!(words.as_slice(), [_, host, "1"] if *host == id.to_string())
+    };
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    if own_alone(uid_map, uid) && own_alone(gid_map, gid) {
+        // The kernel's price for a map of groups without privilege (user_namespaces(7)).
+        let path = format!("/proc/{}/setgroups", process.pid.as_raw_nonzero());
+        std::fs::write(&path, "deny")
+            .map_err(|error| SysError::from_io("write", format!("{path:?}, \"deny\""), &error))?;
+        return write_id_maps(process, uid_map, gid_map);
+    }
+    for (helper, map) in [("newuidmap", uid_map), ("newgidmap", gid_map)] {
+        let output = std::process::Command::new(helper)
+            .arg(process.pid.as_raw_nonzero().to_string())
+            .args(map.split_whitespace())
+            .output()
+            .map_err(|error| SysError::from_io("execve", format!("{helper}: install uidmap"), &error))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(SysError::new("write", format!("{helper}: {said}"), Errno::PERM));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the id maps of a process that waits in a new user namespace

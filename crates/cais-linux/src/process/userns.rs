@@ -8,6 +8,15 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::process::{Pid, Signal, WaitOptions};
 
+/// Whether this process is in the machine's first user namespace: there all ids are mapped
+/// to themselves (user_namespaces(7)).
+#[must_use]
+pub fn is_initial() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut words = map.split_whitespace();
+    [words.next(), words.next(), words.next()] == [Some("0"), Some("0"), Some("4294967295")]
+}
+
 /// Makes a user namespace with these maps, in the form of uid_map, and opens it.
 ///
 /// # Errors

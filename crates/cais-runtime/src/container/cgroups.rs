@@ -101,13 +101,13 @@ pub fn make(runtime: &Runtime, layout: &Layout, spec: &Spec, path: &str) -> Resu
         return Ok(None);
     }
     let mut resources = plan_resources(spec)?;
-    if runtime.rootless {
+    if runtime.confined {
         // Programs that decide about devices take privilege; no device can be made anyway.
         resources.devices.clear();
     }
     match Group::create_or_adopt(layout, path, &resources) {
         Ok(group) => Ok(Some(group)),
-        Err(error) if runtime.rootless && !limits_something(spec) && is_denied(&error) => Ok(None),
+        Err(error) if runtime.confined && !limits_something(spec) && is_denied(&error) => Ok(None),
         Err(source) => Err(RuntimeError::cgroup(format!("make the cgroup {path}"))(source)),
     }
 }

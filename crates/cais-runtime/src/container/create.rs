@@ -90,6 +90,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
             state.cgroup = path;
         }
         facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
+        facts.cgroup_path.clone_from(&state.cgroup);
         let plan = plan_container(&state.config, &facts)?;
         let files = Files {
             runtime,

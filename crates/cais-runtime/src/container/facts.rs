@@ -52,15 +52,17 @@ pub(super) fn gather(
         } else {
             view_of(layout)
         },
+        cgroup_path: state.cgroup.clone(),
         seccomp: filter.map(|filter| SeccompFilter {
             flags: filter.flags,
             program: filter.program,
         }),
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
-        has_cap_sys_resource: own.effective.contains(Capability::SYS_RESOURCE),
+        has_cap_sys_resource: !runtime.confined && own.effective.contains(Capability::SYS_RESOURCE),
         own_oom_score_adj,
         rootless: runtime.rootless,
+        confined: runtime.confined,
         label: exec_label(process)?,
         labels_files: cais_linux::lsm::selinux::probe().unwrap_or(false),
         hook_state: hook_state(state)?,
@@ -78,11 +80,10 @@ fn read_filter(runtime: &Runtime, spec: &Spec, process: &Process) -> Result<Opti
         file: "config.json: linux.seccomp".into(),
         source,
     };
-    let bytes = serde_json::to_vec(profile).map_err(|error| wrong(error.into()))?;
     let names = process.capabilities.iter().flat_map(|sets| &sets.bounding);
     let names: Vec<&String> = names.filter(|name| CapSet::parse(&[name]).is_ok()).collect();
     let capabilities = CapSet::parse(&names).map_or(0, CapSet::bits);
-    let filter = seccomp_filter::read(&bytes, capabilities, &runtime.seccomp_cache)
+    let filter = seccomp_filter::read(profile.get().as_bytes(), capabilities, &runtime.seccomp_cache)
         .map_err(|error| wrong(Box::new(error)))?;
     Ok(Some(filter))
 }
@@ -134,10 +135,19 @@ fn read_symlinks(spec: &Spec) -> std::collections::BTreeMap<String, String> {
 
 /// Who wants the seccomp notifications of a container, and with which words.
 pub(super) fn listener_of(spec: &Spec) -> Option<(String, Option<String>)> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Listener {
+        listener_path: Option<String>,
+        listener_metadata: Option<String>,
+    }
     let seccomp = spec.linux.as_ref()?.seccomp.as_ref()?;
-    let path = seccomp.get("listenerPath")?.as_str()?.to_owned();
-    let metadata = seccomp.get("listenerMetadata").and_then(|text| text.as_str());
-    (!path.is_empty()).then(|| (path, metadata.map(str::to_owned)))
+    if !seccomp.get().contains("listenerPath") {
+        return None;
+    }
+    let listener: Listener = serde_json::from_str(seccomp.get()).ok()?;
+    let path = listener.listener_path?;
+    (!path.is_empty()).then_some((path, listener.listener_metadata))
 }
 
 /// The hierarchies of this machine, or none where cgroups are not wanted.

@@ -15,6 +15,9 @@ pub struct PlanFacts {
     pub tasks: usize,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
+    /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1 without a
+    /// cgroup namespace. Empty shows all of the host's.
+    pub cgroup_path: String,
     /// Where on the host a device stands whose path inside is another: by path inside.
     pub device_sources: BTreeMap<String, PathBuf>,
     /// Files that the container gets by content: path and text.
@@ -32,6 +35,8 @@ pub struct PlanFacts {
     pub own_oom_score_adj: i32,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
+    /// Whether this process is in a user namespace already, where no device node can be made.
+    pub confined: bool,
     /// Whether a small init stays as the first process.
     pub init: bool,
     /// The Landlock rules.
@@ -93,6 +98,8 @@ pub enum CgroupView {
 pub struct Hierarchy {
     /// The directory below `/sys/fs/cgroup`: `memory`, `cpu,cpuacct`, `unified`.
     pub directory: String,
+    /// Where it is mounted on the host.
+    pub path: PathBuf,
     /// The mount options: controllers, or `name=systemd`. Empty means cgroup v2.
     pub options: Vec<String>,
 }

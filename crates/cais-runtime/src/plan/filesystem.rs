@@ -295,7 +295,9 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
     };
     let make = target::MAKE_DIRECTORY;
     let path = c_string(&base);
-    if !private {
+    let shows_own =
+        matches!(planner.facts.cgroup_view, CgroupView::V1(_)) && !planner.facts.cgroup_path.is_empty();
+    if !private && !shows_own {
         return plan_host_view(planner, mount, flags, "/sys/fs/cgroup");
     }
     match planner.facts.cgroup_view.clone() {
@@ -321,7 +323,7 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
             };
             planner.step("a place for the hierarchies of cgroup v1", &step);
             for hierarchy in &hierarchies {
-                plan_hierarchy(planner, &base, hierarchy, attributes);
+                plan_hierarchy(planner, &base, hierarchy, attributes, private);
             }
             if attributes & MOUNT_ATTR_RDONLY != 0 {
                 let step = Step::SetMountAttributes {
@@ -337,27 +339,41 @@ fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlag
     }
 }
 
-fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, attributes: u64) {
+fn plan_hierarchy(
+    planner: &mut Planner<'_>,
+    base: &str,
+    hierarchy: &Hierarchy,
+    attributes: u64,
+    private: bool,
+) {
     let path = c_string(&format!("{base}/{}", hierarchy.directory));
-    let fstype = if hierarchy.options.is_empty() {
-        c"cgroup2"
+    if private {
+        plan_own_hierarchy(planner, &path, hierarchy, attributes);
     } else {
-        c"cgroup"
-    };
-    let mut parameters = Vec::new();
-    for option in &hierarchy.options {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        parameters.extend([key.to_owned(), value.to_owned()]);
+        // Without a namespace the container's own group is bound there, as runc does it.
+        let source = Source::Tree {
+            path: hierarchy.path.join(&planner.facts.cgroup_path),
+            recursive: false,
+            peer: false,
+            attributes: MountAttr {
+                attr_set: attributes,
+                ..MountAttr::default()
+            },
+            map_ids: MapIds::No,
+            no_follow: false,
+        };
+        let mount = planner.tree(source);
+        let step = Step::MountTree {
+            mount,
+            path: &path,
+            propagation: 0,
+            target: target::MAKE_DIRECTORY,
+        };
+        planner.step(
+            "the container sees its own limits, and not the host's tree",
+            &step,
+        );
     }
-    let block = str_block(&parameters);
-    let step = Step::MountNew {
-        path: &path,
-        fstype,
-        parameters: StrBlock(&block),
-        attributes,
-        target: target::MAKE_DIRECTORY,
-    };
-    planner.step("the container sees its own limits", &step);
     // `cpu` and `cpuacct` are looked for by their own names too.
     for name in hierarchy
         .directory
@@ -371,6 +387,34 @@ fn plan_hierarchy(planner: &mut Planner<'_>, base: &str, hierarchy: &Hierarchy, 
         };
         planner.step("the controller by its own name", &step);
     }
+}
+
+/// A hierarchy of the container's own cgroup namespace.
+fn plan_own_hierarchy(
+    planner: &mut Planner<'_>,
+    path: &std::ffi::CStr,
+    hierarchy: &Hierarchy,
+    attributes: u64,
+) {
+    let fstype = if hierarchy.options.is_empty() {
+        c"cgroup2"
+    } else {
+        c"cgroup"
+    };
+    let mut parameters = Vec::new();
+    for option in &hierarchy.options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        parameters.extend([key.to_owned(), value.to_owned()]);
+    }
+    let block = str_block(&parameters);
+    let step = Step::MountNew {
+        path,
+        fstype,
+        parameters: StrBlock(&block),
+        attributes,
+        target: target::MAKE_DIRECTORY,
+    };
+    planner.step("the container sees its own limits", &step);
 }
 
 /// Whether set-up makes devices: everywhere but in a /dev that comes from elsewhere.
@@ -473,7 +517,8 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
     };
     let path = c_string(&node.path);
     let is_null = node.path == "/dev/null";
-    if is_null || ((planner.has_user_namespace() || planner.facts.rootless) && kind != FileType::Fifo) {
+    let cannot_make = planner.has_user_namespace() || planner.facts.rootless || planner.facts.confined;
+    if is_null || (cannot_make && kind != FileType::Fifo) {
         let mount = if is_null {
             planner.null_device()
         } else {
@@ -483,7 +528,7 @@ fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanE
                 .get(&node.path)
                 .cloned()
                 .unwrap_or_else(|| node.path.clone().into());
-            planner.source(Source::Device {
+            planner.device(Source::Device {
                 path: host,
                 kind,
                 major,

@@ -86,7 +86,13 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
         &Step::SetUndumpable {},
     );
     let target = planner.source(Source::Target);
-    let kinds = u32::try_from(kinds & !namespace::PID).unwrap_or(0);
+    planner.plan.enter_user = facts.rootless && kinds & namespace::USER != 0;
+    let born_into = if planner.plan.enter_user {
+        namespace::PID | namespace::USER
+    } else {
+        namespace::PID
+    };
+    let kinds = u32::try_from(kinds & !born_into).unwrap_or(0);
     planner.step(
         "the namespaces of the container",
         &Step::EnterNamespaces { target, kinds },
@@ -251,6 +257,21 @@ impl<'a> Planner<'a> {
         slot
     }
 
+    /// The slot of a device of the host.
+    pub(super) fn device(&mut self, source: Source) -> Slot {
+        match source {
+            Source::Device { path, .. } if self.facts.rootless => self.tree(Source::Tree {
+                path,
+                recursive: false,
+                peer: false,
+                attributes: MountAttr::default(),
+                map_ids: MapIds::No,
+                no_follow: false,
+            }),
+            source => self.source(source),
+        }
+    }
+
     /// The program is looked for, and then `start` is waited for.
     fn plan_hold(&mut self) {
         if !self.facts.hold {
@@ -333,7 +354,7 @@ impl<'a> Planner<'a> {
         if let Some(slot) = self.null {
             return slot;
         }
-        let slot = self.source(Source::Device {
+        let slot = self.device(Source::Device {
             path: "/dev/null".into(),
             kind: FileType::CharacterDevice,
             major: 1,

@@ -236,7 +236,17 @@ fn plan_capability_sets(planner: &mut Planner<'_>) -> Result<CapabilitySets, Pla
             *bits &= held;
         }
     }
-    let [bounding, effective, permitted, inheritable, ambient] = bits;
+    let [bounding, effective, permitted, inheritable, mut ambient] = bits;
+    // The kernel takes no other (capabilities(7)), and configurations of runc's own making
+    // ask for others.
+    let beyond = ambient & !(permitted & inheritable);
+    if beyond != 0 {
+        let names = CapSet::from_bits(beyond).names().join(", ");
+        planner.plan.warnings.push(format!(
+            "{names}: ambient needs permitted and inheritable, so it is left out"
+        ));
+        ambient &= !beyond;
+    }
     Ok(CapabilitySets {
         bounding,
         effective,

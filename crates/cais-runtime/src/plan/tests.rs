@@ -28,6 +28,7 @@ fn facts() -> PlanFacts {
         tasks: 2,
         cgroup_view: CgroupView::V1(vec![Hierarchy {
             directory: "cpu,cpuacct".into(),
+            path: "/sys/fs/cgroup/cpu,cpuacct".into(),
             options: vec!["cpu".into(), "cpuacct".into()],
         }]),
         device_sources: [].into(),
