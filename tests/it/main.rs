@@ -17,6 +17,8 @@ mod kill_steps;
 mod limits;
 mod namespaces;
 mod oci_attacks;
+mod oci_bad_input;
+mod oci_kills;
 mod oci_races;
 mod oci_support;
 mod parallel;

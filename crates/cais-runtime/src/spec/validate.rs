@@ -245,6 +245,14 @@ fn check_sysctls(spec: &Spec) -> Result<(), PlanError> {
     ];
     let own = |kind| spec.namespaces().iter().any(|entry| entry.kind == kind);
     for name in spec.linux.iter().flat_map(|linux| linux.sysctl.keys()) {
+        let separator = if name.contains('/') { '/' } else { '.' };
+        // `net/../vm/…` begins like a setting of the network, and is none.
+        if name.split(separator).any(|part| matches!(part, "" | "." | "..")) {
+            return Err(conflict(
+                format!("linux.sysctl[{name:?}]"),
+                "is no name of a setting: an empty part, . or ..",
+            ));
+        }
         let dotted = name.replace('/', ".");
         let needed = if dotted.starts_with("net.") {
             Some(NamespaceKind::Network)
@@ -369,6 +377,10 @@ mod tests {
             ),
             (
                 r#"{"linux":{"sysctl":{"vm.overcommit_memory":"1"}}}"#,
+                "linux.sysctl",
+            ),
+            (
+                r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"network"}],"sysctl":{"net/../vm/swappiness":"1"}}}"#,
                 "linux.sysctl",
             ),
             (
