@@ -42,7 +42,7 @@ fn cve_2019_5736_the_executable_cannot_be_rewritten() {
     bundle.sh("echo ready > /tmp/ready; while :; do for p in /proc/[0-9]*; do \
          [ $p = /proc/1 ] || { case $(readlink $p/exe) in *memfd*) echo x >> /tmp/seen;; esac; \
          for i in 1 2 3 4 5 6; do echo evil > /proc/self/fd/9; done; } 9< $p/exe; done; done 2>/dev/null");
-    let executable = bundle.path("cais-runtime");
+    let executable = bundle.copy_executable();
     let before = fs::read(&executable).unwrap();
     bundle.start();
     crate::support::eventually("the attacker works", || bundle.rootfs("tmp/ready").exists());

@@ -35,8 +35,7 @@ impl Bundle {
         for name in ["grep", "mount", "tty", "sh2"] {
             symlink("busybox", base.join("bundle/rootfs/bin").join(name)).unwrap();
         }
-        // A link would do, but for attacks that rewrite it.
-        fs::copy(executable(), base.join("cais-runtime")).unwrap();
+        symlink(executable(), base.join("cais-runtime")).unwrap();
         let mut bundle = Self {
             base,
             id,
@@ -49,6 +48,17 @@ impl Bundle {
         bundle.config["root"]["readonly"] = json!(false);
         bundle.sh("true");
         bundle
+    }
+
+    /// Gives the test an executable of its own, for attacks that would rewrite it. cp(1) makes
+    /// it: a descriptor of this process could be open in a child of another test, and a file
+    /// that is open for writing is not executed.
+    pub(crate) fn copy_executable(&self) -> PathBuf {
+        let copy = self.path("cais-runtime");
+        fs::remove_file(&copy).unwrap();
+        let made = Command::new("cp").arg(executable()).arg(&copy).status().unwrap();
+        assert!(made.success());
+        copy
     }
 
     /// Something in the test's own directory.
