@@ -335,3 +335,39 @@ fn an_id_is_given_once_and_each_state_has_its_commands() {
     refused(&["delete", &id], "does not exist");
     bundle.ok(&["delete", "--force", &id]);
 }
+
+/// A create that fails takes back what it made, and nothing of another container's whose
+/// cgroup it was pointed at.
+#[test]
+fn another_containers_cgroup_is_left_alone() {
+    let mut bundle = Bundle::new();
+    bundle.sh("sleep 1000");
+    bundle.start();
+    let path = bundle.config["linux"]["cgroupsPath"].take();
+    assert_eq!(path, Value::Null);
+    bundle.config["linux"]["cgroupsPath"] = json!(format!("/{}", bundle.id()));
+    bundle.save();
+    let second = bundle.id_of("second");
+    for words in [
+        &["create", &second][..],
+        &["run", &second],
+        &["run", "-d", &second],
+    ] {
+        let done = bundle.oci(words);
+        assert!(
+            done.code == 1 && done.stderr.contains("already holds"),
+            "{words:?}: {done:?}"
+        );
+        bundle.oci(&["delete", "--force", &second]);
+        assert_eq!(bundle.status(bundle.id()), "running", "{words:?}");
+    }
+    // Killed on the way, too.
+    for step in 0..4 {
+        let mut command = bundle.command(&["create", &second]);
+        command.env("CAIS_TEST_KILL", format!("caller:{step}"));
+        bundle.finish(command);
+        bundle.oci(&["delete", "--force", &second]);
+        assert_eq!(bundle.status(bundle.id()), "running", "killed at {step}");
+    }
+    assert_eq!(bundle.exec(&[], &["true"]).code, 0);
+}
