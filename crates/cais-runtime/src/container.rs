@@ -15,6 +15,7 @@ pub mod facts;
 pub mod features;
 pub mod handover;
 pub mod hooks;
+pub mod notify;
 pub mod signal;
 pub mod start;
 pub mod state;

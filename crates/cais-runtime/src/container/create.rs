@@ -5,7 +5,7 @@ use super::error::{Result, RuntimeError};
 use super::facts::{self, Gathered};
 use super::handover;
 use super::state::{Directory, START_SOCKET, State, Status};
-use super::{Runtime, cgroups, hooks};
+use super::{Runtime, cgroups, hooks, notify};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::error::CreateError;
 use crate::plan::{Plan, plan_container};
@@ -14,6 +14,7 @@ use crate::time;
 use cais_linux::SysError;
 use cais_linux::cgroups::Group;
 use cais_linux::process::start_time::read_stat;
+use cais_linux::resctrl;
 use cais_sys::clone::StubProcess;
 use cais_sys::process::{standard_stream, stdin};
 use rustix::fd::{AsFd, OwnedFd};
@@ -34,6 +35,8 @@ pub struct CreateOptions {
     pub preserve_fds: u32,
     /// How many of them are those of socket activation (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// Whether the program is to have a socket for sd_notify(3).
+    pub notify: bool,
     /// Whether the session keyring stays.
     pub no_new_keyring: bool,
     /// Whether it waits for `start`.
@@ -61,7 +64,10 @@ pub struct Created {
 /// See [`RuntimeError`]; nothing is left of the container then.
 pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Created> {
     super::state::check_id(id)?;
-    let (state, process) = read_bundle(id, options)?;
+    let (mut state, process) = read_bundle(id, options)?;
+    if options.notify {
+        notify::plan(&mut state.config, &runtime.root.join(id));
+    }
     let layout = facts::read_layout(runtime)?;
     let mut state = State {
         cgroup: facts::cgroup_path(runtime, &layout, &state.config, id),
@@ -79,6 +85,9 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     let made = (|| {
         runtime.checkpoints.pass("write the state");
         directory.write(&state)?;
+        if options.notify {
+            notify::make_directory(&directory)?;
+        }
         runtime.checkpoints.pass("make the cgroup");
         let group = cgroups::make(runtime, &layout, &state.config, &state.cgroup)?;
         if group.is_none() {
@@ -253,6 +262,7 @@ impl Companion for Files<'_> {
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
         self.state.pid = process.pid.as_raw_nonzero().get();
         self.state.start_time = read_stat(self.state.pid).map_or(0, |stat| stat.start);
+        allocate(self.state)?;
         self.runtime.checkpoints.pass("write the state with the process");
         self.directory.write(self.state)
     }
@@ -286,6 +296,31 @@ impl Companion for Files<'_> {
             listener.as_fd(),
         )
     }
+}
+
+/// `linux.intelRdt`: the group of caches and memory bandwidth, and the process in it.
+fn allocate(state: &mut State) -> Result<()> {
+    let Some(wanted) = state
+        .config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.intel_rdt.as_ref())
+    else {
+        return Ok(());
+    };
+    let root = resctrl::find_mount().ok_or_else(|| {
+        RuntimeError::Usage("linux.intelRdt: this machine has no resctrl file system mounted".to_owned())
+    })?;
+    let mut schemata = wanted.schemata.clone();
+    schemata.extend(wanted.l3_cache_schema.clone());
+    schemata.extend(wanted.mem_bw_schema.clone());
+    let name = wanted.clos_id.as_deref().unwrap_or(&state.id);
+    let failed = || RuntimeError::system("apply linux.intelRdt");
+    let (group, made) = resctrl::ensure_group(&root, name, &schemata).map_err(failed())?;
+    if made && wanted.clos_id.is_none() {
+        state.resctrl = Some(group.clone());
+    }
+    resctrl::add_process(&group, state.pid).map_err(failed())
 }
 
 type Launched = (StubProcess, Option<OwnedFd>, Vec<String>);

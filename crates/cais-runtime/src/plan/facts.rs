@@ -51,9 +51,11 @@ pub struct PlanFacts {
     pub keep_keyring: bool,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
-    /// The state of the container in JSON, for hooks in it: before and behind the id of its
-    /// first process.
-    pub hook_state: [String; 2],
+    /// The state of the container in JSON, for `createContainer` hooks: before and behind the
+    /// id of its first process.
+    pub creating_state: [String; 2],
+    /// The same for `startContainer` hooks.
+    pub created_state: [String; 2],
     /// The links that mounts with `copy-symlink` are to become: by destination.
     pub symlinks: BTreeMap<String, String>,
 }
