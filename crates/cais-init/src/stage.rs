@@ -219,6 +219,7 @@ impl<'a> Stage<'a> {
                 recursive,
             } => mounts::set_root_propagation(self.root()?, propagation, recursive),
             Step::PivotRoot {} => self.pivot_root(),
+            Step::ChangeRoot {} => self.change_root(),
             Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
             Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
             _ => self.carry_out_in_tree(step),

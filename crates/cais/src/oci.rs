@@ -88,7 +88,11 @@ pub(crate) fn main(program: &str, words: &[String]) -> u8 {
             1,
         );
     };
-    let log = match Log::new(global.value("log"), global.value("log-format")) {
+    let log = match Log::new(
+        global.value("log"),
+        global.value("log-format"),
+        global.has("debug"),
+    ) {
         Ok(log) => log,
         Err(text) => return log::fail(program, &text, 1),
     };

@@ -37,6 +37,8 @@ pub struct CreateOptions {
     pub listen_fds: u32,
     /// Whether the program is to have a socket for sd_notify(3).
     pub notify: bool,
+    /// Whether the root is entered without pivot_root(2), which a ramdisk does not allow.
+    pub no_pivot: bool,
     /// Whether the session keyring stays.
     pub no_new_keyring: bool,
     /// Whether it waits for `start`.
@@ -77,6 +79,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     facts.hold = options.hold;
     facts.preserve_fds = options.preserve_fds;
     facts.keep_keyring = options.no_new_keyring;
+    facts.no_pivot = options.no_pivot;
     // Only with the cgroup it is known how many of its files are joined; the plan is made
     // once before, so that nothing is touched for a configuration that cannot be.
     plan_container(&state.config, &facts)?;

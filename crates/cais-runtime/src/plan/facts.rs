@@ -47,6 +47,8 @@ pub struct PlanFacts {
     pub labels_files: bool,
     /// Whether the container waits for `start` after it was created.
     pub hold: bool,
+    /// Whether the root is entered without pivot_root(2).
+    pub no_pivot: bool,
     /// Whether the session keyring of the caller stays.
     pub keep_keyring: bool,
     /// How many descriptors from 3 on the program keeps.

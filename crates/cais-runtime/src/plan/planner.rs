@@ -57,7 +57,14 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     filesystem::plan_root_flags(&mut planner)?;
     // Hooks see the finished tree from outside, by the host's paths.
     hooks::plan_before_pivot(&mut planner);
-    planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    if facts.no_pivot {
+        planner.step(
+            "asked for by --no-pivot: a ramdisk cannot be left",
+            &Step::ChangeRoot {},
+        );
+    } else {
+        planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    }
     // The caller writes down what it made meanwhile: no program runs unrecorded.
     planner.plan.awaits_start = true;
     planner.step("no program runs before it is recorded", &Step::AwaitStart {});

@@ -15,6 +15,7 @@ fn options(call: &Call) -> Result<CreateOptions, Failed> {
         preserve_fds: call.preserve_fds()?,
         listen_fds: super::listen_fds(),
         notify: notify_socket().is_some(),
+        no_pivot: call.given.has("no-pivot"),
         no_new_keyring: call.given.has("no-new-keyring"),
         hold: false,
         foreground: false,
@@ -29,6 +30,11 @@ fn notify_socket() -> Option<String> {
 }
 
 fn warn(call: &Call, created: &Created) {
+    let pid = created.process.pid.as_raw_nonzero();
+    call.log.debug(&format!(
+        "container {} has the first process {pid}",
+        created.state.id
+    ));
     for warning in &created.warnings {
         call.log.warn(warning);
     }
