@@ -334,7 +334,7 @@ impl<'a> Stage<'a> {
             Step::InstallSeccomp { flags, program } => self.install_seccomp(flags, program),
             Step::CloseDescriptors { first } => identity::close_descriptors(first),
             Step::SetWorkingDirectory { path } => execute::set_working_directory(path),
-            Step::AwaitStart {} | Step::AwaitHooks {} => self.await_start(),
+            Step::AwaitStart {} | Step::AwaitHooks {} | Step::AwaitCgroup {} => self.await_start(),
             Step::AwaitConnection { listener } => self.await_connection(listener),
             Step::RunHook {
                 path,

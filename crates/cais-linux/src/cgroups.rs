@@ -12,6 +12,7 @@ mod operate;
 pub mod plan;
 pub mod resources;
 pub mod stats;
+pub mod systemd;
 pub mod v1;
 pub mod v2;
 

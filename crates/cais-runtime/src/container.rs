@@ -19,6 +19,7 @@ pub mod notify;
 pub mod signal;
 pub mod start;
 pub mod state;
+pub mod systemd;
 pub mod template;
 pub mod update;
 

@@ -49,6 +49,8 @@ pub struct Plan {
     pub root_ids: Option<(u32, u32)>,
     /// Whether the stub waits for a message before it becomes the program.
     pub awaits_start: bool,
+    /// Whether the stub waits for a message while somebody else puts it into its cgroup.
+    pub awaits_cgroup: bool,
     /// Whether the stub waits for a message while hooks run on the host.
     pub awaits_hooks: bool,
     /// Whether the stub lets go of this process and waits for another one that starts it.

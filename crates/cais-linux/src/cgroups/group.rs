@@ -82,6 +82,41 @@ impl Group {
         Self::make(layout, path, resources, true)
     }
 
+    /// Takes over a group that somebody else made in some hierarchies, and makes it in the
+    /// others, without limits.
+    ///
+    /// # Errors
+    /// Where a hierarchy cannot be opened or written.
+    pub fn adopt(layout: &Layout, path: &str) -> Result<Self> {
+        let mut group = Self {
+            path: path.to_owned(),
+            members: Vec::new(),
+            unified: None,
+        };
+        for hierarchy in &layout.v1 {
+            group.members.push(make_member(hierarchy, path, true)?);
+        }
+        if let Some(hierarchy) = &layout.v2 {
+            let base = open_base(hierarchy)?;
+            make_directories(base.as_fd(), path, true)?;
+            let directory = open_below(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)?;
+            group.unified = Some(Unified { base, directory });
+        }
+        Ok(group)
+    }
+
+    /// Moves a process into the group, in every hierarchy.
+    ///
+    /// # Errors
+    /// As write(2) on `cgroup.procs`.
+    pub fn add_process(&self, pid: i32) -> Result<()> {
+        let members = self.members.iter().map(|member| member.base.as_fd());
+        for base in members.chain(self.unified.iter().map(|unified| unified.base.as_fd())) {
+            write_text(base, &format!("{}/cgroup.procs", self.path), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
     fn make(layout: &Layout, path: &str, resources: &Resources, adopt: bool) -> Result<Self> {
         let has_v1 = |controller: &str| layout.v1_with(controller).is_some();
         let unified_base = layout.v2.as_ref().map(open_base).transpose()?;

@@ -5,7 +5,7 @@ use super::error::{Result, RuntimeError};
 use super::facts::{self, Gathered};
 use super::handover;
 use super::state::{Directory, START_SOCKET, State, Status};
-use super::{Runtime, cgroups, hooks, notify};
+use super::{Runtime, cgroups, hooks, notify, systemd};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::error::CreateError;
 use crate::plan::{Plan, plan_container};
@@ -71,11 +71,13 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
         notify::plan(&mut state.config, &runtime.root.join(id));
     }
     let layout = facts::read_layout(runtime)?;
-    let mut state = State {
-        cgroup: facts::cgroup_path(runtime, &layout, &state.config, id),
-        ..state
-    };
+    if runtime.systemd {
+        systemd::plan(runtime, &mut state)?;
+    } else {
+        state.cgroup = facts::cgroup_path(runtime, &layout, &state.config, id);
+    }
     let Gathered { mut facts, notify } = facts::gather(runtime, &state, &process, &layout)?;
+    facts.foreign_cgroup = runtime.systemd;
     facts.hold = options.hold;
     facts.preserve_fds = options.preserve_fds;
     facts.keep_keyring = options.no_new_keyring;
@@ -92,10 +94,15 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
             notify::make_directory(&directory)?;
         }
         runtime.checkpoints.pass("make the cgroup");
-        let group = cgroups::make(runtime, &layout, &state.config, &state.cgroup)?;
-        if group.is_none() {
-            state.cgroup.clear();
-        }
+        let group = if runtime.systemd {
+            None
+        } else {
+            let group = cgroups::make(runtime, &layout, &state.config, &state.cgroup)?;
+            if group.is_none() {
+                state.cgroup.clear();
+            }
+            group
+        };
         facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
         facts.cgroup_path.clone_from(&state.cgroup);
         let plan = plan_container(&state.config, &facts)?;
@@ -258,8 +265,12 @@ struct Files<'a> {
 impl Companion for Files<'_> {
     type Error = RuntimeError;
 
-    fn while_the_stub_starts(&mut self) -> Result<()> {
-        Ok(())
+    fn while_the_stub_starts(&mut self, process: &StubProcess) -> Result<()> {
+        if self.state.systemd_unit.is_none() {
+            return Ok(());
+        }
+        self.runtime.checkpoints.pass("ask systemd for the cgroup");
+        systemd::place(self.runtime, self.state, process.pid.as_raw_nonzero().get())
     }
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {

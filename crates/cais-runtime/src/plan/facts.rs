@@ -13,6 +13,8 @@ pub struct PlanFacts {
     pub root: RootTree,
     /// How many cgroup v1 hierarchies are joined by their `tasks` files.
     pub tasks: usize,
+    /// Whether somebody else puts the first process into its cgroup.
+    pub foreign_cgroup: bool,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
     /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1 without a

@@ -167,6 +167,13 @@ impl<'a> Planner<'a> {
     }
 
     fn join_cgroups(&mut self) {
+        if self.facts.foreign_cgroup && !self.joins_container {
+            self.plan.awaits_cgroup = true;
+            self.step(
+                "systemd makes the cgroup and moves this process into it",
+                &Step::AwaitCgroup {},
+            );
+        }
         for index in 0..self.facts.tasks {
             let tasks = self.source(Source::Tasks(index));
             self.step(

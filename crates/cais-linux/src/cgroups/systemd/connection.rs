@@ -74,38 +74,37 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The mechanism `EXTERNAL`: the kernel tells the other side who we are (`SO_PEERCRED`).
+    /// The mechanism `EXTERNAL` without a name: the kernel tells the other side who we are
+    /// (`SO_PEERCRED`), which is right inside a user namespace too.
+    ///
+    /// All of it in one piece, as sd-bus does. A `BEGIN` of its own may arrive together with
+    /// the first message; systemd then takes no notice of that until another comes.
     fn authenticate(&mut self) -> Result<(), SystemdError> {
-        let uid = rustix::process::geteuid().as_raw();
-        let name: String = uid
-            .to_string()
-            .bytes()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let mut answer = self.ask(&format!("\0AUTH EXTERNAL {name}\r\n"))?;
-        if answer.starts_with("REJECTED") {
-            // Inside a user namespace we are another user than out there; without a name the
-            // other side believes the kernel alone.
-            answer = self.ask("AUTH EXTERNAL\r\n")?;
-            if answer == "DATA" {
-                answer = self.ask("DATA\r\n")?;
-            }
+        const CALL: &str = "authentication";
+        self.send(CALL, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let deadline = Instant::now() + self.patience;
+        // Before version 246 systemd says OK to both lines.
+        let first = self.line(CALL, deadline)?;
+        if first != "DATA" && !is_ok(&first) {
+            return Err(self.refused(first));
         }
-        if answer == "OK" || answer.starts_with("OK ") {
-            return self.send("authentication", b"BEGIN\r\n");
+        let second = self.line(CALL, deadline)?;
+        if !is_ok(&second) {
+            return Err(self.refused(second));
         }
-        Err(SystemdError::Authentication {
-            address: self.address.clone(),
-            uid,
-            answer,
-        })
+        Ok(())
     }
 
-    /// Sends a line and reads one.
-    fn ask(&mut self, line: &str) -> Result<String, SystemdError> {
-        const CALL: &str = "authentication";
-        self.send(CALL, line.as_bytes())?;
-        let deadline = Instant::now() + self.patience;
+    fn refused(&self, answer: String) -> SystemdError {
+        SystemdError::Authentication {
+            address: self.address.clone(),
+            uid: rustix::process::geteuid().as_raw(),
+            answer,
+        }
+    }
+
+    /// A line of an authentication, without its end.
+    fn line(&mut self, call: &str, deadline: Instant) -> Result<String, SystemdError> {
         loop {
             if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
                 let line: Vec<u8> = self.received.drain(..end + 2).take(end).collect();
@@ -114,7 +113,7 @@ impl Connection {
             if self.received.len() > LINE_MAX {
                 return Err(SystemdError::Malformed("an endless line of authentication"));
             }
-            self.fill(CALL, deadline)?;
+            self.fill(call, deadline)?;
         }
     }
 
@@ -252,6 +251,11 @@ impl Connection {
             seconds: self.patience.as_secs(),
         }
     }
+}
+
+/// Whether a line of an authentication says that we are let in.
+fn is_ok(line: &str) -> bool {
+    line == "OK" || line.starts_with("OK ")
 }
 
 /// A string.

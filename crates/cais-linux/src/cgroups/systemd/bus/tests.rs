@@ -282,3 +282,151 @@ fn versions_of_distributions() {
         assert_eq!(parse_version(version), want, "{version}");
     }
 }
+
+/// A process that does nothing.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        let command = std::process::Command::new("sleep").arg("1000").spawn();
+        Self(command.unwrap())
+    }
+
+    /// The lines of `/proc/PID/cgroup`.
+    fn groups(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/cgroup", self.0.id())).unwrap()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Everything that [`plan_properties`] may say.
+fn all_limits(version2: bool) -> Vec<Property> {
+    use crate::cgroups::resources::{BlockIo, Cpu, DeviceKind, DeviceRule};
+    let deny = DeviceRule {
+        allow: false,
+        kind: DeviceKind::All,
+        major: None,
+        minor: None,
+        read: true,
+        write: true,
+        mknod: true,
+    };
+    let allow = |kind, major, minor| DeviceRule {
+        allow: true,
+        kind,
+        major,
+        minor,
+        ..deny
+    };
+    let resources = Resources {
+        cpu: Cpu {
+            shares: Some(512),
+            quota: Some(33_333),
+            period: Some(100_000),
+            cpus: Some("0".into()),
+            mems: Some("0".into()),
+            ..Cpu::default()
+        },
+        memory: Memory {
+            limit: Some(64 << 20),
+            swap: Some(96 << 20),
+            reservation: Some(32 << 20),
+            ..Memory::default()
+        },
+        pids: Some(10),
+        block_io: BlockIo {
+            weight: Some(500),
+            ..BlockIo::default()
+        },
+        devices: vec![
+            deny,
+            allow(DeviceKind::Character, Some(1), Some(3)),
+            allow(DeviceKind::Character, Some(136), None),
+            allow(DeviceKind::Block, None, None),
+        ],
+        ..Resources::default()
+    };
+    plan_properties(&resources, version2)
+}
+
+/// The whole life of a scope. `CAIS_TEST_SYSTEMD` is `system` or `user`.
+#[test]
+#[ignore = "needs a running systemd, such as that in the machine of vm-test"]
+fn a_real_systemd() {
+    let user = std::env::var("CAIS_TEST_SYSTEMD").unwrap() == "user";
+    let connect = if user {
+        Bus::connect_user
+    } else {
+        Bus::connect_system
+    };
+    let mut bus = connect().unwrap();
+    assert!(bus.version().unwrap() >= 242);
+    let version2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let unit = UnitName {
+        slice: "cais-test.slice".into(),
+        unit: "cais-1.scope".into(),
+    };
+    let sleeper = Sleeper::start();
+    let start = |bus: &mut Bus| {
+        let limits = all_limits(version2);
+        bus.start_transient_unit(&unit, "A test", sleeper.0.id(), true, &limits)
+    };
+    start(&mut bus).unwrap();
+    let group = bus.unit_cgroup(&unit.unit).unwrap();
+    let want = format!("{}/{}", bus.manager_cgroup().unwrap(), unit.cgroup().unwrap());
+    assert_eq!(group, want);
+    assert!(sleeper.groups().contains(&group), "{}", sleeper.groups());
+    let file = |name: &str| {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup{group}/{name}"));
+        text.unwrap().trim().to_owned()
+    };
+    if version2 {
+        assert_eq!(file("pids.max"), "10");
+        assert_eq!(file("memory.max"), (64 << 20).to_string());
+        assert_eq!(file("memory.low"), (32 << 20).to_string());
+        assert_eq!(file("memory.swap.max"), (32 << 20).to_string());
+    }
+    if version2 && !user {
+        assert_eq!(file("cpu.max"), "34000 100000");
+        assert_eq!(file("cpu.weight"), "59");
+        assert_eq!(file("cpuset.cpus"), "0");
+    }
+    // The same name again, by a connection of its own.
+    let error = start(&mut connect().unwrap()).unwrap_err();
+    assert!(error.is_unit_exists(), "{error}");
+    let more = Property::new("MemoryMax", PropertyValue::U64(128 << 20));
+    bus.set_unit_properties(&unit.unit, &[more]).unwrap();
+    if version2 {
+        assert_eq!(file("memory.max"), (128 << 20).to_string());
+    }
+    let second = Sleeper::start();
+    bus.add_process_to_unit(&unit.unit, "", second.0.id()).unwrap();
+    assert!(second.groups().contains(&group), "{}", second.groups());
+    bus.stop_unit(&unit.unit).unwrap();
+    assert!(bus.unit_cgroup(&unit.unit).unwrap_err().is_no_such_unit());
+    bus.stop_unit(&unit.unit).unwrap();
+    real_slice(&mut bus);
+}
+
+fn real_slice(bus: &mut Bus) {
+    let slice = UnitName {
+        slice: "cais-test.slice".into(),
+        unit: "cais-test-pod.slice".into(),
+    };
+    let limits = limits();
+    bus.start_transient_unit(&slice, "A pod", 0, true, &limits[1..])
+        .unwrap();
+    let group = bus.unit_cgroup(&slice.unit).unwrap();
+    let want = format!("{}/{}", bus.manager_cgroup().unwrap(), slice.cgroup().unwrap());
+    assert_eq!(group, want);
+    bus.stop_unit(&slice.unit).unwrap();
+    // A value that systemd does not take.
+    let nobody = bus.start_transient_unit(&scope(), "Nobody", u32::MAX, true, &[]);
+    assert!(matches!(nobody, Err(SystemdError::Refused { .. })), "{nobody:?}");
+}

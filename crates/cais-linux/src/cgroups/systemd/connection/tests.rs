@@ -15,36 +15,48 @@ fn greet(script: impl FnOnce(&mut Fake) + Send + 'static) -> Result<Connection, 
 }
 
 #[test]
-fn the_kernel_is_believed_where_our_number_is_not() {
-    let connection = greet(|fake| {
-        fake.line();
-        fake.write(b"REJECTED EXTERNAL\r\n");
-        assert_eq!(fake.line(), "AUTH EXTERNAL");
-        fake.write(b"DATA\r\n");
-        assert_eq!(fake.line(), "DATA");
-        fake.write(b"OK 12\r\n");
-        assert_eq!(fake.line(), "BEGIN");
+fn an_old_systemd_says_ok_twice() {
+    let (stream, thread) = Fake::run(|fake| {
+        fake.knock();
+        fake.write(b"OK 12\r\nOK 12\r\n");
+        fake.expect("Ping", &[text("x")]);
+        fake.reply(&[]);
     });
-    assert!(connection.is_ok());
+    let mut connection = Connection::greet(stream, "fake".into(), true).unwrap();
+    assert_eq!(ping(&mut connection).unwrap().body, []);
+    thread.join().unwrap();
+}
+
+#[test]
+fn all_of_the_authentication_comes_in_one_piece() {
+    use std::os::unix::net::UnixStream;
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let thread = std::thread::spawn(move || Connection::greet(ours, "fake".into(), true).map(|_| ()));
+    let mut buffer = [0; 100];
+    let count = theirs.read(&mut buffer).unwrap();
+    assert_eq!(buffer[..count], *b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+    drop(theirs);
+    let closed = SystemdError::Closed("authentication".into());
+    assert_eq!(thread.join().unwrap(), Err(closed));
 }
 
 #[test]
 fn who_is_not_let_in_is_told_so() {
-    let error = greet(|fake| {
-        fake.line();
-        fake.write(b"REJECTED\r\n");
-        fake.line();
-        fake.write(b"REJECTED ANONYMOUS\r\n");
-    });
     let uid = rustix::process::geteuid().as_raw();
-    let want = format!("D-Bus at fake refuses user {uid}: REJECTED ANONYMOUS");
-    assert_eq!(error.unwrap_err().to_string(), want);
+    for answer in ["REJECTED EXTERNAL", "DATA\r\nREJECTED EXTERNAL"] {
+        let error = greet(move |fake| {
+            fake.knock();
+            fake.write(format!("{answer}\r\nERROR\r\n").as_bytes());
+        });
+        let want = format!("D-Bus at fake refuses user {uid}: REJECTED EXTERNAL");
+        assert_eq!(error.unwrap_err().to_string(), want);
+    }
 }
 
 #[test]
 fn a_line_without_end_is_given_up() {
     let error = greet(|fake| {
-        fake.line();
+        fake.knock();
         fake.write(&[b'O'; LINE_MAX + 1]);
     });
     assert!(matches!(error, Err(SystemdError::Malformed(_))), "{error:?}");
