@@ -5,6 +5,7 @@
 //! out ([`stage`] and the rooms beside it). Nothing here allocates.
 #![no_std]
 
+pub mod enter;
 pub mod message;
 pub mod stage;
 pub mod step;

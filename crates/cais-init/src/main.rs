@@ -6,8 +6,11 @@ use core::ffi::CStr;
 
 cais_sys::stub_main!(main);
 
-fn main(channel: &CStr) -> u8 {
-    match cais_sys::start::take_descriptor(channel) {
+fn main(argument: &CStr) -> u8 {
+    let rest = argument.to_bytes_with_nul().strip_prefix(b"e");
+    let digits = rest.and_then(|rest| CStr::from_bytes_with_nul(rest).ok());
+    match cais_sys::start::take_descriptor(digits.unwrap_or(argument)) {
+        Some(channel) if digits.is_some() => cais_init::enter::run(channel),
         Some(channel) => cais_init::stage::run(channel),
         None => 125,
     }

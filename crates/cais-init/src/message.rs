@@ -42,6 +42,48 @@ impl Field<'_> for PlanHeader {
     }
 }
 
+/// What a go-between is told ([`crate::enter`]). With it come a pidfd or a pid namespace, then
+/// the user namespace and the cgroup where there are such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enter {
+    /// The namespaces that are entered (`CLONE_NEW*`).
+    pub kinds: u32,
+    /// The new namespaces of the process that is made.
+    pub namespaces: u64,
+    /// Whether nothing may look into the process from the first moment.
+    pub hides: bool,
+    /// Whether there is a user namespace to enter too.
+    pub has_user: bool,
+    /// Whether there is a cgroup to start in.
+    pub has_cgroup: bool,
+    /// Whether the process waits for the maps of its user namespace.
+    pub awaits_id_maps: bool,
+}
+
+/// Length of an encoded [`Enter`].
+pub const ENTER_LENGTH: usize = 16;
+
+impl Field<'_> for Enter {
+    fn encode(&self, sink: &mut impl Sink) {
+        self.kinds.encode(sink);
+        self.namespaces.encode(sink);
+        self.hides.encode(sink);
+        self.has_user.encode(sink);
+        self.has_cgroup.encode(sink);
+        self.awaits_id_maps.encode(sink);
+    }
+    fn decode(source: &mut Source<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            kinds: Field::decode(source)?,
+            namespaces: Field::decode(source)?,
+            hides: Field::decode(source)?,
+            has_user: Field::decode(source)?,
+            has_cgroup: Field::decode(source)?,
+            awaits_id_maps: Field::decode(source)?,
+        })
+    }
+}
+
 /// What comes up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report<'a> {

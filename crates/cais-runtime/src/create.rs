@@ -4,6 +4,7 @@
 //! The stub is executed while this process prepares the mounts: the two meet at the
 //! channel.
 
+mod enter;
 mod listen;
 mod sources;
 
@@ -15,6 +16,7 @@ use cais_init::wire::Field;
 use cais_linux::SysError;
 use cais_linux::process::{channel, pidfd, stub};
 use cais_sys::clone::{CloneRequest, StubProcess, namespace};
+use enter::Join;
 use listen::{Clock, Ear, Heard};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -140,8 +142,7 @@ pub fn create<C: Companion>(
     clock.lap("seal the stub");
 
     (around.checkpoint)("clone");
-    let process = spawn(plan, around, &executable, (&ours, &theirs))?;
-    drop(theirs);
+    let process = spawn(plan, around, &executable, (&ours, theirs))?;
     clock.lap("clone");
     let unfinished = Unfinished(Some(process));
     let process = unfinished.process();
@@ -316,10 +317,9 @@ fn spawn(
     plan: &Plan,
     around: &Surroundings<'_>,
     executable: &OwnedFd,
-    (ours, theirs): (&OwnedFd, &OwnedFd),
+    (ours, theirs): (&OwnedFd, OwnedFd),
 ) -> Result<StubProcess, CreateError> {
     let join_user = plan.join_user.as_deref().map(open_namespace).transpose()?;
-    let pid_namespace = PidNamespaceForChildren::enter(plan, around)?;
     if let Some(mask) = &plan.initial_affinity {
         cais_sys::sched::set_affinity(None, mask)
             .map_err(|errno| SysError::new("sched_setaffinity", "process.execCPUAffinity.initial", errno))
@@ -331,20 +331,38 @@ fn spawn(
             .as_ref()
             .map(AsFd::as_fd)
             .or(around.target.filter(|_| plan.enter_user)),
-        join_kinds: if plan.enter_user && plan.enter_pid {
-            namespace::PID
-        } else {
-            0
-        },
         cgroup: around.cgroup,
         stub: executable.as_fd(),
-        channel: theirs.as_fd(),
+        // Of whoever is cloned: see below.
+        channel: ours.as_fd(),
         parent_channel: ours.as_fd(),
         await_id_maps: plan.id_maps.is_some(),
+        enters: false,
     };
-    let process = stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"));
-    pid_namespace.leave()?;
-    process
+    let shared;
+    let join = match (&plan.join_pid, around.target) {
+        (Some(path), _) => {
+            shared = open_namespace(path)?;
+            Join {
+                target: shared.as_fd(),
+                kinds: u32::try_from(namespace::PID).unwrap_or(0),
+                hides: false,
+            }
+        }
+        (None, Some(target)) if plan.enter_first != 0 => Join {
+            target,
+            kinds: plan.enter_first,
+            hides: true,
+        },
+        _ => {
+            let request = CloneRequest {
+                channel: theirs.as_fd(),
+                ..request
+            };
+            return stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"));
+        }
+    };
+    enter::spawn(&request, &join, theirs)
 }
 
 fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
@@ -355,48 +373,6 @@ fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
             "open the namespace {}",
             path.display()
         )))
-}
-
-/// The pid namespace that children of this process are born into, while it is another
-/// than its own (setns(2): the caller itself stays where it is).
-struct PidNamespaceForChildren(Option<OwnedFd>);
-
-impl PidNamespaceForChildren {
-    fn enter(plan: &Plan, around: &Surroundings<'_>) -> Result<Self, CreateError> {
-        let kind = u32::try_from(namespace::PID).unwrap_or(0);
-        let enter = |target: BorrowedFd<'_>| {
-            cais_sys::namespace::enter(target, kind)
-                .map_err(|errno| SysError::new("setns", "CLONE_NEWPID", errno))
-                .map_err(CreateError::prepare("enter the pid namespace to share"))
-        };
-        let home = || open_namespace(Path::new("/proc/self/ns/pid"));
-        match (&plan.join_pid, around.target) {
-            (Some(path), _) => {
-                let home = home()?;
-                enter(open_namespace(path)?.as_fd())?;
-                Ok(Self(Some(home)))
-            }
-            (None, Some(target)) if plan.enter_pid && !plan.enter_user => {
-                let home = home()?;
-                enter(target)?;
-                Ok(Self(Some(home)))
-            }
-            _ => Ok(Self(None)),
-        }
-    }
-
-    fn leave(self) -> Result<(), CreateError> {
-        let Some(home) = self.0 else { return Ok(()) };
-        let entered = cais_sys::namespace::enter(home.as_fd(), u32::try_from(namespace::PID).unwrap_or(0));
-        // In a user namespace there is no right to come back; then this process makes no
-        // other children either.
-        if entered == Err(Errno::PERM) {
-            return Ok(());
-        }
-        entered
-            .map_err(|errno| SysError::new("setns", "CLONE_NEWPID", errno))
-            .map_err(CreateError::prepare("come back to the pid namespace of before"))
-    }
 }
 
 /// The process until the program runs: killed and waited for where it goes out of scope.

@@ -40,8 +40,10 @@ pub struct Plan {
     pub join_user: Option<PathBuf>,
     /// The pid namespace of another container.
     pub join_pid: Option<PathBuf>,
-    /// Whether the process is born into the pid namespace of the process that it joins.
-    pub enter_pid: bool,
+    /// The namespaces of the process that it joins that are entered before it is born
+    /// (`CLONE_NEW*`): those of a container with a pid namespace, where everything that comes
+    /// later can be seen.
+    pub enter_first: u32,
     /// Whether it is born into the user namespace of that process too: the only way for a
     /// caller without privilege.
     pub enter_user: bool,

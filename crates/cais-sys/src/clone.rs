@@ -83,8 +83,6 @@ pub struct CloneRequest<'fd> {
     pub namespaces: u64,
     /// The user namespace to enter before the new namespaces are made.
     pub join_user: Option<BorrowedFd<'fd>>,
-    /// What else is entered with it, where that is a process (`CLONE_NEWPID`).
-    pub join_kinds: u64,
     /// The cgroup v2 directory that it starts in.
     pub cgroup: Option<BorrowedFd<'fd>>,
     /// The sealed memfd of the stub.
@@ -97,6 +95,9 @@ pub struct CloneRequest<'fd> {
     /// the stub is executed: needed in a new user namespace, because execve(2)
     /// takes the capabilities of a user without a mapping.
     pub await_id_maps: bool,
+    /// Whether the stub is to make the process that is wanted, with [`fork_sibling`]: it gets
+    /// its argument with an `e` before the number.
+    pub enters: bool,
 }
 
 /// Everything that the child reads. It lives in memory of the caller.
@@ -109,7 +110,6 @@ pub struct ChildMemory {
     await_id_maps: bool,
     become_root: bool,
     join_user: usize,
-    join_kinds: usize,
     second: CloneArgs,
     pid: i32,
     pidfd: i32,
@@ -179,6 +179,10 @@ pub fn clone_stub(
     memory.parent_channel = number_of(request.parent_channel);
     memory.await_id_maps = request.await_id_maps;
     write_digits(&mut memory.channel_digits, memory.channel);
+    if request.enters {
+        memory.channel_digits.rotate_right(1);
+        memory.channel_digits[0] = b'e';
+    }
     memory.argv = [
         memory.name.as_ptr().cast(),
         memory.channel_digits.as_ptr().cast(),
@@ -207,7 +211,6 @@ pub fn clone_stub(
         }
         Some(user) => {
             memory.join_user = number_of(user);
-            memory.join_kinds = namespace_flag(namespace::USER | request.join_kinds);
             clone_by_way_of(args, memory)?;
         }
     }
@@ -256,7 +259,7 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
     const SETNS: usize = if cfg!(target_arch = "x86_64") { 308 } else { 268 };
     // SAFETY: `clone_by_way_of` filled it and waits until this process is gone.
     let shared = unsafe { &*memory };
-    let arguments = [shared.join_user, shared.join_kinds, 0, 0, 0, 0];
+    let arguments = [shared.join_user, namespace_flag(namespace::USER), 0, 0, 0, 0];
     // SAFETY: takes numbers.
     let entered = check(unsafe { syscall6(SETNS, arguments) });
     let made = entered.and_then(|_| {
@@ -269,6 +272,46 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
         unsafe { place.write_volatile(errno.raw_os_error()) };
     }
     exit_now(0)
+}
+
+/// Which side of [`fork_sibling`] this is.
+#[derive(Debug)]
+pub enum Sibling {
+    /// The new process.
+    New,
+    /// The old one, with a pidfd of the new one (close-on-exec).
+    Old(OwnedFd),
+}
+
+/// Copies the process, which has one thread, with its memory: as fork(2), but the new process
+/// is a child of this one's parent, begins in `cgroup`, and has new namespaces.
+///
+/// # Errors
+/// As clone3(2).
+pub fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Sibling, Errno> {
+    const CLONE_PARENT: u64 = 0x8000;
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | CLONE_PIDFD | CLONE_PARENT,
+        pidfd: core::ptr::from_mut(&mut pidfd) as u64,
+        stack_size: 0,
+        ..CloneArgs::NONE
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    let arguments = [core::ptr::from_ref(&args) as usize, size_of::<CloneArgs>()];
+    // SAFETY: without CLONE_VM the child gets a copy of the address space and returns on a
+    // copy of this stack; the kernel reads `args` and writes `pidfd`.
+    let result = unsafe { syscall6(number::CLONE3, [arguments[0], arguments[1], 0, 0, 0, 0]) };
+    if check(result)? == 0 {
+        return Ok(Sibling::New);
+    }
+    // SAFETY: the kernel wrote it there.
+    let pidfd = unsafe { core::ptr::from_ref(&pidfd).read_volatile() };
+    // SAFETY: it is new, and nobody else knows it.
+    Ok(Sibling::Old(unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
 fn namespace_flag(kind: u64) -> usize {

@@ -4,8 +4,8 @@
 use super::{Failure, Stage, StepResult, failed, plain};
 use crate::message::Report;
 use core::ffi::CStr;
-use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, open, openat2};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -104,23 +104,40 @@ pub(super) fn close_descriptors<'a>(first: u32) -> StepResult<'a> {
 }
 
 pub(super) fn set_security_label<'a>(name: &'a CStr, text: &[u8]) -> StepResult<'a> {
-    let directory = open(
-        c"/proc/thread-self/attr",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(failed("open", c"/proc/thread-self/attr"))?;
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(directory.as_fd(), name, flags, Mode::empty()).map_err(failed("openat", name))?;
-    // The image may have put something else at /proc (CVE-2019-16884).
-    let filesystem = rustix::fs::fstatfs(file.as_fd()).map_err(failed("fstatfs", name))?;
-    if filesystem.f_type != rustix::fs::PROC_SUPER_MAGIC {
-        return Err(Failure::new("fstatfs", b"/proc is no procfs", Errno::XDEV));
-    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = open(c"/proc", flags, Mode::empty()).map_err(failed("open", c"/proc"))?;
+    let file = open_own_attribute(proc.as_fd(), name).map_err(failed("openat2", name))?;
     rustix::io::write(file.as_fd(), text)
         .map(drop)
         .map_err(failed("write", name))
+}
+
+/// Opens a file of this thread's `attr` for writing. The image, or a process of the container,
+/// may have put something else at /proc (CVE-2019-16884) or over a part of it
+/// (CVE-2025-52881): it must be the top of a procfs, and the way down may not leave it.
+fn open_own_attribute(proc: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    /// The inode number of the top of every procfs (`PROC_ROOT_INO` in the kernel).
+    const TOP: u64 = 1;
+    let filesystem = fstatfs(proc)?;
+    if filesystem.f_type != PROC_SUPER_MAGIC || fstat(proc)?.st_ino != TOP {
+        return Err(Errno::XDEV);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let directory = openat2(
+        proc,
+        c"thread-self/attr",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?;
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(
+        directory,
+        name,
+        flags,
+        Mode::empty(),
+        resolve | ResolveFlags::NO_SYMLINKS,
+    )
 }
 
 impl<'a> Stage<'a> {
@@ -130,5 +147,28 @@ impl<'a> Stage<'a> {
             self.report(&Report::Listener, &[listener.as_fd()]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_written_in_a_procfs_and_nowhere_else() {
+        let directory = |path: &CStr| open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let proc = directory(c"/proc");
+        assert!(open_own_attribute(proc.as_fd(), c"exec").is_ok());
+        for bad in [c"../oom_score_adj", c"../../../sysrq-trigger"] {
+            assert_eq!(open_own_attribute(proc.as_fd(), bad).unwrap_err(), Errno::XDEV);
+        }
+        // Not the top, and no procfs.
+        for place in [c"/proc/sys", c"/tmp"] {
+            let place = directory(place);
+            assert_eq!(
+                open_own_attribute(place.as_fd(), c"exec").unwrap_err(),
+                Errno::XDEV
+            );
+        }
     }
 }

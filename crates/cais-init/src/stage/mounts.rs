@@ -79,7 +79,7 @@ pub(super) fn mount_new<'a>(
     new: &NewMount<'a>,
     wanted: u32,
 ) -> StepResult<'a> {
-    let Some(place) = target::open(root, path, wanted)? else {
+    let Some(place) = target::open_for_mount(root, path, wanted)? else {
         return Ok(());
     };
     let mount = new_mount(new)?;
@@ -96,7 +96,7 @@ pub(super) fn mount_tree<'a>(
     propagation: u64,
     wanted: u32,
 ) -> StepResult<'a> {
-    let Some(place) = target::open(root, path, place_for(mount, wanted))? else {
+    let Some(place) = target::open_for_mount(root, path, place_for(mount, wanted))? else {
         return Ok(());
     };
     attach(mount, place.as_fd()).map_err(failed("move_mount", path))?;
@@ -145,7 +145,11 @@ pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Dev
         makedev(device.major, device.minor),
     );
     rustix::process::umask(mask);
-    made.map_err(failed("mknodat", path))?;
+    match made {
+        // A root that was used before has it already; anything else there is not believed.
+        Err(Errno::EXIST) if is_device(parent.as_fd(), name, device) => return Ok(()),
+        other => other.map_err(failed("mknodat", path))?,
+    }
     if device.uid == 0 && device.gid == 0 {
         return Ok(());
     }
@@ -158,6 +162,15 @@ pub(super) fn make_device<'a>(root: BorrowedFd<'_>, path: &'a CStr, device: &Dev
         AtFlags::SYMLINK_NOFOLLOW,
     )
     .map_err(failed("fchownat", path))
+}
+
+/// Whether the very node is there.
+fn is_device(parent: BorrowedFd<'_>, name: &CStr, device: &Device) -> bool {
+    let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(device.mode)
+            && stat.st_rdev == makedev(device.major, device.minor)
+    })
 }
 
 /// Mounts a file that has no other place than this.

@@ -6,7 +6,7 @@ use super::{Failure, StepResult, failed};
 use crate::step::target as kind;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
 /// The longest path that the kernel takes (`PATH_MAX`).
@@ -40,6 +40,25 @@ pub(super) fn open<'a>(root: BorrowedFd<'_>, path: &'a CStr, wanted: u32) -> Ste
         Err(Errno::NOENT) if wanted & kind::MAKE_FILE != 0 => make(root, path, real, Last::File).map(Some),
         Err(errno) => Err(Failure::new("openat2", path.to_bytes(), errno)),
     }
+}
+
+/// As [`open`], for a mount. A link of the image must not lead it into procfs, where only a
+/// configuration that says so may cover anything (CVE-2019-16884).
+pub(super) fn open_for_mount<'a>(
+    root: BorrowedFd<'_>,
+    path: &'a CStr,
+    wanted: u32,
+) -> StepResult<'a, Option<OwnedFd>> {
+    let Some(place) = open(root, path, wanted)? else {
+        return Ok(None);
+    };
+    let filesystem = fstatfs(place.as_fd()).map_err(failed("fstatfs", path))?;
+    if filesystem.f_type == PROC_SUPER_MAGIC
+        && let Err(Errno::LOOP) = open_inside(root, path, OFlags::PATH, true)
+    {
+        return Err(Failure::new("a link into /proc", path.to_bytes(), Errno::LOOP));
+    }
+    Ok(Some(place))
 }
 
 /// Opens the directory that holds `path`, without following any link, and returns

@@ -59,6 +59,19 @@ pub fn spawn(request: &CloneRequest<'_>) -> Result<StubProcess> {
     Ok(process)
 }
 
+/// The process that a go-between made for this one.
+///
+/// # Errors
+/// Where its id cannot be read: this process cannot see it.
+pub fn adopt(pidfd: OwnedFd) -> Result<StubProcess> {
+    let mut process = StubProcess {
+        pid: rustix::process::getpid(),
+        pidfd,
+    };
+    process.pid = read_pid(&process)?;
+    Ok(process)
+}
+
 /// The id of a process as this pid namespace has it (proc_pid_fdinfo(5)).
 fn read_pid(process: &StubProcess) -> Result<rustix::process::Pid> {
     use rustix::fd::AsRawFd;

@@ -112,6 +112,26 @@ pub fn make(runtime: &Runtime, layout: &Layout, spec: &Spec, path: &str) -> Resu
     }
 }
 
+/// Checks that no process lives in the cgroup that a new container is to have.
+///
+/// # Errors
+/// [`cgroups::CgroupError::InUse`].
+pub fn check_free(layout: &Layout, path: &str) -> Result<()> {
+    if path.is_empty() {
+        return Ok(());
+    }
+    let busy = (|| match Group::open_existing(layout, path)? {
+        Some(group) => Ok(!group.all_processes()?.is_empty()),
+        None => Ok(false),
+    })();
+    let problem = match busy {
+        Ok(false) => return Ok(()),
+        Ok(true) => cgroups::CgroupError::InUse(path.to_owned()),
+        Err(error) => error,
+    };
+    Err(RuntimeError::cgroup(format!("make the cgroup {path}"))(problem))
+}
+
 fn is_denied(error: &cgroups::CgroupError) -> bool {
     let denied = |errno: Errno| matches!(errno, Errno::ACCESS | Errno::PERM | Errno::ROFS);
     match error {

@@ -85,6 +85,9 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     // Only with the cgroup it is known how many of its files are joined; the plan is made
     // once before, so that nothing is touched for a configuration that cannot be.
     plan_container(&state.config, &facts)?;
+    // What is written down is given back later, with force if need be: another container's
+    // group never is (it would take that one's processes along).
+    cgroups::check_free(&layout, &state.cgroup)?;
     runtime.checkpoints.pass("make the directory");
     let directory = Directory::make(runtime, id)?;
     let made = (|| {
@@ -97,9 +100,11 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
         let group = if runtime.systemd {
             None
         } else {
-            let group = cgroups::make(runtime, &layout, &state.config, &state.cgroup)?;
-            if group.is_none() {
-                state.cgroup.clear();
+            // Where this fails, the group is none of ours to remove.
+            let path = std::mem::take(&mut state.cgroup);
+            let group = cgroups::make(runtime, &layout, &state.config, &path)?;
+            if group.is_some() {
+                state.cgroup = path;
             }
             group
         };
@@ -391,6 +396,14 @@ fn listen(directory: &Directory) -> Result<OwnedFd> {
     .map_err(|errno| failed("socket", errno))?;
     let address = super::start::address(directory)?;
     bind(&socket, &address).map_err(|errno| failed("bind", errno))?;
+    // Whatever the caller's mask is: whoever connects starts the container. Nobody can before
+    // listen(2).
+    let (mode, flags) = (
+        rustix::fs::Mode::from_raw_mode(0o600),
+        rustix::fs::AtFlags::empty(),
+    );
+    rustix::fs::chmodat(&directory.handle, START_SOCKET, mode, flags)
+        .map_err(|errno| failed("fchmodat", errno))?;
     listen(&socket, 1).map_err(|errno| failed("listen", errno))?;
     Ok(socket)
 }

@@ -208,7 +208,7 @@ impl Directory {
             source: error.into(),
         })?;
         let (new, place) = (self.path.join("state.new"), self.path.join(STATE_FILE));
-        std::fs::write(&new, text)
+        write_private(&new, &text)
             .and_then(|()| std::fs::rename(&new, &place))
             .map_err(RuntimeError::file(format!("write {}", place.display())))
     }
@@ -225,6 +225,21 @@ impl Directory {
     pub(super) fn remove(self) -> Result<()> {
         remove_directory(&self.path)
     }
+}
+
+/// Writes a file that is its owner's alone: the environment in it may hold secrets, and
+/// `delete` believes what stands there.
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)
 }
 
 fn ensure_root(root: &Path) -> Result<()> {

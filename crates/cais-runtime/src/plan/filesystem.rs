@@ -7,6 +7,7 @@ use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
 use crate::error::PlanError;
 use crate::mount_options::{MountFlags, parse_mount_options};
+use crate::spec::validate::clean_path;
 use crate::spec::{DeviceNode, Mount};
 use cais_init::step::{Step, target};
 use cais_init::wire::StrBlock;
@@ -56,15 +57,19 @@ pub(super) fn plan_mounts(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             destination: mount.destination.clone(),
             source,
         })?;
-        plan_mount(planner, mount, &flags)?;
+        // By any name, /proc, /sys and /dev are what they are.
+        let mount = Mount {
+            destination: clean_path(&mount.destination),
+            ..mount.clone()
+        };
+        plan_mount(planner, &mount, &flags)?;
     }
     Ok(())
 }
 
 /// How the place of a mount is found.
 fn target_flags(destination: &str, make: u32) -> u32 {
-    let trimmed = destination.trim_end_matches('/');
-    if REAL_TARGETS.contains(&trimmed) {
+    if REAL_TARGETS.contains(&destination) {
         target::REAL | make
     } else {
         make
@@ -415,7 +420,7 @@ fn plan_own_hierarchy(
 /// Whether set-up makes devices: everywhere but in a /dev that comes from elsewhere.
 fn needs_devices(planner: &Planner<'_>) -> bool {
     let is_bound = |mount: &Mount| {
-        mount.destination.trim_end_matches('/') == "/dev"
+        clean_path(&mount.destination) == "/dev"
             && (mount.kind.as_deref() == Some("bind")
                 || mount
                     .options
@@ -427,7 +432,8 @@ fn needs_devices(planner: &Planner<'_>) -> bool {
 
 /// Whether the container has a tmpfs of its own at `/dev`.
 fn has_own_dev(planner: &Planner<'_>) -> bool {
-    let is_dev = |mount: &Mount| mount.destination == "/dev" && mount.kind.as_deref() == Some("tmpfs");
+    let is_dev =
+        |mount: &Mount| clean_path(&mount.destination) == "/dev" && mount.kind.as_deref() == Some("tmpfs");
     planner.spec.mounts.iter().any(is_dev)
 }
 

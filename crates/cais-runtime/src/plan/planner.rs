@@ -83,7 +83,10 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
     let mut planner = Planner::new(spec, Some(process), facts)?;
     planner.joins_container = true;
     let kinds = namespaces::kinds(spec)?;
-    planner.plan.enter_pid = kinds & namespace::PID != 0;
+    // The cgroup namespace is left for later: the cgroup must be joined from outside it.
+    if kinds & namespace::PID != 0 {
+        planner.plan.enter_first = u32::try_from(kinds & !namespace::CGROUP).unwrap_or(0);
+    }
     // Counted with the container from the first moment.
     planner.join_cgroups();
     planner.plan_affinity()?;
@@ -92,18 +95,21 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
         "nothing inside may look into this process (CVE-2016-9962)",
         &Step::SetUndumpable {},
     );
-    let target = planner.source(Source::Target);
-    planner.plan.enter_user = facts.rootless && kinds & namespace::USER != 0;
+    let first = planner.plan.enter_first;
+    planner.plan.enter_user = first == 0 && facts.rootless && kinds & namespace::USER != 0;
     let born_into = if planner.plan.enter_user {
-        namespace::PID | namespace::USER
+        namespace::USER
     } else {
-        namespace::PID
+        u64::from(first)
     };
     let kinds = u32::try_from(kinds & !born_into).unwrap_or(0);
-    planner.step(
-        "the namespaces of the container",
-        &Step::EnterNamespaces { target, kinds },
-    );
+    if kinds != 0 {
+        let target = planner.source(Source::Target);
+        planner.step(
+            "the namespaces of the container",
+            &Step::EnterNamespaces { target, kinds },
+        );
+    }
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
     planner.plan_keyring();
     planner.plan_stdio();

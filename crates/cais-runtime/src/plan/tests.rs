@@ -175,7 +175,7 @@ fn a_further_process_enters_and_mounts_nothing() {
         "Execute",
     ];
     assert_eq!(names(&plan), want);
-    assert!(plan.enter_pid && plan.namespaces == 0 && plan.id_maps.is_none());
+    assert!(plan.enter_first != 0 && plan.namespaces == 0 && plan.id_maps.is_none());
 }
 
 #[test]

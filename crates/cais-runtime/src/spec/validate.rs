@@ -170,7 +170,7 @@ fn check_mounts(spec: &Spec) -> Result<(), PlanError> {
         {
             return Err(conflict(path("destination"), "holds a nul byte"));
         }
-        let place = mount.destination.trim_end_matches('/');
+        let place = clean_path(&mount.destination);
         // A procfs must be one: what is written to it decides about labels and settings
         // (CVE-2019-19921). Files inside may be covered, as LXCFS does.
         if place == "/proc" && !is_procfs(mount) {
@@ -189,6 +189,19 @@ fn check_mounts(spec: &Spec) -> Result<(), PlanError> {
         }
     }
     Ok(())
+}
+
+/// An absolute path without empty components, `.` and `..`: `//proc/.` is `/proc`.
+pub(crate) fn clean_path(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// Files of procfs that engines give a container of its own (LXCFS, and Docker's
@@ -210,11 +223,12 @@ const PROC_FILES: [&str; 12] = [
 
 fn is_procfs(mount: &super::Mount) -> bool {
     let binds = |option: &String| option == "bind" || option == "rbind";
-    match mount.kind.as_deref() {
-        Some("proc") => true,
+    // With the option, a bind mount is what is made, whatever the type says.
+    if mount.kind.as_deref() == Some("bind") || mount.options.iter().any(binds) {
         // The host's own, for a container with the host's processes.
-        _ => mount.source.as_deref() == Some("/proc") && mount.options.iter().any(binds),
+        return mount.source.as_deref().map(clean_path).as_deref() == Some("/proc");
     }
+    mount.kind.as_deref() == Some("proc")
 }
 
 /// A setting outside the container's own namespaces would change the host.
@@ -231,6 +245,14 @@ fn check_sysctls(spec: &Spec) -> Result<(), PlanError> {
     ];
     let own = |kind| spec.namespaces().iter().any(|entry| entry.kind == kind);
     for name in spec.linux.iter().flat_map(|linux| linux.sysctl.keys()) {
+        let separator = if name.contains('/') { '/' } else { '.' };
+        // `net/../vm/…` begins like a setting of the network, and is none.
+        if name.split(separator).any(|part| matches!(part, "" | "." | "..")) {
+            return Err(conflict(
+                format!("linux.sysctl[{name:?}]"),
+                "is no name of a setting: an empty part, . or ..",
+            ));
+        }
         let dotted = name.replace('/', ".");
         let needed = if dotted.starts_with("net.") {
             Some(NamespaceKind::Network)
@@ -326,6 +348,14 @@ mod tests {
                 "mounts[0].type",
             ),
             (
+                r#"{"mounts":[{"destination":"/a/..//./proc/","type":"tmpfs"}]}"#,
+                "mounts[0].type",
+            ),
+            (
+                r#"{"mounts":[{"destination":"/proc","type":"proc","source":"/x","options":["bind"]}]}"#,
+                "mounts[0].type",
+            ),
+            (
                 r#"{"mounts":[{"destination":"/proc/self/attr","type":"tmpfs"}]}"#,
                 "mounts[0].destination",
             ),
@@ -347,6 +377,10 @@ mod tests {
             ),
             (
                 r#"{"linux":{"sysctl":{"vm.overcommit_memory":"1"}}}"#,
+                "linux.sysctl",
+            ),
+            (
+                r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"network"}],"sysctl":{"net/../vm/swappiness":"1"}}}"#,
                 "linux.sysctl",
             ),
             (
