@@ -11,6 +11,7 @@
 mod bad_input;
 mod basic;
 mod engines;
+mod engines_support;
 mod flags;
 mod host_untouched;
 mod kill_steps;

@@ -17,7 +17,8 @@ pub mod v1;
 pub mod v2;
 
 pub use detect::{Hierarchy, Layout};
-pub use group::{Group, list_groups};
+pub use group::Group;
+pub use operate::list_groups;
 pub use resources::Resources;
 
 use crate::error::SysError;

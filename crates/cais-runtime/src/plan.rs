@@ -1,5 +1,7 @@
 //! The plan of a container: pure data made from the configuration.
 
+mod cgroup_mounts;
+mod devices;
 pub mod facts;
 mod filesystem;
 mod hooks;

@@ -18,7 +18,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use std::path::Path;
 
 type Result<T> = std::result::Result<T, CgroupError>;
 
@@ -572,29 +571,6 @@ fn remove_tree(base: BorrowedFd<'_>, path: &str) -> std::result::Result<(), SysE
         }
     }
     remove_directory(base, path)
-}
-
-/// The groups directly below the top of some hierarchy whose name begins with `prefix`:
-/// for finding what was left behind.
-#[must_use]
-pub fn list_groups(layout: &Layout, prefix: &str) -> Vec<String> {
-    let hierarchies = layout.v1.iter().chain(&layout.v2);
-    let mut found: Vec<String> = hierarchies
-        .flat_map(|hierarchy| list_in(&hierarchy.path, prefix))
-        .collect();
-    found.sort();
-    found.dedup();
-    found
-}
-
-fn list_in(path: &Path, prefix: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return Vec::new();
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(prefix)).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
-use super::{Plan, filesystem, hooks, namespaces};
+use super::{Plan, devices, filesystem, hooks, namespaces};
 use crate::error::PlanError;
 use crate::spec::{Process, Spec};
 use cais_init::step::{Slot, Step};
@@ -44,7 +44,7 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Mounts in the order of the configuration: a later one may stand on an earlier.
     filesystem::plan_mounts(&mut planner)?;
     // Nodes and links need the /dev that the mounts made.
-    filesystem::plan_devices(&mut planner)?;
+    devices::plan_devices(&mut planner)?;
     planner.plan_stdio();
     // Files by content need the tmpfs at /dev too.
     filesystem::plan_files(&mut planner);
