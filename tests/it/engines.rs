@@ -4,125 +4,11 @@
 //! The engines come from Debian's packages and are started here, on sockets and in
 //! directories of the test's own.
 
-use crate::support::{Done, eventually, executable, make_rootfs};
+use crate::engines_support::{Bench, Engine, ok, run};
+use crate::support::eventually;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-/// A directory for an engine, our runtime in it, and a root file system.
-struct Bench {
-    base: PathBuf,
-    daemons: Vec<Child>,
-}
-
-impl Bench {
-    fn new(name: &str) -> Self {
-        let base = PathBuf::from(format!("/var/tmp/cais-engine-{name}-{}", std::process::id()));
-        fs::create_dir_all(&base).unwrap();
-        std::os::unix::fs::symlink(executable(), base.join("cais-runtime")).unwrap();
-        make_rootfs(&base.join("rootfs"));
-        Self {
-            base,
-            daemons: Vec::new(),
-        }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.base.join(name).to_string_lossy().into_owned()
-    }
-
-    /// The root file system as an archive.
-    fn archive(&self) -> String {
-        let archive = self.path("rootfs.tar");
-        let root = self.path("rootfs");
-        ok(&["tar", "-C", &root, "-cf", &archive, "."]);
-        archive
-    }
-
-    fn start(&mut self, command: &[&str]) {
-        let log = fs::File::create(self.path(&format!("{}.log", command[0]))).unwrap();
-        let child = Command::new(command[0])
-            .args(&command[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
-        self.daemons.push(child);
-    }
-
-    /// The paths of the runtimes that a script is run with.
-    fn runtimes(&self) -> [(&'static str, String); 2] {
-        [
-            ("cais", self.path("cais-runtime")),
-            ("runc", "/usr/sbin/runc".to_owned()),
-        ]
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        for daemon in self.daemons.iter_mut().rev() {
-            let pid = rustix::process::Pid::from_child(daemon);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap_or_default();
-            drop(daemon.wait());
-        }
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for mount in mounts.lines().rev() {
-            let path = mount.split(' ').nth(1).unwrap_or("");
-            if path.starts_with(&*self.base.to_string_lossy()) {
-                rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap_or_default();
-            }
-        }
-        fs::remove_dir_all(&self.base).unwrap_or_default();
-    }
-}
-
-fn run(command: &[&str]) -> Done {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
-    Done::from(output)
-}
-
-fn ok(command: &[&str]) -> String {
-    let done = run(command);
-    assert_eq!(done.code, 0, "{command:?}: {}{}", done.stdout, done.stderr);
-    done.stdout.trim().to_owned()
-}
-
-/// A command line of an engine: the words that all calls share, and one call.
-struct Engine<'a> {
-    words: Vec<&'a str>,
-}
-
-impl Engine<'_> {
-    fn call(&self, words: &[&str]) -> Done {
-        run(&[&self.words[..], words].concat())
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let done = self.call(words);
-        assert_eq!(
-            done.code, 0,
-            "{:?} {words:?}: {}{}",
-            self.words, done.stdout, done.stderr
-        );
-        done.stdout.trim().to_owned()
-    }
-
-    /// With a terminal around it.
-    fn at_terminal(&self, words: &[&str]) -> String {
-        let quoted: Vec<String> = [&self.words[..], words]
-            .concat()
-            .iter()
-            .map(|word| format!("'{word}'"))
-            .collect();
-        ok(&["script", "-qec", &quoted.join(" "), "/dev/null"])
-    }
-}
+use std::path::Path;
+use std::process::Command;
 
 /// What Docker and Podman have in common. `run` is `run` with the flags of this engine.
 fn containers_live(engine: &Engine<'_>, run_flags: &[&str], image: &str) {
@@ -189,19 +75,18 @@ fn containers_live(engine: &Engine<'_>, run_flags: &[&str], image: &str) {
         })
         .collect();
     assert_eq!(shared.stdout, own, "{}", shared.stderr);
-    assert!(
-        engine
-            .at_terminal(
-                &[
-                    &["run"],
-                    run_flags,
-                    &["--rm", "-it", image, "sh", "-c", "test -t 0 && echo terminal"]
-                ]
-                .concat()
-            )
-            .contains("terminal")
-    );
+    let terminal = [&["run", "--network", "none"], run_flags, &["--rm", "-it", image]].concat();
+    let seen = engine.at_terminal(&[&terminal[..], &["sh", "-c", "test -t 0 && echo terminal"]].concat());
+    assert!(seen.contains("terminal"), "{seen:?}");
+    a_container_lives(engine, run_flags, image);
+}
 
+/// From its start to its end: what is done with a container meanwhile.
+fn a_container_lives(engine: &Engine<'_>, run_flags: &[&str], image: &str) {
+    let run = |flags: &[&str], command: &[&str]| {
+        let words = [&["run", "--network", "none"], run_flags, flags, &[image], command].concat();
+        engine.call(&words)
+    };
     let start = run(
         &["-d", "--name", "web", "--ipc", "shareable", "-m", "64m"],
         &["sleep", "1000"],
@@ -227,11 +112,8 @@ fn containers_live(engine: &Engine<'_>, run_flags: &[&str], image: &str) {
         "{}",
         exec.stderr
     );
-    assert!(
-        engine
-            .at_terminal(&["exec", "-it", "web", "sh", "-c", "test -t 1 && echo terminal"])
-            .contains("terminal")
-    );
+    let seen = engine.at_terminal(&["exec", "-it", "web", "sh", "-c", "test -t 1 && echo terminal"]);
+    assert!(seen.contains("terminal"), "{seen:?}");
     // Docker before version 23 says 126, whichever the runtime.
     assert!(matches!(
         engine.call(&["exec", "web", "no-such-program"]).code,

@@ -11,6 +11,7 @@
 mod bad_input;
 mod basic;
 mod engines;
+mod engines_support;
 mod flags;
 mod host_untouched;
 mod kill_steps;
@@ -21,6 +22,7 @@ mod oci_bad_input;
 mod oci_kills;
 mod oci_races;
 mod oci_support;
+mod oci_systemd;
 mod parallel;
 mod security;
 mod support;

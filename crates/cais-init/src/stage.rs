@@ -219,6 +219,7 @@ impl<'a> Stage<'a> {
                 recursive,
             } => mounts::set_root_propagation(self.root()?, propagation, recursive),
             Step::PivotRoot {} => self.pivot_root(),
+            Step::ChangeRoot {} => self.change_root(),
             Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
             Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
             _ => self.carry_out_in_tree(step),
@@ -333,7 +334,7 @@ impl<'a> Stage<'a> {
             Step::InstallSeccomp { flags, program } => self.install_seccomp(flags, program),
             Step::CloseDescriptors { first } => identity::close_descriptors(first),
             Step::SetWorkingDirectory { path } => execute::set_working_directory(path),
-            Step::AwaitStart {} | Step::AwaitHooks {} => self.await_start(),
+            Step::AwaitStart {} | Step::AwaitHooks {} | Step::AwaitCgroup {} => self.await_start(),
             Step::AwaitConnection { listener } => self.await_connection(listener),
             Step::RunHook {
                 path,

@@ -129,6 +129,12 @@ steps! {
     /// Makes the held root the root of the mount namespace and detaches the old one
     /// (pivot_root(2)).
     21 PivotRoot {}
+    /// Makes the held root the root of the process alone (chroot(2)): for a machine whose root
+    /// is a ramdisk, where pivot_root(2) fails.
+    48 ChangeRoot {}
+    /// Waits for one message on the channel while another process puts this one into its
+    /// cgroup (systemd).
+    49 AwaitCgroup {}
     /// Makes the descriptors standard input, output and error.
     22 SetStdio { input: Slot, output: Slot, error: Slot }
     /// Opens a terminal of the container's own devpts, makes it the controlling terminal

@@ -12,11 +12,13 @@ mod operate;
 pub mod plan;
 pub mod resources;
 pub mod stats;
+pub mod systemd;
 pub mod v1;
 pub mod v2;
 
 pub use detect::{Hierarchy, Layout};
-pub use group::{Group, list_groups};
+pub use group::Group;
+pub use operate::list_groups;
 pub use resources::Resources;
 
 use crate::error::SysError;

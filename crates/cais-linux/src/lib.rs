@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod path;
 pub mod probe;
 pub mod process;
+pub mod resctrl;
 pub mod seccomp;
 
 pub use error::{Result, SysError};

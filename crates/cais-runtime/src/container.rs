@@ -15,9 +15,11 @@ pub mod facts;
 pub mod features;
 pub mod handover;
 pub mod hooks;
+pub mod notify;
 pub mod signal;
 pub mod start;
 pub mod state;
+pub mod systemd;
 pub mod template;
 pub mod update;
 

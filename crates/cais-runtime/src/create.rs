@@ -80,7 +80,7 @@ pub trait Companion {
     ///
     /// # Errors
     /// The start fails with it.
-    fn while_the_stub_starts(&mut self) -> Result<(), Self::Error>;
+    fn while_the_stub_starts(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
 
     /// While the stub sets the container up: what must be written down before the program
     /// runs. With [`Plan::awaits_start`] the stub waits for it.
@@ -115,7 +115,7 @@ pub struct Alone;
 
 impl Companion for Alone {
     type Error = CreateError;
-    fn while_the_stub_starts(&mut self) -> Result<(), CreateError> {
+    fn while_the_stub_starts(&mut self, _process: &StubProcess) -> Result<(), CreateError> {
         Ok(())
     }
     fn while_the_stub_works(&mut self, _process: &StubProcess) -> Result<(), CreateError> {
@@ -154,7 +154,11 @@ pub fn create<C: Companion>(
     let sent = send_plan(plan, around, &ours)?;
     clock.lap("send the plan");
     (around.checkpoint)("prepare the sources");
-    companion.while_the_stub_starts()?;
+    companion.while_the_stub_starts(process)?;
+    if plan.awaits_cgroup {
+        // Before any further descriptors: this is what the stub waits for first.
+        send_unless_gone(&ours, b"c")?;
+    }
     clock.lap("files of the container");
 
     (around.checkpoint)("set the limits of the process");

@@ -1,5 +1,7 @@
 //! The plan of a container: pure data made from the configuration.
 
+mod cgroup_mounts;
+mod devices;
 pub mod facts;
 mod filesystem;
 mod hooks;
@@ -51,6 +53,8 @@ pub struct Plan {
     pub root_ids: Option<(u32, u32)>,
     /// Whether the stub waits for a message before it becomes the program.
     pub awaits_start: bool,
+    /// Whether the stub waits for a message while somebody else puts it into its cgroup.
+    pub awaits_cgroup: bool,
     /// Whether the stub waits for a message while hooks run on the host.
     pub awaits_hooks: bool,
     /// Whether the stub lets go of this process and waits for another one that starts it.

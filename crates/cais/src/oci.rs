@@ -88,7 +88,11 @@ pub(crate) fn main(program: &str, words: &[String]) -> u8 {
             1,
         );
     };
-    let log = match Log::new(global.value("log"), global.value("log-format")) {
+    let log = match Log::new(
+        global.value("log"),
+        global.value("log-format"),
+        global.has("debug"),
+    ) {
         Ok(log) => log,
         Err(text) => return log::fail(program, &text, 1),
     };
@@ -96,7 +100,8 @@ pub(crate) fn main(program: &str, words: &[String]) -> u8 {
         Ok(given) => given,
         Err(text) => return log.fail(program, verb.name, &text, 1),
     };
-    if given.has("help") {
+    // Podman takes the help of `checkpoint` for a sign that there is one.
+    if given.has("help") && !matches!(verb.name, "checkpoint" | "restore") {
         return print(&arguments::help(program, Some(verb)));
     }
     let runtime = match make_runtime(&global) {

@@ -86,7 +86,7 @@ struct Files<'a> {
 impl Companion for Files<'_> {
     type Error = EngineError;
 
-    fn while_the_stub_starts(&mut self) -> Result<()> {
+    fn while_the_stub_starts(&mut self, _process: &StubProcess) -> Result<()> {
         super::write_sources(self.engine, self.prepared)
     }
 

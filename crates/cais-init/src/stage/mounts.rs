@@ -356,6 +356,16 @@ impl<'a> Stage<'a> {
             .map_err(failed("write", name))
     }
 
+    pub(super) fn change_root(&mut self) -> StepResult<'a> {
+        rustix::process::fchdir(self.root()?).map_err(plain("fchdir"))?;
+        rustix::process::chroot(c".").map_err(failed("chroot", c"."))?;
+        rustix::process::chdir(c"/").map_err(failed("chdir", c"/"))?;
+        self.root = None;
+        self.settings = None;
+        self.empty = None;
+        Ok(())
+    }
+
     pub(super) fn pivot_root(&mut self) -> StepResult<'a> {
         rustix::process::fchdir(self.root()?).map_err(plain("fchdir"))?;
         // Both names are the new root: the old one lands on top of it and is taken

@@ -18,7 +18,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use std::path::Path;
 
 /// How often a busy group is tried, a millisecond apart.
 const ATTEMPTS: u32 = 1000;
@@ -83,6 +82,41 @@ impl Group {
             return Err(CgroupError::InUse(path.to_owned()));
         }
         Self::make(layout, path, resources, true)
+    }
+
+    /// Takes over a group that somebody else made in some hierarchies, and makes it in the
+    /// others, without limits.
+    ///
+    /// # Errors
+    /// Where a hierarchy cannot be opened or written.
+    pub fn adopt(layout: &Layout, path: &str) -> Result<Self> {
+        let mut group = Self {
+            path: path.to_owned(),
+            members: Vec::new(),
+            unified: None,
+        };
+        for hierarchy in &layout.v1 {
+            group.members.push(make_member(hierarchy, path, true)?);
+        }
+        if let Some(hierarchy) = &layout.v2 {
+            let base = open_base(hierarchy)?;
+            make_directories(base.as_fd(), path, true)?;
+            let directory = open_below(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)?;
+            group.unified = Some(Unified { base, directory });
+        }
+        Ok(group)
+    }
+
+    /// Moves a process into the group, in every hierarchy.
+    ///
+    /// # Errors
+    /// As write(2) on `cgroup.procs`.
+    pub fn add_process(&self, pid: i32) -> Result<()> {
+        let members = self.members.iter().map(|member| member.base.as_fd());
+        for base in members.chain(self.unified.iter().map(|unified| unified.base.as_fd())) {
+            write_text(base, &format!("{}/cgroup.procs", self.path), &pid.to_string())?;
+        }
+        Ok(())
     }
 
     fn make(layout: &Layout, path: &str, resources: &Resources, adopt: bool) -> Result<Self> {
@@ -553,29 +587,6 @@ fn remove_tree(base: BorrowedFd<'_>, path: &str) -> std::result::Result<(), SysE
         }
     }
     remove_directory(base, path)
-}
-
-/// The groups directly below the top of some hierarchy whose name begins with `prefix`:
-/// for finding what was left behind.
-#[must_use]
-pub fn list_groups(layout: &Layout, prefix: &str) -> Vec<String> {
-    let hierarchies = layout.v1.iter().chain(&layout.v2);
-    let mut found: Vec<String> = hierarchies
-        .flat_map(|hierarchy| list_in(&hierarchy.path, prefix))
-        .collect();
-    found.sort();
-    found.dedup();
-    found
-}
-
-fn list_in(path: &Path, prefix: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return Vec::new();
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(prefix)).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::group::{apply, attach_devices, open_below, read_text, write_text};
 use super::plan::{Write, plan_v1, plan_v2};
 use super::resources::Resources;
 use super::v1::freezer;
-use super::{CgroupError, Group};
+use super::{CgroupError, Group, Layout};
 use crate::error::SysError;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -12,6 +12,7 @@ use rustix::fs::{Dir, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::time::Timespec;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, CgroupError>;
 
@@ -254,4 +255,27 @@ fn collect_processes(base: BorrowedFd<'_>, path: &str, found: &mut Vec<Pid>) -> 
         }
     }
     Ok(())
+}
+
+/// The groups directly below the top of some hierarchy whose name begins with `prefix`:
+/// for finding what was left behind.
+#[must_use]
+pub fn list_groups(layout: &Layout, prefix: &str) -> Vec<String> {
+    let hierarchies = layout.v1.iter().chain(&layout.v2);
+    let mut found: Vec<String> = hierarchies
+        .flat_map(|hierarchy| list_in(&hierarchy.path, prefix))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn list_in(path: &Path, prefix: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(prefix)).collect()
 }

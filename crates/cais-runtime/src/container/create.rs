@@ -5,7 +5,7 @@ use super::error::{Result, RuntimeError};
 use super::facts::{self, Gathered};
 use super::handover;
 use super::state::{Directory, START_SOCKET, State, Status};
-use super::{Runtime, cgroups, hooks};
+use super::{Runtime, cgroups, hooks, notify, systemd};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::error::CreateError;
 use crate::plan::{Plan, plan_container};
@@ -14,6 +14,7 @@ use crate::time;
 use cais_linux::SysError;
 use cais_linux::cgroups::Group;
 use cais_linux::process::start_time::read_stat;
+use cais_linux::resctrl;
 use cais_sys::clone::StubProcess;
 use cais_sys::process::{standard_stream, stdin};
 use rustix::fd::{AsFd, OwnedFd};
@@ -34,6 +35,10 @@ pub struct CreateOptions {
     pub preserve_fds: u32,
     /// How many of them are those of socket activation (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// Whether the program is to have a socket for sd_notify(3).
+    pub notify: bool,
+    /// Whether the root is entered without pivot_root(2), which a ramdisk does not allow.
+    pub no_pivot: bool,
     /// Whether the session keyring stays.
     pub no_new_keyring: bool,
     /// Whether it waits for `start`.
@@ -61,16 +66,22 @@ pub struct Created {
 /// See [`RuntimeError`]; nothing is left of the container then.
 pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Created> {
     super::state::check_id(id)?;
-    let (state, process) = read_bundle(id, options)?;
+    let (mut state, process) = read_bundle(id, options)?;
+    if options.notify {
+        notify::plan(&mut state.config, &runtime.root.join(id));
+    }
     let layout = facts::read_layout(runtime)?;
-    let mut state = State {
-        cgroup: facts::cgroup_path(runtime, &layout, &state.config, id),
-        ..state
-    };
+    if runtime.systemd {
+        systemd::plan(runtime, &mut state)?;
+    } else {
+        state.cgroup = facts::cgroup_path(runtime, &layout, &state.config, id);
+    }
     let Gathered { mut facts, notify } = facts::gather(runtime, &state, &process, &layout)?;
+    facts.foreign_cgroup = runtime.systemd;
     facts.hold = options.hold;
     facts.preserve_fds = options.preserve_fds;
     facts.keep_keyring = options.no_new_keyring;
+    facts.no_pivot = options.no_pivot;
     // Only with the cgroup it is known how many of its files are joined; the plan is made
     // once before, so that nothing is touched for a configuration that cannot be.
     plan_container(&state.config, &facts)?;
@@ -79,18 +90,26 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     let made = (|| {
         // What is written down is given back later, with force if need be: another
         // container's group never is (it would take that one's processes along).
-        let path = std::mem::take(&mut state.cgroup);
+        let (path, unit) = (std::mem::take(&mut state.cgroup), state.systemd_unit.take());
         cgroups::check_free(&layout, &path)?;
+        (state.cgroup, state.systemd_unit) = (path, unit);
         runtime.checkpoints.pass("write the state");
-        state.cgroup.clone_from(&path);
         directory.write(&state)?;
-        state.cgroup.clear();
-        runtime.checkpoints.pass("make the cgroup");
-        // Where this fails, the group is none of ours to remove.
-        let group = cgroups::make(runtime, &layout, &state.config, &path)?;
-        if group.is_some() {
-            state.cgroup = path;
+        if options.notify {
+            notify::make_directory(&directory)?;
         }
+        runtime.checkpoints.pass("make the cgroup");
+        let group = if runtime.systemd {
+            None
+        } else {
+            // Where this fails, the group is none of ours to remove.
+            let path = std::mem::take(&mut state.cgroup);
+            let group = cgroups::make(runtime, &layout, &state.config, &path)?;
+            if group.is_some() {
+                state.cgroup = path;
+            }
+            group
+        };
         facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
         facts.cgroup_path.clone_from(&state.cgroup);
         let plan = plan_container(&state.config, &facts)?;
@@ -258,13 +277,18 @@ struct Files<'a> {
 impl Companion for Files<'_> {
     type Error = RuntimeError;
 
-    fn while_the_stub_starts(&mut self) -> Result<()> {
-        Ok(())
+    fn while_the_stub_starts(&mut self, process: &StubProcess) -> Result<()> {
+        if self.state.systemd_unit.is_none() {
+            return Ok(());
+        }
+        self.runtime.checkpoints.pass("ask systemd for the cgroup");
+        systemd::place(self.runtime, self.state, process.pid.as_raw_nonzero().get())
     }
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
         self.state.pid = process.pid.as_raw_nonzero().get();
         self.state.start_time = read_stat(self.state.pid).map_or(0, |stat| stat.start);
+        allocate(self.state)?;
         self.runtime.checkpoints.pass("write the state with the process");
         self.directory.write(self.state)
     }
@@ -298,6 +322,31 @@ impl Companion for Files<'_> {
             listener.as_fd(),
         )
     }
+}
+
+/// `linux.intelRdt`: the group of caches and memory bandwidth, and the process in it.
+fn allocate(state: &mut State) -> Result<()> {
+    let Some(wanted) = state
+        .config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.intel_rdt.as_ref())
+    else {
+        return Ok(());
+    };
+    let root = resctrl::find_mount().ok_or_else(|| {
+        RuntimeError::Usage("linux.intelRdt: this machine has no resctrl file system mounted".to_owned())
+    })?;
+    let mut schemata = wanted.schemata.clone();
+    schemata.extend(wanted.l3_cache_schema.clone());
+    schemata.extend(wanted.mem_bw_schema.clone());
+    let name = wanted.clos_id.as_deref().unwrap_or(&state.id);
+    let failed = || RuntimeError::system("apply linux.intelRdt");
+    let (group, made) = resctrl::ensure_group(&root, name, &schemata).map_err(failed())?;
+    if made && wanted.clos_id.is_none() {
+        state.resctrl = Some(group.clone());
+    }
+    resctrl::add_process(&group, state.pid).map_err(failed())
 }
 
 type Launched = (StubProcess, Option<OwnedFd>, Vec<String>);

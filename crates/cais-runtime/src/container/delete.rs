@@ -51,6 +51,9 @@ pub fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<Vec<RuntimeErr
 pub(super) fn tear_down(runtime: &Runtime, directory: Directory, state: &State) -> Result<()> {
     kill_first(state)?;
     runtime.checkpoints.pass("remove the cgroup");
+    if let Some(unit) = &state.systemd_unit {
+        super::systemd::stop(runtime, unit)?;
+    }
     if let Some(group) = cgroups::open(state)? {
         // Processes of a container without a pid namespace of its own outlive the first one.
         group

@@ -5,6 +5,7 @@ use super::state::Status;
 use crate::error::{CreateError, PlanError};
 use cais_linux::SysError;
 use cais_linux::cgroups::CgroupError;
+use cais_linux::cgroups::systemd::SystemdError;
 use std::path::PathBuf;
 
 /// The result of anything done with a container.
@@ -61,6 +62,14 @@ pub enum RuntimeError {
         action: String,
         /// Why not.
         source: CgroupError,
+    },
+    /// systemd, which makes the cgroup.
+    #[error("cannot {action}")]
+    Systemd {
+        /// What was to be done.
+        action: String,
+        /// Why not.
+        source: SystemdError,
     },
     /// A hook failed.
     #[error("error running {kind} hook #{index}: {path}: {problem}")]

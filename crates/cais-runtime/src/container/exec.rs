@@ -45,7 +45,7 @@ struct Notifier<'a> {
 impl Companion for Notifier<'_> {
     type Error = RuntimeError;
 
-    fn while_the_stub_starts(&mut self) -> Result<()> {
+    fn while_the_stub_starts(&mut self, _process: &StubProcess) -> Result<()> {
         Ok(())
     }
 

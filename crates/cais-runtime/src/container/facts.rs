@@ -65,7 +65,8 @@ pub(super) fn gather(
         confined: runtime.confined,
         label: exec_label(process)?,
         labels_files: cais_linux::lsm::selinux::probe().unwrap_or(false),
-        hook_state: hook_state(state)?,
+        creating_state: hook_state(state, Status::Creating)?,
+        created_state: hook_state(state, Status::Created)?,
         symlinks: read_symlinks(spec),
         ..PlanFacts::default()
     };
@@ -104,17 +105,16 @@ fn exec_label(process: &Process) -> Result<Option<(String, String)>> {
 
 /// The state for hooks that the stub runs, cut where the process id goes: only the stub
 /// knows its id in its own pid namespace.
-fn hook_state(state: &State) -> Result<[String; 2]> {
+fn hook_state(state: &State, status: Status) -> Result<[String; 2]> {
     let hooks = state.config.hooks.as_ref();
     if !hooks.is_some_and(|hooks| !hooks.create_container.is_empty() || !hooks.start_container.is_empty()) {
         return Ok([String::new(), String::new()]);
     }
     const MARK: &str = "\"pid\":0,";
-    let text =
-        serde_json::to_string(&state.for_hook(Status::Created)).map_err(|error| RuntimeError::Json {
-            file: "the state for hooks".into(),
-            source: error.into(),
-        })?;
+    let text = serde_json::to_string(&state.for_hook(status)).map_err(|error| RuntimeError::Json {
+        file: "the state for hooks".into(),
+        source: error.into(),
+    })?;
     let (head, tail) = text.split_once(MARK).unwrap_or((&text, ""));
     Ok([format!("{head}\"pid\":"), format!(",{tail}")])
 }

@@ -3,8 +3,8 @@
 
 use super::error::{Result, RuntimeError};
 use super::facts;
-use super::state::{Directory, START_SOCKET, Status, probe_status};
-use super::{Runtime, handover, hooks};
+use super::state::{Directory, START_SOCKET, State, Status, probe_status};
+use super::{Runtime, handover, hooks, notify};
 use crate::create::await_program;
 use cais_linux::SysError;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -12,11 +12,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use std::path::Path;
 
 /// Starts a container that was created. Returns what went wrong with `poststart` hooks, which
-/// stops nothing (runtime-spec, "Lifecycle", 9).
+/// stops nothing (runtime-spec, "Lifecycle", 9). `notify` is the socket of the caller that
+/// waits for the program to be ready (sd_notify(3)): then this waits too.
 ///
 /// # Errors
 /// Where it does not wait for its start, or its program cannot be executed.
-pub fn start(runtime: &Runtime, id: &str) -> Result<Vec<RuntimeError>> {
+pub fn start(runtime: &Runtime, id: &str, notify: Option<&str>) -> Result<Vec<RuntimeError>> {
     let directory = Directory::open(runtime, id)?;
     let state = directory
         .read()?
@@ -35,11 +36,15 @@ pub fn start(runtime: &Runtime, id: &str) -> Result<Vec<RuntimeError>> {
             ));
         }
     }
+    let ready = match notify {
+        Some(_) if notify::is_wanted(&directory) => Some(notify::listen(&directory)?),
+        _ => None,
+    };
     runtime.checkpoints.pass("connect");
     let connection = connect_to(&directory)?;
-    let notify = facts::listener_of(&state.config);
+    let seccomp = facts::listener_of(&state.config);
     await_program(connection.as_fd(), |listener| {
-        let Some((path, metadata)) = &notify else {
+        let Some((path, metadata)) = &seccomp else {
             return Err(RuntimeError::Usage(
                 "linux.seccomp has the action SCMP_ACT_NOTIFY and no listenerPath".to_owned(),
             )
@@ -56,13 +61,17 @@ pub fn start(runtime: &Runtime, id: &str) -> Result<Vec<RuntimeError>> {
     })?;
     runtime.checkpoints.pass("remove the socket");
     std::fs::remove_file(directory.path.join(START_SOCKET)).unwrap_or_default();
+    if let (Some(socket), Some(host)) = (&ready, notify) {
+        notify::forward(socket, &state, host)?;
+    }
+    Ok(run_poststart(&state))
+}
+
+/// Runs the hooks of a container that runs now.
+#[must_use]
+pub fn run_poststart(state: &State) -> Vec<RuntimeError> {
     let poststart = state.config.hooks.as_ref().map(|hooks| &hooks.poststart[..]);
-    Ok(hooks::run_all(
-        "poststart",
-        poststart.unwrap_or(&[]),
-        &state,
-        Status::Running,
-    ))
+    hooks::run_all("poststart", poststart.unwrap_or(&[]), state, Status::Running)
 }
 
 /// The address of the socket, by the descriptor of its directory.

@@ -19,6 +19,10 @@ pub fn update(runtime: &Runtime, id: &str, resources: &Resources) -> Result<()> 
     let limits = resources_of(resources).map_err(RuntimeError::cgroup("understand the limits"))?;
     let group = cgroups::open(&state)?
         .ok_or_else(|| RuntimeError::Wrong(format!("container {id} has no cgroup of its own")))?;
+    if let Some(unit) = &state.systemd_unit {
+        // Or systemd would set its own again.
+        super::systemd::update(runtime, unit, &limits)?;
+    }
     runtime.checkpoints.pass("change the limits");
     group.update(&limits).map_err(RuntimeError::cgroup(format!(
         "change the limits of container {id}"

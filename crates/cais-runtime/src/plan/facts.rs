@@ -13,6 +13,8 @@ pub struct PlanFacts {
     pub root: RootTree,
     /// How many cgroup v1 hierarchies are joined by their `tasks` files.
     pub tasks: usize,
+    /// Whether somebody else puts the first process into its cgroup.
+    pub foreign_cgroup: bool,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
     /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1 without a
@@ -47,13 +49,17 @@ pub struct PlanFacts {
     pub labels_files: bool,
     /// Whether the container waits for `start` after it was created.
     pub hold: bool,
+    /// Whether the root is entered without pivot_root(2).
+    pub no_pivot: bool,
     /// Whether the session keyring of the caller stays.
     pub keep_keyring: bool,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
-    /// The state of the container in JSON, for hooks in it: before and behind the id of its
-    /// first process.
-    pub hook_state: [String; 2],
+    /// The state of the container in JSON, for `createContainer` hooks: before and behind the
+    /// id of its first process.
+    pub creating_state: [String; 2],
+    /// The same for `startContainer` hooks.
+    pub created_state: [String; 2],
     /// The links that mounts with `copy-symlink` are to become: by destination.
     pub symlinks: BTreeMap<String, String>,
 }

@@ -1,38 +1,17 @@
 //! The steps of the file tree: mounts, devices, links, hidden and read-only paths.
 
-use super::facts::{CgroupView, Hierarchy};
 use super::namespaces;
 use super::planner::{Planner, tree_propagation};
 use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
 use crate::error::PlanError;
 use crate::mount_options::{MountFlags, parse_mount_options};
+use crate::spec::Mount;
 use crate::spec::validate::clean_path;
-use crate::spec::{DeviceNode, Mount};
 use cais_init::step::{Step, target};
 use cais_init::wire::StrBlock;
 use cais_sys::clone::namespace;
 use cais_sys::mount::{MOUNT_ATTR_RDONLY, MountAttr};
-use rustix::fs::FileType;
-
-/// The devices that every container has (runtime-spec, "Default Devices").
-const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-
-/// The links that every container has.
-const DEFAULT_LINKS: [(&str, &str); 5] = [
-    ("/dev/fd", "/proc/self/fd"),
-    ("/dev/stdin", "/proc/self/fd/0"),
-    ("/dev/stdout", "/proc/self/fd/1"),
-    ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/ptmx", "pts/ptmx"),
-];
 
 /// Where a link in the image must not lead set-up astray.
 const REAL_TARGETS: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -86,7 +65,7 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
         return plan_bind(planner, mount, flags);
     }
     match kind {
-        "cgroup" | "cgroup2" => return plan_cgroup_mount(planner, mount, flags),
+        "cgroup" | "cgroup2" => return super::cgroup_mounts::plan_cgroup_mount(planner, mount, flags),
         // A sysfs shows the network namespace of its maker, who must own it.
         "sysfs" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::NETWORK) => {
             return plan_host_view(planner, mount, flags, "/sys");
@@ -160,7 +139,7 @@ fn plan_remount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) {
 
 /// The host's own mount instead of a new one, read-only: where the namespace that it
 /// shows is the host's too.
-fn plan_host_view(
+pub(super) fn plan_host_view(
     planner: &mut Planner<'_>,
     mount: &Mount,
     flags: &MountFlags,
@@ -281,155 +260,6 @@ fn split_process_root(source: &str) -> Option<(&str, &str)> {
         .then_some((process, path))
 }
 
-/// `/sys/fs/cgroup`: the container's own part of the hierarchies, as they are mounted
-/// on the host.
-fn plan_cgroup_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> Result<(), PlanError> {
-    let base = mount.destination.trim_end_matches('/').to_owned();
-    // Without a cgroup namespace the whole hierarchy would be seen: read-only then,
-    // whatever was asked (CVE-2023-25809).
-    let private = namespaces::has(planner.spec, namespace::CGROUP);
-    let attributes = if private {
-        flags.attr_set
-    } else {
-        flags.attr_set | MOUNT_ATTR_RDONLY
-    };
-    let make = target::MAKE_DIRECTORY;
-    let path = c_string(&base);
-    let shows_own =
-        matches!(planner.facts.cgroup_view, CgroupView::V1(_)) && !planner.facts.cgroup_path.is_empty();
-    if !private && !shows_own {
-        return plan_host_view(planner, mount, flags, "/sys/fs/cgroup");
-    }
-    match planner.facts.cgroup_view.clone() {
-        CgroupView::None => Ok(()),
-        CgroupView::V2 => {
-            let step = Step::MountNew {
-                path: &path,
-                fstype: c"cgroup2",
-                parameters: StrBlock(b""),
-                attributes,
-                target: make,
-            };
-            planner.step("the container sees its own limits", &step);
-            Ok(())
-        }
-        CgroupView::V1(hierarchies) => {
-            let step = Step::MountNew {
-                path: &path,
-                fstype: c"tmpfs",
-                parameters: StrBlock(b"mode\x00755\0"),
-                attributes: attributes & !MOUNT_ATTR_RDONLY,
-                target: make,
-            };
-            planner.step("a place for the hierarchies of cgroup v1", &step);
-            for hierarchy in &hierarchies {
-                plan_hierarchy(planner, &base, hierarchy, attributes, private);
-            }
-            if attributes & MOUNT_ATTR_RDONLY != 0 {
-                let step = Step::SetMountAttributes {
-                    path: &path,
-                    set: MOUNT_ATTR_RDONLY,
-                    clear: 0,
-                    recursive: false,
-                };
-                planner.step("no hierarchy can be added", &step);
-            }
-            Ok(())
-        }
-    }
-}
-
-fn plan_hierarchy(
-    planner: &mut Planner<'_>,
-    base: &str,
-    hierarchy: &Hierarchy,
-    attributes: u64,
-    private: bool,
-) {
-    let path = c_string(&format!("{base}/{}", hierarchy.directory));
-    if private {
-        plan_own_hierarchy(planner, &path, hierarchy, attributes);
-    } else {
-        // Without a namespace the container's own group is bound there, as runc does it.
-        let source = Source::Tree {
-            path: hierarchy.path.join(&planner.facts.cgroup_path),
-            recursive: false,
-            peer: false,
-            attributes: MountAttr {
-                attr_set: attributes,
-                ..MountAttr::default()
-            },
-            map_ids: MapIds::No,
-            no_follow: false,
-        };
-        let mount = planner.tree(source);
-        let step = Step::MountTree {
-            mount,
-            path: &path,
-            propagation: 0,
-            target: target::MAKE_DIRECTORY,
-        };
-        planner.step(
-            "the container sees its own limits, and not the host's tree",
-            &step,
-        );
-    }
-    // `cpu` and `cpuacct` are looked for by their own names too.
-    for name in hierarchy
-        .directory
-        .split(',')
-        .filter(|_| hierarchy.directory.contains(','))
-    {
-        let link = c_string(&format!("{base}/{name}"));
-        let step = Step::MakeSymlink {
-            path: &link,
-            content: &c_string(&hierarchy.directory),
-        };
-        planner.step("the controller by its own name", &step);
-    }
-}
-
-/// A hierarchy of the container's own cgroup namespace.
-fn plan_own_hierarchy(
-    planner: &mut Planner<'_>,
-    path: &std::ffi::CStr,
-    hierarchy: &Hierarchy,
-    attributes: u64,
-) {
-    let fstype = if hierarchy.options.is_empty() {
-        c"cgroup2"
-    } else {
-        c"cgroup"
-    };
-    let mut parameters = Vec::new();
-    for option in &hierarchy.options {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        parameters.extend([key.to_owned(), value.to_owned()]);
-    }
-    let block = str_block(&parameters);
-    let step = Step::MountNew {
-        path,
-        fstype,
-        parameters: StrBlock(&block),
-        attributes,
-        target: target::MAKE_DIRECTORY,
-    };
-    planner.step("the container sees its own limits", &step);
-}
-
-/// Whether set-up makes devices: everywhere but in a /dev that comes from elsewhere.
-fn needs_devices(planner: &Planner<'_>) -> bool {
-    let is_bound = |mount: &Mount| {
-        clean_path(&mount.destination) == "/dev"
-            && (mount.kind.as_deref() == Some("bind")
-                || mount
-                    .options
-                    .iter()
-                    .any(|option| option == "bind" || option == "rbind"))
-    };
-    !planner.spec.mounts.iter().any(is_bound)
-}
-
 /// Whether the container has a tmpfs of its own at `/dev`.
 fn has_own_dev(planner: &Planner<'_>) -> bool {
     let is_dev =
@@ -454,124 +284,6 @@ pub(super) fn plan_files(planner: &mut Planner<'_>) {
         };
         planner.step("the container's own, whatever its image has there", &step);
     }
-}
-
-pub(super) fn plan_devices(planner: &mut Planner<'_>) -> Result<(), PlanError> {
-    if !needs_devices(planner) {
-        return Ok(());
-    }
-    let asked = planner
-        .spec
-        .linux
-        .as_ref()
-        .map_or(&[][..], |linux| &linux.devices[..]);
-    for (path, major, minor) in DEFAULT_DEVICES {
-        // What the configuration says of a default device holds, but for the null device,
-        // which hidden paths are made of.
-        if path != "/dev/null" && asked.iter().any(|node| node.path == path) {
-            continue;
-        }
-        let node = DeviceNode {
-            path: path.to_owned(),
-            kind: "c".to_owned(),
-            major: i64::from(major),
-            minor: i64::from(minor),
-            file_mode: Some(0o666),
-            ..DeviceNode::default()
-        };
-        plan_device(planner, &node)?;
-    }
-    for node in asked.iter().filter(|node| node.path != "/dev/null") {
-        plan_device(planner, node)?;
-    }
-    for (link, content) in DEFAULT_LINKS {
-        let step = Step::MakeSymlink {
-            path: &c_string(link),
-            content: &c_string(content),
-        };
-        planner.step("programs expect it (runtime-spec, \"Default Devices\")", &step);
-    }
-    Ok(())
-}
-
-/// A device is made where the process may make one, else the host's is mounted. The
-/// null device is always mounted: hidden paths are copies of that mount.
-fn plan_device(planner: &mut Planner<'_>, node: &DeviceNode) -> Result<(), PlanError> {
-    let number = |value: i64| {
-        u32::try_from(value).map_err(|_out_of_range| PlanError::Unknown {
-            path: "linux.devices[]",
-            value: format!("{}: {value}", node.path),
-        })
-    };
-    let (major, minor) = (number(node.major)?, number(node.minor)?);
-    let (kind, bits) = match node.kind.as_str() {
-        "c" | "u" => (FileType::CharacterDevice, 0o020_000),
-        "b" => (FileType::BlockDevice, 0o060_000),
-        "p" => (FileType::Fifo, 0o010_000),
-        other => {
-            return Err(PlanError::Unknown {
-                path: "linux.devices[].type",
-                value: other.to_owned(),
-            });
-        }
-    };
-    let path = c_string(&node.path);
-    let is_null = node.path == "/dev/null";
-    let cannot_make = planner.has_user_namespace() || planner.facts.rootless || planner.facts.confined;
-    if is_null || (cannot_make && kind != FileType::Fifo) {
-        let mount = if is_null {
-            planner.null_device()
-        } else {
-            let host = planner
-                .facts
-                .device_sources
-                .get(&node.path)
-                .cloned()
-                .unwrap_or_else(|| node.path.clone().into());
-            planner.device(Source::Device {
-                path: host,
-                kind,
-                major,
-                minor,
-            })
-        };
-        let step = Step::MountTree {
-            mount,
-            path: &path,
-            propagation: 0,
-            target: target::REAL | target::MAKE_FILE,
-        };
-        planner.step(
-            "the host's device: a node cannot be made in a user namespace",
-            &step,
-        );
-        return Ok(());
-    }
-    if let Some((parent, _)) = node
-        .path
-        .rsplit_once('/')
-        .filter(|(parent, _)| parent.len() > "/dev".len())
-    {
-        let parent = c_string(parent);
-        planner.step(
-            "the directory of a device",
-            &Step::MakeDirectory {
-                path: &parent,
-                mode: 0o755,
-            },
-        );
-    }
-    let mode = bits | node.file_mode.unwrap_or(0o666);
-    let step = Step::MakeDevice {
-        path: &path,
-        mode,
-        major,
-        minor,
-        uid: node.uid.unwrap_or(0),
-        gid: node.gid.unwrap_or(0),
-    };
-    planner.step("programs expect it (runtime-spec, \"Default Devices\")", &step);
-    Ok(())
 }
 
 pub(super) fn plan_sysctls(planner: &mut Planner<'_>) -> Result<(), PlanError> {

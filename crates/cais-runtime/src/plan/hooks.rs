@@ -30,18 +30,20 @@ pub(super) fn plan_before_pivot(planner: &mut Planner<'_>) {
         );
     }
     for hook in create_container {
-        plan_hook(planner, "hooks.createContainer", hook);
+        let state = planner.facts.creating_state.clone();
+        plan_hook(planner, "hooks.createContainer", hook, &state);
     }
 }
 
 pub(super) fn plan_start(planner: &mut Planner<'_>) {
     let Some(hooks) = &planner.spec.hooks else { return };
     for hook in &hooks.start_container {
-        plan_hook(planner, "hooks.startContainer", hook);
+        let state = planner.facts.created_state.clone();
+        plan_hook(planner, "hooks.startContainer", hook, &state);
     }
 }
 
-fn plan_hook(planner: &mut Planner<'_>, reason: &'static str, hook: &Hook) {
+fn plan_hook(planner: &mut Planner<'_>, reason: &'static str, hook: &Hook, [head, tail]: &[String; 2]) {
     // execve(2) without arguments is refused by the kernel, or worse.
     let arguments = if hook.args.is_empty() {
         str_block(&[&hook.path])
@@ -50,7 +52,6 @@ fn plan_hook(planner: &mut Planner<'_>, reason: &'static str, hook: &Hook) {
     };
     let environment = str_block(&hook.env);
     let timeout = hook.timeout.unwrap_or(0);
-    let [head, tail] = planner.facts.hook_state.clone();
     let step = Step::RunHook {
         path: &c_string(&hook.path),
         arguments: StrBlock(&arguments),

@@ -9,7 +9,7 @@ use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
-use super::{Plan, filesystem, hooks, namespaces};
+use super::{Plan, devices, filesystem, hooks, namespaces};
 use crate::error::PlanError;
 use crate::spec::{Process, Spec};
 use cais_init::step::{Slot, Step};
@@ -44,7 +44,7 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Mounts in the order of the configuration: a later one may stand on an earlier.
     filesystem::plan_mounts(&mut planner)?;
     // Nodes and links need the /dev that the mounts made.
-    filesystem::plan_devices(&mut planner)?;
+    devices::plan_devices(&mut planner)?;
     planner.plan_stdio();
     // Files by content need the tmpfs at /dev too.
     filesystem::plan_files(&mut planner);
@@ -57,7 +57,14 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     filesystem::plan_root_flags(&mut planner)?;
     // Hooks see the finished tree from outside, by the host's paths.
     hooks::plan_before_pivot(&mut planner);
-    planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    if facts.no_pivot {
+        planner.step(
+            "asked for by --no-pivot: a ramdisk cannot be left",
+            &Step::ChangeRoot {},
+        );
+    } else {
+        planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
+    }
     // The caller writes down what it made meanwhile: no program runs unrecorded.
     planner.plan.awaits_start = true;
     planner.step("no program runs before it is recorded", &Step::AwaitStart {});
@@ -170,6 +177,13 @@ impl<'a> Planner<'a> {
     }
 
     fn join_cgroups(&mut self) {
+        if self.facts.foreign_cgroup && !self.joins_container {
+            self.plan.awaits_cgroup = true;
+            self.step(
+                "systemd makes the cgroup and moves this process into it",
+                &Step::AwaitCgroup {},
+            );
+        }
         for index in 0..self.facts.tasks {
             let tasks = self.source(Source::Tasks(index));
             self.step(

@@ -217,7 +217,7 @@ fn an_unknown_capability_is_left_out_and_told() {
 fn a_container_that_is_held_looks_for_its_program_first() {
     let plan = planned(|spec, facts| {
         facts.hold = true;
-        facts.hook_state = ["{".into(), "}".into()];
+        facts.created_state = ["{".into(), "}".into()];
         let hook = crate::spec::Hook {
             path: "/bin/hook".into(),
             ..crate::spec::Hook::default()

@@ -33,12 +33,7 @@ pub(super) const GLOBAL: &[Flag] = &[
         "file for errors and warnings, beside standard error",
     ),
     Flag("log-format", None, true, "text or json"),
-    Flag(
-        "debug",
-        None,
-        false,
-        "accepted for runc's callers: the log says all there is in any case",
-    ),
+    Flag("debug", None, false, "more lines in the log"),
     Flag(
         "systemd-cgroup",
         None,
@@ -76,12 +71,7 @@ const PIDFD: Flag = Flag(
     "unix socket that gets the pidfd of the first process",
 );
 const PID_FILE: Flag = Flag("pid-file", None, true, "file for the process id");
-const NO_PIVOT: Flag = Flag(
-    "no-pivot",
-    None,
-    false,
-    "accepted: pivot_root is not what a ramdisk lacks here",
-);
+const NO_PIVOT: Flag = Flag("no-pivot", None, false, "enter the root by chroot, on a ramdisk");
 const NO_KEYRING: Flag = Flag(
     "no-new-keyring",
     None,

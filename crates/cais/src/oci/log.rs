@@ -12,10 +12,11 @@ use std::path::PathBuf;
 pub(super) struct Log {
     file: Option<PathBuf>,
     json: bool,
+    debug: bool,
 }
 
 impl Log {
-    pub(super) fn new(file: Option<&str>, format: Option<&str>) -> Result<Self, String> {
+    pub(super) fn new(file: Option<&str>, format: Option<&str>, debug: bool) -> Result<Self, String> {
         let json = match format {
             None | Some("text" | "") => false,
             Some("json") => true,
@@ -24,6 +25,7 @@ impl Log {
         Ok(Self {
             file: file.filter(|file| !file.is_empty()).map(PathBuf::from),
             json,
+            debug,
         })
     }
 
@@ -33,6 +35,13 @@ impl Log {
         self.write("error", &text);
         show(&text);
         code
+    }
+
+    /// Tells what is done, with `--debug`.
+    pub(super) fn debug(&self, text: &str) {
+        if self.debug {
+            self.write("debug", text);
+        }
     }
 
     /// Tells something that stops nothing.

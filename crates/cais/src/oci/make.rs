@@ -14,13 +14,27 @@ fn options(call: &Call) -> Result<CreateOptions, Failed> {
         pid_file: call.path("pid-file"),
         preserve_fds: call.preserve_fds()?,
         listen_fds: super::listen_fds(),
+        notify: notify_socket().is_some(),
+        no_pivot: call.given.has("no-pivot"),
         no_new_keyring: call.given.has("no-new-keyring"),
         hold: false,
         foreground: false,
     })
 }
 
+/// The socket of a caller that waits for the program to be ready (sd_notify(3)).
+fn notify_socket() -> Option<String> {
+    std::env::var("NOTIFY_SOCKET")
+        .ok()
+        .filter(|socket| !socket.is_empty())
+}
+
 fn warn(call: &Call, created: &Created) {
+    let pid = created.process.pid.as_raw_nonzero();
+    call.log.debug(&format!(
+        "container {} has the first process {pid}",
+        created.state.id
+    ));
     for warning in &created.warnings {
         call.log.warn(warning);
     }
@@ -37,7 +51,8 @@ pub(super) fn create(call: &Call) -> Outcome {
 }
 
 pub(super) fn start(call: &Call) -> Outcome {
-    for problem in starting::start(&call.runtime, call.id()?)? {
+    let notify = notify_socket();
+    for problem in starting::start(&call.runtime, call.id()?, notify.as_deref())? {
         call.log.warn(&super::log::describe(&problem));
     }
     Ok(0)
@@ -48,6 +63,8 @@ pub(super) fn run(call: &Call) -> Outcome {
     let detach = call.given.has("detach");
     let options = CreateOptions {
         foreground: !detach,
+        // The socket of the program must be there before it runs.
+        hold: notify_socket().is_some(),
         ..options(call)?
     };
     if !detach && !call.given.has("no-subreaper") {
@@ -61,9 +78,11 @@ pub(super) fn run(call: &Call) -> Outcome {
     };
     let created = create_container(&call.runtime, id, &options)?;
     warn(call, &created);
-    let poststart = created.state.config.hooks.clone().unwrap_or_default().poststart;
-    let status = cais_runtime::container::Status::Running;
-    for problem in cais_runtime::container::hooks::run_all("poststart", &poststart, &created.state, status) {
+    let problems = match notify_socket() {
+        Some(host) => starting::start(&call.runtime, id, Some(&host))?,
+        None => starting::run_poststart(&created.state),
+    };
+    for problem in problems {
         call.log.warn(&super::log::describe(&problem));
     }
     let Some(signals) = signals else { return Ok(0) };

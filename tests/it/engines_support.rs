@@ -1,0 +1,132 @@
+//! What the tests with engines of others share: a directory with our runtime in it, daemons
+//! that end with the test, command lines.
+
+use crate::support::{Done, executable, make_rootfs};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A directory for an engine, our runtime in it, and a root file system.
+pub(crate) struct Bench {
+    pub(crate) base: PathBuf,
+    daemons: Vec<Child>,
+}
+
+impl Bench {
+    pub(crate) fn new(name: &str) -> Self {
+        let base = PathBuf::from(format!("/var/tmp/cais-engine-{name}-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        std::os::unix::fs::symlink(executable(), base.join("cais-runtime")).unwrap();
+        make_rootfs(&base.join("rootfs"));
+        Self {
+            base,
+            daemons: Vec::new(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.base.join(name).to_string_lossy().into_owned()
+    }
+
+    /// The root file system as an archive.
+    pub(crate) fn archive(&self) -> String {
+        let archive = self.path("rootfs.tar");
+        let root = self.path("rootfs");
+        ok(&["tar", "-C", &root, "-cf", &archive, "."]);
+        archive
+    }
+
+    pub(crate) fn start(&mut self, command: &[&str]) {
+        let log = fs::File::create(self.path(&format!("{}.log", command[0]))).unwrap();
+        let child = Command::new(command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
+        self.daemons.push(child);
+    }
+
+    /// The paths of the runtimes that a script is run with.
+    pub(crate) fn runtimes(&self) -> [(&'static str, String); 2] {
+        [
+            ("cais", self.path("cais-runtime")),
+            ("runc", "/usr/sbin/runc".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for daemon in self.daemons.iter_mut().rev() {
+            let pid = rustix::process::Pid::from_child(daemon);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap_or_default();
+            drop(daemon.wait());
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        for mount in mounts.lines().rev() {
+            let path = mount.split(' ').nth(1).unwrap_or("");
+            if path.starts_with(&*self.base.to_string_lossy()) {
+                rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap_or_default();
+            }
+        }
+        fs::remove_dir_all(&self.base).unwrap_or_default();
+    }
+}
+
+pub(crate) fn run(command: &[&str]) -> Done {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
+    Done::from(output)
+}
+
+pub(crate) fn ok(command: &[&str]) -> String {
+    let done = run(command);
+    assert_eq!(done.code, 0, "{command:?}: {}{}", done.stdout, done.stderr);
+    done.stdout.trim().to_owned()
+}
+
+/// A command line of an engine: the words that all calls share, and one call.
+pub(crate) struct Engine<'a> {
+    pub(crate) words: Vec<&'a str>,
+}
+
+impl Engine<'_> {
+    pub(crate) fn call(&self, words: &[&str]) -> Done {
+        run(&[&self.words[..], words].concat())
+    }
+
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
+        let done = self.call(words);
+        assert_eq!(
+            done.code, 0,
+            "{:?} {words:?}: {}{}",
+            self.words, done.stdout, done.stderr
+        );
+        done.stdout.trim().to_owned()
+    }
+
+    /// With a terminal around it.
+    pub(crate) fn at_terminal(&self, words: &[&str]) -> String {
+        let quoted: Vec<String> = [&self.words[..], words]
+            .concat()
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect();
+        // Its input stays open: at an end script(1) sends one to the terminal at once.
+        let mut child = Command::new("script")
+            .args(["-qec", &quoted.join(" "), "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(input);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
