@@ -43,6 +43,9 @@ pub(super) fn plan(runtime: &Runtime, state: &mut State) -> Result<()> {
 
 /// Makes the unit with the process in it, and sets what systemd has no word for.
 pub(super) fn place(runtime: &Runtime, state: &mut State, pid: i32) -> Result<()> {
+    // Until it is made there is nothing to stop, and one that is there already is another's.
+    state.systemd_unit = None;
+    state.cgroup.clear();
     let asked = state
         .config
         .linux
@@ -60,13 +63,9 @@ pub(super) fn place(runtime: &Runtime, state: &mut State, pid: i32) -> Result<()
     let version = bus.version().map_err(failed("ask systemd for its version"))?;
     let properties = keep_supported(plan_properties(&resources, layout.is_unified()), version);
     let description = format!("cais container {}", state.id);
-    let started = bus.start_transient_unit(&unit, &description, pid.unsigned_abs(), true, &properties);
-    if matches!(&started, Err(error) if error.is_unit_exists()) {
-        // It is another's: none of ours to stop.
-        state.systemd_unit = None;
-        state.cgroup.clear();
-    }
-    started.map_err(failed(format!("start the unit {}", unit.unit)))?;
+    bus.start_transient_unit(&unit, &description, pid.unsigned_abs(), true, &properties)
+        .map_err(failed(format!("start the unit {}", unit.unit)))?;
+    state.systemd_unit = Some(unit.unit.clone());
     let path = bus
         .unit_cgroup(&unit.unit)
         .map_err(failed(format!("find the cgroup of {}", unit.unit)))?;
