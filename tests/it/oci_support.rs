@@ -35,8 +35,7 @@ impl Bundle {
         for name in ["grep", "mount", "tty", "sh2"] {
             symlink("busybox", base.join("bundle/rootfs/bin").join(name)).unwrap();
         }
-        // A link would do, but for attacks that rewrite it.
-        fs::copy(executable(), base.join("cais-runtime")).unwrap();
+        symlink(executable(), base.join("cais-runtime")).unwrap();
         let mut bundle = Self {
             base,
             id,
@@ -49,6 +48,17 @@ impl Bundle {
         bundle.config["root"]["readonly"] = json!(false);
         bundle.sh("true");
         bundle
+    }
+
+    /// Gives the test an executable of its own, for attacks that would rewrite it. cp(1) makes
+    /// it: a descriptor of this process could be open in a child of another test, and a file
+    /// that is open for writing is not executed.
+    pub(crate) fn copy_executable(&self) -> PathBuf {
+        let copy = self.path("cais-runtime");
+        fs::remove_file(&copy).unwrap();
+        let made = Command::new("cp").arg(executable()).arg(&copy).status().unwrap();
+        assert!(made.success());
+        copy
     }
 
     /// Something in the test's own directory.
@@ -228,6 +238,10 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
+        // Whatever became of the one under attack.
+        let runtime = self.path("cais-runtime");
+        fs::remove_file(&runtime).unwrap_or_default();
+        symlink(executable(), &runtime).unwrap_or_default();
         for state in entries(&self.path("states")) {
             let id = state.rsplit('/').next().unwrap_or("").to_owned();
             self.oci(&["delete", "--force", &id]);

@@ -19,6 +19,9 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
+/// How often a busy group is tried, a millisecond apart.
+const ATTEMPTS: u32 = 1000;
+
 type Result<T> = std::result::Result<T, CgroupError>;
 
 /// A group, by its path below every hierarchy.
@@ -327,12 +330,25 @@ impl Group {
         let bases = self.members.iter().map(|member| member.base.as_fd());
         for base in bases.chain(self.unified.as_ref().map(|unified| unified.base.as_fd())) {
             let mut removed = remove_directory(base, &self.path);
-            if matches!(&removed, Err(error) if error.errno() == Errno::BUSY) {
+            // A process that has ended, and is even waited for, counts until its processor has
+            // switched to another: it is listed nowhere, and version 1 tells nobody.
+            for _ in 0..ATTEMPTS {
+                if !matches!(&removed, Err(error) if error.errno() == Errno::BUSY) {
+                    break;
+                }
                 removed = match self.kill_all() {
                     Ok(()) => remove_tree(base, &self.path),
                     Err(CgroupError::System(error)) => Err(error),
                     Err(_) => removed,
                 };
+                if removed.is_err() {
+                    let pause = rustix::time::Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 1_000_000,
+                    };
+                    // A signal ends the pause, which is as well.
+                    poll(&mut [], Some(&pause)).map(drop).unwrap_or_default();
+                }
             }
             if let (Ok(()), Err(error)) = (&first, removed) {
                 first = Err(error.into());

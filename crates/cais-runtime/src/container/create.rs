@@ -85,12 +85,14 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     // Only with the cgroup it is known how many of its files are joined; the plan is made
     // once before, so that nothing is touched for a configuration that cannot be.
     plan_container(&state.config, &facts)?;
-    // What is written down is given back later, with force if need be: another container's
-    // group never is (it would take that one's processes along).
-    cgroups::check_free(&layout, &state.cgroup)?;
     runtime.checkpoints.pass("make the directory");
     let directory = Directory::make(runtime, id)?;
     let made = (|| {
+        // What is written down is given back later, with force if need be: another
+        // container's group never is (it would take that one's processes along).
+        let (path, unit) = (std::mem::take(&mut state.cgroup), state.systemd_unit.take());
+        cgroups::check_free(&layout, &path)?;
+        (state.cgroup, state.systemd_unit) = (path, unit);
         runtime.checkpoints.pass("write the state");
         directory.write(&state)?;
         if options.notify {
@@ -183,6 +185,11 @@ fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
         .root
         .as_ref()
         .ok_or_else(|| wrong("root: missing the root file system".into()))?;
+    if root.path.is_empty() {
+        return Err(wrong(
+            "root.path: missing the path of the root file system".into(),
+        ));
+    }
     let rootfs = real_path(&bundle.join(&root.path)).map_err(|error| {
         wrong(format!("root.path: {}: {error}", bundle.join(&root.path).display()).into())
     })?;

@@ -60,8 +60,13 @@ pub(super) fn place(runtime: &Runtime, state: &mut State, pid: i32) -> Result<()
     let version = bus.version().map_err(failed("ask systemd for its version"))?;
     let properties = keep_supported(plan_properties(&resources, layout.is_unified()), version);
     let description = format!("cais container {}", state.id);
-    bus.start_transient_unit(&unit, &description, pid.unsigned_abs(), true, &properties)
-        .map_err(failed(format!("start the unit {}", unit.unit)))?;
+    let started = bus.start_transient_unit(&unit, &description, pid.unsigned_abs(), true, &properties);
+    if matches!(&started, Err(error) if error.is_unit_exists()) {
+        // It is another's: none of ours to stop.
+        state.systemd_unit = None;
+        state.cgroup.clear();
+    }
+    started.map_err(failed(format!("start the unit {}", unit.unit)))?;
     let path = bus
         .unit_cgroup(&unit.unit)
         .map_err(failed(format!("find the cgroup of {}", unit.unit)))?;

@@ -113,6 +113,10 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
     planner.step("no terminal of the caller may reach in", &Step::NewSession {});
     planner.plan_keyring();
     planner.plan_stdio();
+    // The caller sets the limits meanwhile, which it may have no right to once the user is
+    // another one; and no program runs without them.
+    planner.plan.awaits_start = true;
+    planner.step("no program runs before its limits hold", &Step::AwaitStart {});
     plan_process(&mut planner)?;
     planner.plan.namespaces = 0;
     planner.plan.id_maps = None;

@@ -166,6 +166,7 @@ fn a_further_process_enters_and_mounts_nothing() {
         "NewSession",
         "NewKeyring",
         "SetStdio",
+        "AwaitStart",
         "CloseDescriptors",
         "InstallSeccomp",
         "SetBoundingSet",
