@@ -21,6 +21,7 @@ mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;
 mod oci_races;
+mod oci_spec;
 mod oci_support;
 mod oci_systemd;
 mod parallel;

@@ -134,7 +134,14 @@ impl Bundle {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let files = ["out", "err"].map(|name| self.path(&format!("{name}-{number}")));
         let [out, err] = files.each_ref().map(|path| fs::File::create(path).unwrap());
-        let status = command.stdout(out).stderr(err).status().unwrap();
+        command.stdout(out).stderr(err);
+        let status = loop {
+            match command.status() {
+                // Another test's fork(2) holds the copy of the executable open for a moment.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                other => break other.unwrap(),
+            }
+        };
         let [stdout, stderr] = files.map(|path| {
             let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
             fs::remove_file(path).unwrap();

@@ -51,7 +51,7 @@ pub fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<Vec<RuntimeErr
 pub(super) fn tear_down(runtime: &Runtime, directory: Directory, state: &State) -> Result<()> {
     kill_first(state)?;
     runtime.checkpoints.pass("remove the cgroup");
-    if let Some(unit) = &state.systemd_unit {
+    if let (Some(unit), Some(_)) = (&state.systemd_unit, cgroups::open(state)?) {
         super::systemd::stop(runtime, unit)?;
     }
     if let Some(group) = cgroups::open(state)? {
