@@ -92,7 +92,7 @@ pub enum Manifest {
     /// A list of others.
     Index(Index),
     /// An image or artifact.
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
 }
 
 impl Manifest {

@@ -85,7 +85,7 @@ pub fn parse_manifest(bytes: &[u8], expected: Option<&str>) -> Result<Manifest> 
                 check_descriptor(descriptor, &format!("layers[{number}]"))?;
             }
             check_subject(image.subject.as_ref())?;
-            Ok(Manifest::Image(image))
+            Ok(Manifest::Image(Box::new(image)))
         }
     }
 }
@@ -110,7 +110,7 @@ pub fn parse_index(bytes: &[u8], expected: Option<&str>) -> Result<Index> {
 /// As [`parse_manifest`].
 pub fn parse_image(bytes: &[u8], expected: Option<&str>) -> Result<ImageManifest> {
     match parse_manifest(bytes, expected)? {
-        Manifest::Image(image) => Ok(image),
+        Manifest::Image(image) => Ok(*image),
         Manifest::Index(_) => Err(ManifestError::Missing {
             kind: "an image manifest",
             key: "config",
