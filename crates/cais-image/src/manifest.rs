@@ -90,7 +90,7 @@ pub struct ImageManifest {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Manifest {
     /// A list of others.
-    Index(Index),
+    Index(Box<Index>),
     /// An image or artifact.
     Image(Box<ImageManifest>),
 }

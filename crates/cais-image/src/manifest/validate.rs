@@ -71,7 +71,7 @@ pub fn parse_manifest(bytes: &[u8], expected: Option<&str>) -> Result<Manifest> 
                 check_descriptor(descriptor, &format!("manifests[{number}]"))?;
             }
             check_subject(index.subject.as_ref())?;
-            Ok(Manifest::Index(index))
+            Ok(Manifest::Index(Box::new(index)))
         }
         Kind::Image => {
             if shape.config.is_none() {
@@ -96,7 +96,7 @@ pub fn parse_manifest(bytes: &[u8], expected: Option<&str>) -> Result<Manifest> 
 /// As [`parse_manifest`].
 pub fn parse_index(bytes: &[u8], expected: Option<&str>) -> Result<Index> {
     match parse_manifest(bytes, expected)? {
-        Manifest::Index(index) => Ok(index),
+        Manifest::Index(index) => Ok(*index),
         Manifest::Image(_) => Err(ManifestError::Missing {
             kind: "an index",
             key: "manifests",

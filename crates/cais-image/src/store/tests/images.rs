@@ -138,7 +138,7 @@ fn usage_is_what_du_says() {
     let diff = store.layer_path(&loose).unwrap().unwrap();
     fs::hard_link(diff.join("file"), diff.join("link")).unwrap();
     std::os::unix::fs::symlink("file", diff.join("symlink")).unwrap();
-    let usage = store.usage(&[one.config.clone()]).unwrap();
+    let usage = store.usage(std::slice::from_ref(&one.config)).unwrap();
     let mut du = 0;
     for name in ["layers", "oci", "images", "staging", "ingest", "leases", "locks"] {
         let output = Command::new("du")
@@ -210,6 +210,7 @@ fn the_check_finds_and_repairs() {
         "BadBlob",
         "BadLayer",
         "BadRecord",
+        "Broken",
         "Leftovers",
         "StaleIndex",
         "Stray",
@@ -217,7 +218,7 @@ fn the_check_finds_and_repairs() {
     assert_eq!(kinds(&found), all);
     assert!(found.iter().all(|finding| !finding.repaired));
     // What is used stays.
-    let repaired = store.check(true, &[bad.config.clone()]).unwrap();
+    let repaired = store.check(true, std::slice::from_ref(&bad.config)).unwrap();
     assert!(repaired.iter().any(|finding| !finding.repaired));
     let broken = store.check(true, &[]).unwrap();
     assert_eq!(kinds(&broken), ["BadLayer"], "{repaired:?}");
