@@ -153,7 +153,7 @@ pub(super) fn read_names(directory: &Path) -> Result<Vec<String>> {
 }
 
 /// A name that no other thread and no other process has.
-pub(super) fn unique(kind: &str) -> String {
+pub(crate) fn unique(kind: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut random = [0_u8; 8];

@@ -236,7 +236,7 @@ fn skopeo_reads_the_store() {
     test.image(Some("docker.io/library/a:1"), &["one", "two"]);
     let target = test.base.join("copy");
     let output = Command::new("skopeo")
-        .args(["--insecure-policy", "copy"])
+        .args(["--insecure-policy", "copy", "--preserve-digests"])
         .arg(format!(
             "oci:{}:docker.io/library/a:1",
             test.store.oci().display()

@@ -1,0 +1,227 @@
+//! Archives of Docker's, made here as Docker makes them, and hostile ones.
+
+use super::*;
+
+struct Docker {
+    layers: Vec<Vec<u8>>,
+    config: Vec<u8>,
+}
+
+impl Docker {
+    fn new() -> Self {
+        let layers: Vec<_> = (0..2)
+            .map(|number| tar_of(&[(b'0', "file", &[number])]))
+            .collect();
+        let config = config_of(&[&layers[0], &layers[1], &layers[0]]);
+        Self { layers, config }
+    }
+
+    fn config_name(&self) -> String {
+        format!("{}.json", Digest::of(&self.config).hex())
+    }
+
+    /// As Docker 20.10 saves: a directory for each layer, and a link for a layer that is
+    /// there again.
+    fn legacy(&self, layers: &[&[u8]]) -> Vec<u8> {
+        let name = self.config_name();
+        let manifest = format!(
+            r#"[{{"Config":"{name}","RepoTags":["a:1","b:2"],"Layers":["aa/layer.tar","bb/layer.tar","cc/layer.tar"]}}]"#
+        );
+        tar_of(&[
+            (b'5', "aa/", b""),
+            (b'0', "aa/VERSION", b"1.0"),
+            (b'0', "aa/json", b"{}"),
+            (b'0', "aa/layer.tar", layers[0]),
+            (b'0', "bb/layer.tar", layers[1]),
+            (b'2', "cc/layer.tar", b"../aa/layer.tar"),
+            (b'0', &name, &self.config),
+            (b'0', "manifest.json", manifest.as_bytes()),
+            (b'0', "repositories", br#"{"a":{"1":"cc"}}"#),
+        ])
+    }
+}
+
+#[test]
+fn the_legacy_layout_is_read() {
+    let scratch = Scratch::new();
+    let docker = Docker::new();
+    let plain: Vec<&[u8]> = docker.layers.iter().map(Vec::as_slice).collect();
+    let zipped = gzip(&docker.layers[1]);
+    for (archive, media_type) in [
+        (docker.legacy(&plain), MediaType::DOCKER_LAYER),
+        (gzip(&docker.legacy(&plain)), MediaType::DOCKER_LAYER),
+        (
+            docker.legacy(&[&docker.layers[0], &zipped]),
+            MediaType::DOCKER_LAYER_GZIP,
+        ),
+    ] {
+        let source = scratch.open(&archive).unwrap();
+        let entries = source.manifests().unwrap();
+        assert_eq!(entries[0].names, ["a:1", "b:2"]);
+        let image = image_of(source.as_ref(), &entries[0].target);
+        assert_eq!(image.config.digest, Digest::of(&docker.config));
+        assert_eq!(image.layers[1].media_type, media_type);
+        assert_eq!(image.layers[0], image.layers[2]);
+        let store = ContentStore::open(&scratch.0.join(unique("store"))).unwrap();
+        let lease = store.lease().unwrap();
+        let mut sink = StoreSink::new(&store, &lease, None);
+        copy(source.as_ref(), &mut sink, &entries[0]).unwrap();
+        assert_eq!(store.read_blob(&image.config.digest).unwrap(), docker.config);
+        assert_eq!(store.resolve("b:2").unwrap().diff_ids.len(), 3);
+        assert_eq!(store.check(false, &[]).unwrap(), []);
+    }
+    // Layers that are not what the configuration says.
+    let swapped = docker.legacy(&[plain[1], plain[0]]);
+    let source = scratch.open(&swapped).unwrap();
+    let entries = source.manifests().unwrap();
+    assert!(copy(source.as_ref(), &mut OciArchiveSink::new(Vec::new()), &entries[0]).is_err());
+}
+
+#[test]
+fn names_in_archives_are_no_paths() {
+    let scratch = Scratch::new();
+    let docker = Docker::new();
+    let name = docker.config_name();
+    for (config, layer, message) in [
+        (
+            "/etc/passwd",
+            "aa/layer.tar",
+            "\"/etc/passwd\" is not in the archive",
+        ),
+        ("../../../etc/passwd", "aa/layer.tar", "is not in the archive"),
+        (
+            name.as_str(),
+            "/etc/hostname",
+            "\"/etc/hostname\" is not in the archive",
+        ),
+        (&name, "loop", "\"loop\" is not in the archive"),
+        (&name, "out", "\"out\" is not in the archive"),
+        (&name, "aa", "\"aa\" is not in the archive"),
+        (&name, "aa/layer.tar", "3 diff_ids and the manifest 1 layers"),
+        ("manifest.json", "aa/layer.tar", "manifest.json"),
+    ] {
+        let manifest = format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":["{layer}"]}}]"#);
+        let archive = tar_of(&[
+            (b'5', "aa/", b""),
+            (b'0', "aa/layer.tar", &docker.layers[0]),
+            (b'2', "loop", b"loop"),
+            (b'2', "out", b"/etc/passwd"),
+            (b'0', &name, &docker.config),
+            (b'0', "manifest.json", manifest.as_bytes()),
+        ]);
+        let error = scratch.refusal(&archive);
+        assert!(error.contains(message), "{config} {layer}: {error}");
+    }
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    let scratch = Scratch::new();
+    let long = vec![b'x'; 5000];
+    let layout = (
+        b'0',
+        "oci-layout",
+        br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice(),
+    );
+    let index = br#"{"schemaVersion":2,"manifests":[]}"#.as_slice();
+    let big = vec![b' '; 9 << 20];
+    let good = tar_of(&[layout, (b'0', "index.json", index)]);
+    scratch.open(&good).unwrap();
+    let mut bad_sum = good.clone();
+    bad_sum[10] ^= 1;
+    let mut huge = tar_of(&[(b'0', "x", b"")]);
+    let mut header = tar::Header::from_byte_slice(&huge[..512]).clone();
+    header.set_size(u64::MAX - 100);
+    header.set_cksum();
+    huge[..512].copy_from_slice(header.as_bytes());
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "neither"),
+        (b"hello".to_vec(), "in the middle"),
+        (vec![b'x'; 512], "checksum"),
+        (good[..512 * 2 + 100].to_vec(), "in the middle"),
+        (good[..512 * 3 + 10].to_vec(), "ends before"),
+        (bad_sum, "checksum"),
+        (huge, "ends before"),
+        (tar_of(&[(b'L', "././@LongLink", &long)]), "too long"),
+        (tar_of(&[(b'x', "pax", b"12 path=x")]), "PAX"),
+        (tar_of(&[(b'x', "pax", b"99999999999999999999 path=x\n")]), "PAX"),
+        (tar_of(&[(b'x', "pax", b"0 path=x\n")]), "PAX"),
+        (tar_of(&[(b'x', "pax", b"13 size=-100\n"), layout]), "PAX"),
+        (
+            tar_of(&[(b'x', "pax", b"22 GNU.sparse.major=1\n"), layout]),
+            "holes",
+        ),
+        (tar_of(&[(b'S', "sparse", b"")]), "holes"),
+        (tar_of(&[layout, layout]), "twice"),
+        (
+            tar_of(&[layout, (b'0', "./index.json", index), (b'0', "index.json", index)]),
+            "twice",
+        ),
+        (tar_of(&[layout, (b'0', "index.json", &big)]), "more than"),
+        (tar_of(&[(b'0', "manifest.json", &big)]), "more than"),
+        (tar_of(&[(b'0', "manifest.json", b"{}")]), "manifest.json"),
+        (tar_of(&[(b'0', "repositories", b"{}")]), "before 1.10"),
+        (tar_of(&[layout, (b'0', "index.json", b"[]")]), "index.json"),
+        (
+            tar_of(&[(b'0', "oci-layout", b"{}"), (b'0', "index.json", index)]),
+            "imageLayoutVersion",
+        ),
+    ];
+    for (number, (bytes, message)) in cases.iter().enumerate() {
+        let error = scratch.refusal(bytes);
+        assert!(error.contains(message), "{number}: {error}");
+    }
+    // A bomb.
+    let mut spool = scratch.spool();
+    spool.limit = 1 << 20;
+    let bomb = gzip(&vec![0; 8 << 20]);
+    let error = open_archive(scratch.file(&bomb), &spool).map(|_| ()).unwrap_err();
+    assert!(matches!(error, FormatError::TooBig { .. }));
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0, "nothing is left");
+}
+
+/// CVE-2025-62518: a PAX size is that of the entry, and not of a header between.
+#[test]
+fn pax_sizes_do_not_make_it_lose_its_place() {
+    let scratch = Scratch::new();
+    let content = vec![b'a'; 1024];
+    let mut inner = tar_of(&[(b'0', "hidden", b"x")]);
+    inner.truncate(1024);
+    let long_name = "n".repeat(200);
+    let bytes = tar_of(&[
+        (b'x', "pax", b"13 size=1024\n"),
+        (b'L', "././@LongLink", long_name.as_bytes()),
+        (b'0', "short", &content),
+        (b'x', "pax", b"13 size=1024\n"),
+        (b'0', "holder", &inner),
+        (b'0', "after", b"y"),
+    ]);
+    // The sizes in the headers of the two files say zero.
+    let mut lying = bytes.clone();
+    for place in [2048, 4608] {
+        let mut header = tar::Header::from_byte_slice(&lying[place..place + 512]).clone();
+        assert_eq!(header.entry_size().unwrap(), 1024, "{place}");
+        header.set_size(0);
+        header.set_cksum();
+        lying[place..place + 512].copy_from_slice(header.as_bytes());
+    }
+    for bytes in [bytes, lying] {
+        let archive = Archive::open(scratch.file(&bytes), &scratch.spool()).unwrap();
+        assert_eq!(archive.size(&long_name), Some(1024));
+        assert_eq!(archive.size("holder"), Some(1024));
+        assert_eq!(archive.size("after"), Some(1));
+        assert!(!archive.has("hidden") && !archive.has("short"));
+    }
+}
+
+#[test]
+fn pipes_are_read() {
+    let scratch = Scratch::new();
+    let docker = Docker::new();
+    let bytes = docker.legacy(&[&docker.layers[0], &docker.layers[1]]);
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let writing = std::thread::spawn(move || File::from(writer).write_all(&bytes));
+    let source = open_archive(File::from(reader), &scratch.spool()).unwrap();
+    writing.join().unwrap().unwrap();
+    assert_eq!(source.manifests().unwrap().len(), 1);
+}
