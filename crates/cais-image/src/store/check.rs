@@ -273,9 +273,17 @@ impl ContentStore {
                 missing.insert(blob.digest.clone());
             }
         }
-        if missing.is_empty()
-            && let Manifest::Image(image) = self.manifest(&record.manifest)?
-        {
+        let parsed = match self.manifest(&record.manifest) {
+            Ok(parsed) => Some(parsed),
+            // Damaged: what is there is not what is wanted.
+            Err(StoreError::NoBlob(_) | StoreError::DigestMismatch { .. } | StoreError::TooBig { .. }) => {
+                missing.insert(record.manifest.digest.clone());
+                None
+            }
+            // Bytes that are right and mean nothing were never entered.
+            Err(error) => return Err(error),
+        };
+        if let Some(Manifest::Image(image)) = parsed {
             if !self.has_blob(&image.config)? {
                 missing.insert(image.config.digest.clone());
             }

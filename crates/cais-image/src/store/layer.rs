@@ -97,6 +97,9 @@ impl ContentStore {
     /// Takes hold of a layer and says whether it is there. Where another thread or process is
     /// making it, waits for that one. What is left of a layer that is not whole is removed.
     ///
+    /// A thread that waits here must hold no other layer and no blob, and a layer is to be
+    /// claimed before its blob: then nobody waits for somebody who waits for him.
+    ///
     /// # Errors
     /// As mkdir(2), flock(2) and unlink(2).
     pub fn claim_layer(&self, lease: &Lease, diff_id: &Digest) -> Result<LayerClaim> {

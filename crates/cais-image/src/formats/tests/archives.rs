@@ -225,3 +225,55 @@ fn pipes_are_read() {
     writing.join().unwrap().unwrap();
     assert_eq!(source.manifests().unwrap().len(), 1);
 }
+
+/// Needs skopeo: `cargo test -p cais-image -- --ignored`.
+#[test]
+#[ignore = "needs skopeo"]
+fn skopeo_reads_and_writes_the_same() {
+    let scratch = Scratch::new();
+    let memory = Memory::new(&["docker.io/library/a:1"]);
+    let skopeo = |from: String, to: String| {
+        let mut command = std::process::Command::new("skopeo");
+        let output = command
+            .args(["--insecure-policy", "copy", &from, &to])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{from} {to}: {output:?}");
+    };
+    let at = |name: &str| scratch.0.join(name).display().to_string();
+    // Ours, read by skopeo; what skopeo makes of it, read by us.
+    let mut docker = DockerArchiveSink::new(File::create(at("docker.tar")).unwrap(), scratch.spool());
+    copy(&memory, &mut docker, &memory.entry).unwrap();
+    docker.finish().unwrap();
+    let mut oci = OciArchiveSink::new(File::create(at("oci.tar")).unwrap());
+    copy(&memory, &mut oci, &memory.entry).unwrap();
+    oci.finish().unwrap();
+    let mut directory = OciDirectorySink::open(&scratch.0.join("oci")).unwrap();
+    copy(&memory, &mut directory, &memory.entry).unwrap();
+    directory.finish().unwrap();
+    let from = [
+        format!("docker-archive:{}", at("docker.tar")),
+        format!("oci-archive:{}:docker.io/library/a:1", at("oci.tar")),
+        format!("oci:{}:docker.io/library/a:1", at("oci")),
+    ];
+    for (number, from) in from.iter().enumerate() {
+        for to in ["docker-archive", "oci-archive", "oci"] {
+            if number > 0 && to == "docker-archive" {
+                // skopeo cannot do that with a zstd layer.
+                continue;
+            }
+            let path = at(&format!("{to}-{number}"));
+            skopeo(from.clone(), format!("{to}:{path}:docker.io/library/a:1"));
+            let source = open_path(path.as_ref(), &scratch.spool()).unwrap();
+            let entries = source.manifests().unwrap();
+            assert_eq!(entries[0].names, ["docker.io/library/a:1"], "{from} {to}");
+            let image = image_of(source.as_ref(), &entries[0].target);
+            let config = read_document(source.as_ref(), &image.config).unwrap();
+            let config = crate::manifest::parse_config(&config).unwrap();
+            let ours = image_of(&memory, &memory.entry.target);
+            let ours = crate::manifest::parse_config(&read_document(&memory, &ours.config).unwrap()).unwrap();
+            assert_eq!(config.rootfs, ours.rootfs, "{from} {to}");
+            copy(source.as_ref(), &mut OciArchiveSink::new(Vec::new()), &entries[0]).unwrap();
+        }
+    }
+}

@@ -168,3 +168,62 @@ fn collections_beside_pulls() {
     let findings = test.store.check(false, &[]).unwrap();
     assert_eq!(findings, []);
 }
+
+/// What the next test kills: says each step, and goes on for ever.
+#[test]
+#[ignore = "a part of the next test"]
+fn victim() {
+    let Some(base) = std::env::var_os("CAIS_TEST_VICTIM") else {
+        return;
+    };
+    let base = PathBuf::from(base);
+    let test = std::mem::ManuallyDrop::new(TestStore {
+        store: ContentStore::open(&base).unwrap(),
+        base,
+    });
+    for round in 0.. {
+        test.image(
+            Some(&format!("n{}", round % 2)),
+            &["base", &format!("layer {}", round % 5)],
+        );
+        println!("made");
+        if round % 3 == 0 {
+            test.store.remove_name("n0", &[]).unwrap();
+        }
+        test.collect(&[]);
+        println!("collected");
+    }
+}
+
+#[test]
+fn killed_anywhere_it_stays_whole() {
+    use std::io::BufRead;
+    let test = TestStore::new();
+    for round in 0..30_usize {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "store::tests::gc::victim"])
+            .env("CAIS_TEST_VICTIM", &test.base)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // It runs on while its lines are read, so that the place is another each time.
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let steps = lines
+            .map_while(|line| line.ok())
+            .filter(|line| line.ends_with("made"));
+        assert_eq!(steps.take(1 + round % 4).count(), 1 + round % 4);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Names that are there are whole, without any repair.
+        for finding in test.store.check(false, &[]).unwrap() {
+            assert!(
+                matches!(finding.problem, Problem::Leftovers(_) | Problem::StaleIndex),
+                "{round}: {finding:?}"
+            );
+        }
+        test.image(Some("after"), &["base", "after"]);
+    }
+    test.collect(&[]);
+    assert_eq!(test.store.check(false, &[]).unwrap(), []);
+}

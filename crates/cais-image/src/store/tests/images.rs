@@ -217,6 +217,12 @@ fn the_check_finds_and_repairs() {
     ];
     assert_eq!(kinds(&found), all);
     assert!(found.iter().all(|finding| !finding.repaired));
+    // A manifest of the right size and with other content is a finding and no failure.
+    let manifest = store.blob_path(&bad.manifest.digest);
+    let good = fs::read(&manifest).unwrap();
+    fs::write(&manifest, " ".repeat(good.len())).unwrap();
+    assert_eq!(store.check(false, &[]).unwrap().len(), all.len() + 1);
+    fs::write(&manifest, good).unwrap();
     // What is used stays.
     let repaired = store.check(true, std::slice::from_ref(&bad.config)).unwrap();
     assert!(repaired.iter().any(|finding| !finding.repaired));
