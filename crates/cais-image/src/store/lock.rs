@@ -50,7 +50,8 @@ impl Drop for LockFile {
 pub(super) fn open_locked(path: &Path, flags: OFlags, wait: Wait) -> Result<Option<OwnedFd>> {
     let mode = Mode::from_raw_mode(0o644);
     let file = match open(path, flags, mode) {
-        Err(Errno::NOENT) => return Ok(None),
+        // With O_CREAT it is the directory that is missing.
+        Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),
         other => other.map_err(|errno| StoreError::at("open", path)(errno.into()))?,
     };
     if lock(&file, wait).map_err(|errno| StoreError::at("lock", path)(errno.into()))? && is_at(&file, path) {

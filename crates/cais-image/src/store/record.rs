@@ -8,10 +8,12 @@ use super::lock::LockFile;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::platform::Platform;
+use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A name that is longer when encoded is replaced by its digest; NAME_MAX is 255, and locks
 /// put something before it.
@@ -125,15 +127,16 @@ impl ContentStore {
         let mut names = read_names(&directory)?;
         names.sort();
         let mut found = Vec::with_capacity(names.len());
+        let handle = fs::File::open(&directory).map_err(StoreError::at("open", &directory))?;
+        let mut buffer = Vec::new();
         for name in names {
             let path = directory.join(&name);
-            let Some(bytes) = read_file(&path, MAX_RECORD)? else {
+            let Some(used) = read_into(&handle, &name, &mut buffer)
+                .map_err(|errno| StoreError::at("read", &path)(errno.into()))?
+            else {
                 continue;
             };
-            let used = fs::symlink_metadata(&path)
-                .and_then(|metadata| metadata.modified())
-                .unwrap_or(SystemTime::UNIX_EPOCH);
-            let record = parse_record(&bytes, &name).map_err(|detail| StoreError::damaged(&path, detail));
+            let record = parse_record(&buffer, &name).map_err(|detail| StoreError::damaged(&path, detail));
             found.push(FoundRecord { path, used, record });
         }
         Ok(found)
@@ -178,6 +181,30 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Reads a file of a directory by as few calls as there can be, since there may be thousands;
+/// answers the time of its last change, or `None` where it is gone.
+fn read_into(
+    directory: &fs::File,
+    name: &str,
+    buffer: &mut Vec<u8>,
+) -> rustix::io::Result<Option<SystemTime>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
+    let stat = fstat(&file)?;
+    let size = u64::try_from(stat.st_size).unwrap_or(0).min(MAX_RECORD);
+    buffer.clear();
+    buffer.resize(usize::try_from(size).unwrap_or(0), 0);
+    // Records are never written in place: one read has all, and a short one is damaged.
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, buffer.as_mut_slice()))?;
+    buffer.truncate(count);
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    let rest = Duration::from_nanos(stat.st_mtime_nsec);
+    Ok(Some(SystemTime::UNIX_EPOCH + seconds + rest))
 }
 
 fn parse_record(bytes: &[u8], file_name: &str) -> std::result::Result<Record, String> {

@@ -289,9 +289,19 @@ fn a_layer_from_before_a_power_cut_does_not_count() {
 }
 
 #[test]
-fn a_store_of_another_version_is_refused() {
+fn stores_are_opened_and_refused() {
     let test = TestStore::new();
-    drop(ContentStore::open(&test.base).unwrap());
+    let fresh = test.base.join("fresh");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| drop(ContentStore::open(&fresh).unwrap()));
+        }
+    });
+    // A store that is taken away is an error and no endless wait.
+    let store = ContentStore::open(&fresh).unwrap();
+    fs::remove_dir_all(&fresh).unwrap();
+    assert!(store.lease().is_err() && store.sync().is_err() && store.untag("x").is_err());
+    assert!(store.stage_layer().is_err() && store.object_lock(&Digest::of(b"")).is_err());
     for (text, is_good) in [
         ("", true),
         (r#"{"imageLayoutVersion":"2.0.0"}"#, false),

@@ -77,6 +77,68 @@ fn the_legacy_layout_is_read() {
     assert!(copy(source.as_ref(), &mut OciArchiveSink::new(Vec::new()), &entries[0]).is_err());
 }
 
+/// As Docker 25 and later save: a layout and a `manifest.json` in one; the names in full and
+/// as tags, sources of layers, directories, times.
+#[test]
+fn the_layout_of_docker_25_is_read() {
+    let scratch = Scratch::new();
+    let docker = Docker::new();
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    let of =
+        |media_type: &str, bytes: &[u8]| Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
+    let layers = [0, 1, 0].map(|number: usize| of(MediaType::LAYER, &docker.layers[number]));
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::MANIFEST,
+        "config": of(MediaType::CONFIG, &docker.config), "layers": layers});
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let with = |name: &str, tag: &str| {
+        let mut target = of(MediaType::MANIFEST, &manifest);
+        target
+            .annotations
+            .insert("io.containerd.image.name".to_owned(), name.to_owned());
+        target
+            .annotations
+            .insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
+        target
+    };
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::INDEX,
+        "manifests": [with("docker.io/library/a:1", "1"), with("docker.io/library/b:2", "2")]});
+    let index = serde_json::to_vec(&index).unwrap();
+    let names = [0, 1, 0].map(|number: usize| blob(&docker.layers[number]));
+    let items = serde_json::json!([{"Config": blob(&docker.config), "RepoTags": ["a:1", "b:2"], "Layers": names,
+        "LayerSources": {Digest::of(&docker.layers[0]).as_str(): layers[0]}}]);
+    let items = serde_json::to_vec(&items).unwrap();
+    let bytes = tar_of(&[
+        (b'5', "blobs/", b""),
+        (b'5', "blobs/sha256/", b""),
+        (b'0', &blob(&docker.layers[0]), &docker.layers[0]),
+        (b'0', &blob(&docker.layers[1]), &docker.layers[1]),
+        (b'0', &blob(&docker.config), &docker.config),
+        (b'0', &blob(&manifest), &manifest),
+        (b'0', "index.json", &index),
+        (b'0', "manifest.json", &items),
+        (b'0', "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+        (b'0', "repositories", br#"{"a":{"1":"00"}}"#),
+    ]);
+    let source = scratch.open(&bytes).unwrap();
+    let entries = source.manifests().unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(
+        entries[0].names,
+        ["docker.io/library/a:1", "docker.io/library/b:2"]
+    );
+    assert_eq!(entries[0].target, of(MediaType::MANIFEST, &manifest));
+    let copied = copy(source.as_ref(), &mut OciArchiveSink::new(Vec::new()), &entries[0]).unwrap();
+    assert_eq!(copied.written.len(), 4);
+    // What only heeds manifest.json finds the same.
+    let archive = Archive::open(scratch.file(&bytes), &scratch.spool()).unwrap();
+    let legacy = DockerArchive::open(archive).unwrap();
+    let entries = legacy.manifests().unwrap();
+    assert_eq!(
+        image_of(&legacy, &entries[0].target).config.digest,
+        Digest::of(&docker.config)
+    );
+}
+
 #[test]
 fn names_in_archives_are_no_paths() {
     let scratch = Scratch::new();
