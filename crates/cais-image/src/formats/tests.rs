@@ -310,3 +310,27 @@ fn docker_archives_are_both_layouts() {
         copy(source, &mut sink, entry).unwrap();
     }
 }
+
+#[test]
+fn a_layer_that_was_dropped_is_made_again() {
+    let scratch = Scratch::new();
+    let memory = Memory::new(&["a"]);
+    let store = ContentStore::open(&scratch.0.join("store")).unwrap();
+    let lease = store.lease().unwrap();
+    copy(&memory, &mut StoreSink::new(&store, &lease, None), &memory.entry).unwrap();
+    let layer = image_of(&memory, &memory.entry.target).layers[0].clone();
+    assert!(store.drop_blob(&lease, &layer.digest).unwrap());
+    let to_archive = |source: &StoreSource| copy(source, &mut OciArchiveSink::new(Vec::new()), &memory.entry);
+    let entries = vec![memory.entry.clone()];
+    let without = StoreSource::new(&store, entries.clone(), None);
+    assert!(matches!(to_archive(&without), Err(FormatError::NoBlob(digest)) if digest == layer.digest));
+    let good = memory.blobs[0].1.clone();
+    for (bytes, is_good) in [(good.clone(), true), (vec![0; good.len()], false)] {
+        let rebuild = |blob: &Descriptor| -> Result<Option<Box<dyn Read>>> {
+            assert_eq!(blob.digest, layer.digest);
+            Ok(Some(Box::new(std::io::Cursor::new(bytes.clone()))))
+        };
+        let source = StoreSource::new(&store, entries.clone(), Some(&rebuild));
+        assert_eq!(to_archive(&source).is_ok(), is_good);
+    }
+}

@@ -250,6 +250,23 @@ impl ContentStore {
         self.touch_record(&record)
     }
 
+    /// Takes hold of all that belongs to an image, for whoever is about to run, push or save
+    /// it. What is missing then was missing before; what is there stays.
+    ///
+    /// # Errors
+    /// As [`Lease::claim`].
+    pub fn hold(&self, lease: &Lease, image: &Image) -> Result<()> {
+        let own = [&image.target.digest, &image.manifest.digest, &image.id];
+        let mut marks = Marks::default();
+        for digest in own {
+            // Claimed before it is read, so that what it names is not lost in between.
+            lease.claim(digest)?;
+            self.mark(&mut marks, digest)?;
+        }
+        marks.held.extend(image.diff_ids.iter().cloned());
+        marks.held.iter().try_for_each(|digest| lease.claim(digest))
+    }
+
     /// Whether all layers of an image are there, unpacked and whole.
     ///
     /// # Errors

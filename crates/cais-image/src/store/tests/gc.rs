@@ -41,6 +41,14 @@ fn only_what_nothing_holds_goes() {
     assert!(!store.drop_blob(&store.lease().unwrap(), &leased.digest).unwrap());
     assert!(store.drop_blob(&lease, &leased.digest).unwrap());
     assert_eq!(store.check(false, &[]).unwrap(), []);
+    // An image that is held loses its name and nothing else, until it is let go.
+    let image = store.resolve("a").unwrap();
+    store.hold(&lease, &image).unwrap();
+    store.remove_name("a", &[]).unwrap();
+    assert_eq!(test.collect(&in_use).layers, []);
+    assert_eq!(store.missing_for_test(&tagged), []);
+    drop(lease);
+    assert_eq!(test.collect(&in_use).layers.len(), 1);
 }
 
 #[test]
