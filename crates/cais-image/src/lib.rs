@@ -2,10 +2,13 @@
 
 pub mod descriptor;
 pub mod digest;
+pub mod formats;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod store;
 
 pub use descriptor::{Descriptor, MediaType};
 pub use digest::{Digest, Hasher};
 pub use reference::Reference;
+pub use store::ContentStore;

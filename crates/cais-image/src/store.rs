@@ -1,0 +1,149 @@
+//! The content store: images as they lie on disk, in standard forms where there are any.
+//!
+//! | below the base | what |
+//! | --- | --- |
+//! | `oci/` | an OCI image layout: `oci-layout`, `index.json` (made from `images/`), `blobs/` |
+//! | `layers/<algorithm>/<diff_id>/` | an unpacked layer: `diff/`, `meta.json`, `complete`, `synced`, and what the unpacker puts beside them |
+//! | `images/<encoded name>` | one file for each name, the truth about names |
+//! | `staging/` | layers that are being unpacked, and trash |
+//! | `ingest/` | blobs that are being written, and those that were cut off |
+//! | `leases/` | what processes that run now must find later |
+//! | `locks/` | locks of single objects while somebody has them |
+//!
+//! Rules: write elsewhere, then rename; one flock(2) for each object, never one for all;
+//! readers take none. What is not renamed into place yet is held by a flock, so that what a
+//! killed process leaves is known by its free lock and swept.
+
+mod blob;
+mod check;
+mod error;
+mod files;
+mod gc;
+mod image;
+mod index;
+mod layer;
+mod lease;
+mod lock;
+mod record;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use blob::{Claim, Ingest, Unnamed};
+pub use check::{Finding, Problem};
+pub use error::{Result, StoreError};
+pub(crate) use files::unique;
+pub use gc::{GcOptions, GcReport};
+pub use image::{Image, Removed};
+pub(crate) use index::{LAYOUT, REF_NAME, check_layout};
+pub use layer::{LayerClaim, LayerMeta, LayerState, Staging};
+pub use lease::Lease;
+pub use record::{Record, decode_name, encode_name};
+pub use usage::{BlobUsage, ImageUsage, LayerUsage, Size, Usage};
+
+use crate::digest::Digest;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Where root's store is.
+pub const DEFAULT_BASE: &str = "/var/lib/cais";
+
+/// The store. It may be used by many threads and many processes at once.
+#[derive(Debug)]
+pub struct ContentStore {
+    base: PathBuf,
+    boot_id: String,
+    unsynced: Mutex<Vec<Digest>>,
+}
+
+impl ContentStore {
+    /// The store below `base`; what is missing of it is made.
+    ///
+    /// # Errors
+    /// Where a directory or file cannot be made, or where the layout has another version
+    /// than 1.0.0.
+    pub fn open(base: &Path) -> Result<Self> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map_err(StoreError::io("read /proc/sys/kernel/random/boot_id"))?;
+        let store = Self {
+            base: base.to_owned(),
+            boot_id: boot_id.trim().to_owned(),
+            unsynced: Mutex::default(),
+        };
+        // The last one to be made tells that all were.
+        let layout = store.oci().join("oci-layout");
+        if !layout.exists() {
+            for directory in [
+                store.blob_directory("sha256"),
+                store.base.join("layers/sha256"),
+                store.images_directory(),
+                store.staging_directory(),
+                store.ingest_directory(),
+                store.leases_directory(),
+                store.locks_directory(),
+            ] {
+                files::ensure_directory(&directory)?;
+            }
+            store.refresh_index()?;
+        }
+        index::ensure_layout(&store, &layout)?;
+        Ok(store)
+    }
+
+    /// Writes everything to the disk by one syncfs(2), and marks the layers that this store
+    /// took in as such. Without it, a layer counts as whole until the machine stops.
+    ///
+    /// # Errors
+    /// As open(2) and syncfs(2).
+    pub fn sync(&self) -> Result<()> {
+        let layers = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        let base = std::fs::File::open(&self.base).map_err(StoreError::at("open", &self.base))?;
+        rustix::fs::syncfs(&base).map_err(|errno| StoreError::at("sync", &self.base)(errno.into()))?;
+        for diff_id in &layers {
+            self.mark_synced(diff_id)?;
+        }
+        Ok(())
+    }
+
+    /// The directory that all is below.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The OCI image layout.
+    #[must_use]
+    pub fn oci(&self) -> PathBuf {
+        self.base.join("oci")
+    }
+
+    fn blob_directory(&self, algorithm: &str) -> PathBuf {
+        self.base.join("oci/blobs").join(algorithm)
+    }
+
+    fn layer_directory(&self, diff_id: &Digest) -> PathBuf {
+        let layers = self.base.join("layers");
+        layers.join(diff_id.algorithm()).join(diff_id.hex())
+    }
+
+    fn images_directory(&self) -> PathBuf {
+        self.base.join("images")
+    }
+
+    fn staging_directory(&self) -> PathBuf {
+        self.base.join("staging")
+    }
+
+    fn ingest_directory(&self) -> PathBuf {
+        self.base.join("ingest")
+    }
+
+    fn leases_directory(&self) -> PathBuf {
+        self.base.join("leases")
+    }
+
+    fn locks_directory(&self) -> PathBuf {
+        self.base.join("locks")
+    }
+}
