@@ -2,6 +2,7 @@
 
 pub mod descriptor;
 pub mod digest;
+pub mod layer;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
