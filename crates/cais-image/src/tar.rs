@@ -15,7 +15,7 @@ mod reader;
 mod source;
 mod sparse;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 pub use contents::Contents;

@@ -512,8 +512,15 @@ impl Unpacker<'_> {
             Some(from) => join(&from.path, target_name),
             None => target.clone(),
         };
-        if source == path || is_below(&source, &path) {
+        if is_below(&source, &path) {
             return Err(Problem::LinkToItself);
+        }
+        if source == path {
+            // GNU tar writes such for a file that it was given twice.
+            return match Staging::stat(&directory, name)? {
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => Ok(()),
+                _ => Err(Problem::LinkToItself),
+            };
         }
         if let Some(from) = from
             && let Some(stat) = Staging::stat(&from, target_name)?
