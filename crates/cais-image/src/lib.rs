@@ -3,10 +3,15 @@
 pub mod descriptor;
 pub mod digest;
 pub mod formats;
+pub mod layer;
+pub mod manifest;
 pub mod manifest;
 pub mod platform;
+pub mod platform;
+pub mod reference;
 pub mod reference;
 pub mod store;
+pub mod tar;
 
 pub use descriptor::{Descriptor, MediaType};
 pub use digest::{Digest, Hasher};

@@ -1,0 +1,29 @@
+//! Layers: archives of changes to a file tree (image-spec, "Image Layer Filesystem
+//! Changeset"), unpacked into directories that overlayfs takes as they are, and packed again.
+//!
+//! A layer is unpacked without those below it. Two things need them, and are reported:
+//! directories that the archive does not describe, and hard links to files of layers below.
+
+mod assemble;
+mod attributes;
+mod decode;
+mod dirs;
+mod error;
+mod marker;
+mod name;
+mod pack;
+mod record;
+mod remove;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use assemble::{AssembleError, Assembled, assemble_layer};
+pub use decode::{Compression, DecodeError, Decoder, Expansion};
+pub use error::{Problem, UnpackError};
+pub use marker::{Form, Whiteouts};
+pub use pack::{PackError, PackOptions, Packed, pack_layer};
+pub use remove::{remove_children, remove_tree};
+pub use staging::{DeferredLink, LeftOut};
+pub use unpack::{UnpackLimits, UnpackOptions, Unpacked, unpack_layer};
