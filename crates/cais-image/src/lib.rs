@@ -4,6 +4,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod formats;
 pub mod layer;
+pub mod layer;
 pub mod manifest;
 pub mod manifest;
 pub mod platform;
