@@ -66,6 +66,22 @@ pub enum EngineError {
         /// The cause.
         source: cais_linux::cgroups::CgroupError,
     },
+    /// The store of images.
+    #[error("cannot {action}")]
+    Image {
+        /// What was to be done.
+        action: String,
+        /// The cause.
+        source: Box<cais_image::store::StoreError>,
+    },
+    /// An archive or a layout of images.
+    #[error("cannot {action}")]
+    ImageFormat {
+        /// What was to be done.
+        action: String,
+        /// The cause.
+        source: Box<cais_image::formats::FormatError>,
+    },
     /// The configuration cannot be planned.
     #[error("cannot plan the container")]
     Plan(#[source] cais_runtime::error::PlanError),
@@ -96,6 +112,22 @@ impl EngineError {
         move |source| Self::Cgroup {
             action: action.into(),
             source,
+        }
+    }
+
+    /// Wraps a failed operation of the store of images.
+    pub fn image(action: impl Into<String>) -> impl FnOnce(cais_image::store::StoreError) -> Self {
+        move |source| Self::Image {
+            action: action.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Wraps a failed reading or writing of an archive of images.
+    pub fn image_format(action: impl Into<String>) -> impl FnOnce(cais_image::formats::FormatError) -> Self {
+        move |source| Self::ImageFormat {
+            action: action.into(),
+            source: Box::new(source),
         }
     }
 

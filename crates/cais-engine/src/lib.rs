@@ -13,6 +13,7 @@ pub mod error;
 pub mod exec;
 pub mod follow;
 pub mod id;
+pub mod images;
 pub mod list;
 pub mod lock;
 pub mod log;

@@ -88,6 +88,15 @@ pub enum RootSource {
     /// The image `host`: the machine's own userland, copy on write.
     #[default]
     Host,
+    /// An image of the store.
+    Image {
+        /// What the user called it.
+        name: String,
+        /// The digest of its manifest; empty before it was looked up.
+        manifest: String,
+        /// Its layers, the uppermost first.
+        layers: Vec<PathBuf>,
+    },
     /// `--rootfs DIR` (copy on write) or `--rootfs DIR:rw` (written in place).
     Directory {
         /// The directory as an absolute path.

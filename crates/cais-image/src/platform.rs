@@ -148,7 +148,7 @@ impl Platform {
     ///
     /// # Errors
     /// When nothing remains.
-    pub fn select<'a>(&self, entries: &'a [Descriptor]) -> Result<Vec<&'a Descriptor>, NoMatch> {
+    pub fn select<'a>(&self, entries: &'a [Descriptor]) -> Result<Vec<&'a Descriptor>, Box<NoMatch>> {
         let mut ranked: Vec<(u32, &Descriptor)> = entries
             .iter()
             .filter(|entry| is_image(entry))
@@ -159,10 +159,10 @@ impl Platform {
             .collect();
         if ranked.is_empty() {
             let offered = entries.iter().filter(|entry| is_image(entry));
-            return Err(NoMatch {
+            return Err(Box::new(NoMatch {
                 wanted: self.clone(),
                 offered: offered.filter_map(|entry| entry.platform.clone()).collect(),
-            });
+            }));
         }
         ranked.sort_by_key(|(distance, _)| *distance); // stable: the first of equals stays first
         Ok(ranked.into_iter().map(|(_, entry)| entry).collect())

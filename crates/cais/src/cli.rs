@@ -2,9 +2,11 @@
 //! stand here.
 
 pub mod exec;
+pub mod image;
 pub mod run;
 
 pub use exec::ExecArgs;
+pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 pub use run::RunArgs;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -51,6 +53,21 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
     Diff(NameArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
+    Load(LoadArgs),
+    /// Give out images as one archive
+    Save(SaveArgs),
+    /// Give an image a further name
+    Tag(TagArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Show how the layers of an image were made
+    History(HistoryArgs),
+    /// Look at and clean up images
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Show what this kernel can do, and what cais does without it
     Doctor(DoctorArgs),
     /// Show the version

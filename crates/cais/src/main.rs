@@ -45,6 +45,13 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Inspect(args) => commands::inspect::inspect(&args),
         Command::Logs(args) => commands::logs::logs(&args),
         Command::Diff(args) => commands::diff::diff(&args),
+        Command::Images(args) => commands::image::list(&args),
+        Command::Load(args) => commands::image::load(&args),
+        Command::Save(args) => commands::image::save(&args),
+        Command::Tag(args) => commands::image::tag(&args),
+        Command::Rmi(args) => commands::image::remove(&args),
+        Command::History(args) => commands::image::history(&args),
+        Command::Image(command) => commands::image::image(&command),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Version => commands::version(),
     }

@@ -23,7 +23,9 @@ pub fn validate(options: &RunOptions, written: Written) -> Result<(), OptionErro
     check_memory(options)?;
     check_cpu(options)?;
     check_values(options)?;
-    if options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+    // An image may have a command of its own.
+    let is_image = matches!(options.root, super::RootSource::Image { .. });
+    if !is_image && options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         return Err(OptionError::form(
             "COMMAND",
             "",

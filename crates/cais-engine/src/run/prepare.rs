@@ -153,14 +153,16 @@ pub fn explain(prepared: &Prepared) -> String {
 
 /// Where the root comes from.
 fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
-    let overlay = |lower: PathBuf| {
+    let overlay_of = |lower: Vec<PathBuf>| {
         RootTree::Overlay(Layers {
-            lower: vec![lower],
+            lower,
             changes: directory.to_owned(),
         })
     };
+    let overlay = |lower: PathBuf| overlay_of(vec![lower]);
     match &options.root {
         RootSource::Host => overlay(PathBuf::from("/")),
+        RootSource::Image { layers, .. } => overlay_of(layers.clone()),
         RootSource::Directory {
             path,
             writable: false,

@@ -68,7 +68,8 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// Wraps a failed reading or writing with what it was for.
+    pub fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }
     }

@@ -84,6 +84,9 @@ pub enum StoreError {
     /// The image is used by a container.
     #[error("image {0} is used by a container")]
     InUse(String),
+    /// The caller could not tell what is in use.
+    #[error("cannot tell what containers use: {0}")]
+    Caller(String),
     /// No name for an image.
     #[error("{0:?} cannot name an image")]
     BadName(String),

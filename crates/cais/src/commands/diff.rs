@@ -13,11 +13,12 @@ pub(crate) fn diff(args: &NameArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let container = list::container(&engine.store, &args.container)?;
     let lower = match &container.record.options.root {
-        RootSource::Host => PathBuf::from("/"),
+        RootSource::Host => vec![PathBuf::from("/")],
+        RootSource::Image { layers, .. } => layers.clone(),
         RootSource::Directory {
             path,
             writable: false,
-        } => path.clone(),
+        } => vec![path.clone()],
         RootSource::Directory { path, .. } => {
             let text = format!(
                 "the container writes into {} itself, so nothing tells what it changed",
@@ -28,7 +29,7 @@ pub(crate) fn diff(args: &NameArgs) -> Result<u8, Failure> {
     };
     let upper = engine.store.container(&container.record.id).join("upper");
     let mut text = String::new();
-    for (path, change) in changes(&upper, &[lower])? {
+    for (path, change) in changes(&upper, &lower)? {
         text.push_str(&format!("{} {}\n", change.letter(), path.display()));
     }
     print(&text)?;

@@ -66,6 +66,7 @@ fn id(container: &Container, whole: bool) -> &str {
 pub(super) fn image(container: &Container) -> String {
     match &container.record.options.root {
         RootSource::Host => "host".to_owned(),
+        RootSource::Image { name, .. } => name.clone(),
         RootSource::Directory { path, .. } => path.display().to_string(),
     }
 }
@@ -108,7 +109,7 @@ fn status(container: &Container) -> String {
 }
 
 /// How long ago a moment was, in Docker's words.
-fn since(moment: &str) -> String {
+pub(super) fn since(moment: &str) -> String {
     let elapsed = time::parse(moment).and_then(|moment| SystemTime::now().duration_since(moment).ok());
     let seconds = elapsed.map_or(0, |elapsed| elapsed.as_secs());
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

@@ -12,9 +12,10 @@ use cais_engine::run::{Manner, Outcome, explain, prepare, run as start};
 pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
-    let options = options_of(args)?;
+    let mut options = options_of(args)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     let engine = privileged_engine()?;
+    cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     if args.explain {
         let prepared = prepare(&engine, options, true).map_err(Failure::of_start)?;
         print(&explain(&prepared))?;

@@ -84,12 +84,14 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
     }
     match args.words.split_first() {
         Some((image, command)) if image == "host" => Ok((RootSource::Host, command.to_vec())),
-        Some((image, _)) => {
-            let text = format!(
-                "no such image: {image}: this version knows the image \"host\" (this machine) and --rootfs DIR"
-            );
-            Err(Failure::new(text).code(125))
-        }
+        Some((image, command)) => Ok((
+            RootSource::Image {
+                name: image.clone(),
+                manifest: String::new(),
+                layers: Vec::new(),
+            },
+            command.to_vec(),
+        )),
         None => Err(Failure::new("no image given: try `cais run --rm host COMMAND`").code(125)),
     }
 }

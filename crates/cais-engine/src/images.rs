@@ -1,0 +1,197 @@
+//! Images: taken in, unpacked, named, given out, and what a container takes from one.
+//!
+//! The store is `cais_image`'s; here is what a command does with it. Layers are unpacked in
+//! overlay form, each independently of the others and several at once; the compressed blob
+//! goes when its files are there, and is made again, to the bit, where somebody wants it.
+
+mod defaults;
+mod import;
+mod unpack;
+
+pub use defaults::apply_defaults;
+pub use import::{Loaded, load, save};
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::list::containers;
+use crate::options::{RootSource, RunOptions};
+use cais_image::store::Image;
+use cais_image::{ContentStore, Digest, Reference};
+use std::path::PathBuf;
+
+/// Opens the store of images.
+///
+/// # Errors
+/// Where it cannot be made or read.
+pub fn open(engine: &Engine) -> Result<ContentStore> {
+    ContentStore::open(engine.store.data()).map_err(EngineError::image("open the store of images"))
+}
+
+/// The full name of what a user calls an image: `nginx` is `docker.io/library/nginx:latest`.
+///
+/// # Errors
+/// For a text that is no reference.
+pub fn full_name(text: &str) -> Result<String> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|error: cais_image::reference::BadReference| EngineError::Invalid(error.to_string()))?;
+    Ok(reference.or_latest().to_string())
+}
+
+/// Finds an image by name, or by id or the first digits of one.
+///
+/// # Errors
+/// Where there is none, or several.
+pub fn find(store: &ContentStore, text: &str) -> Result<Image> {
+    if let Ok(name) = full_name(text)
+        && let Ok(image) = store.resolve(&name)
+    {
+        return Ok(image);
+    }
+    store
+        .resolve(text)
+        .map_err(EngineError::image(format!("find the image {text}")))
+}
+
+/// The layers of an image as overlayfs takes them, the uppermost first.
+///
+/// # Errors
+/// Where one is not there.
+pub fn layers(store: &ContentStore, image: &Image) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::with_capacity(image.diff_ids.len());
+    for diff_id in image.diff_ids.iter().rev() {
+        let path = store
+            .layer_path(diff_id)
+            .map_err(EngineError::image(format!("find layer {diff_id}")))?;
+        paths.push(path.ok_or_else(|| {
+            EngineError::Invalid(format!(
+                "layer {diff_id} of the image is not there: load or pull it again"
+            ))
+        })?);
+    }
+    Ok(paths)
+}
+
+/// Looks up the image that the options name, fills in its layers, and what it says of the
+/// program where the user left it open.
+///
+/// # Errors
+/// Where there is no such image, or nothing to run.
+pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
+    let RootSource::Image { name, .. } = &options.root else {
+        return Ok(());
+    };
+    let name = name.clone();
+    let store = open(engine)?;
+    let image = find(&store, &name)?;
+    let config = store
+        .config(&image.id)
+        .map_err(EngineError::image("read the image's configuration"))?;
+    options.root = RootSource::Image {
+        name: name.clone(),
+        manifest: image.manifest.digest.to_string(),
+        layers: layers(&store, &image)?,
+    };
+    apply_defaults(options, &config);
+    if options.command.is_empty() && options.entrypoint.is_none() {
+        return Err(EngineError::Invalid(format!(
+            "no command: the image {name} names none, and neither did you"
+        )));
+    }
+    Ok(())
+}
+
+/// The images that containers are made of, and so cannot go.
+///
+/// # Errors
+/// Where the containers cannot be listed.
+pub fn in_use(engine: &Engine) -> Result<Vec<Digest>> {
+    let all = containers(&engine.store)?;
+    Ok(all
+        .iter()
+        .filter_map(|container| match &container.record.options.root {
+            RootSource::Image { manifest, .. } => manifest.parse().ok(),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Gives an image a further name.
+///
+/// # Errors
+/// Where there is no such image, or the name is none.
+pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
+    let store = open(engine)?;
+    let found = find(&store, image)?;
+    store
+        .tag(&full_name(name)?, &found.target, &found.manifest)
+        .map(drop)
+        .map_err(EngineError::image(format!("name the image {name}")))
+}
+
+/// What `remove` did: names that are gone, and images.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Names that are gone.
+    pub untagged: Vec<String>,
+    /// Images that are gone.
+    pub deleted: Vec<Digest>,
+}
+
+/// Takes a name away, and the image with its last one. What nobody needs any more is removed
+/// from the disk.
+///
+/// # Errors
+/// Where there is no such image, or a container is made of it.
+pub fn remove(engine: &Engine, text: &str) -> Result<Removed> {
+    let store = open(engine)?;
+    let in_use = in_use(engine)?;
+    let image = find(&store, text)?;
+    let action = || EngineError::image(format!("remove the image {text}"));
+    let name = full_name(text).ok().filter(|name| image.names.contains(name));
+    let removed = match name {
+        Some(name) => store.remove_name(&name, &in_use),
+        None => store.remove_image(&image.manifest.digest, &in_use),
+    }
+    .map_err(action())?;
+    collect(engine, &store)?;
+    Ok(Removed {
+        untagged: removed.untagged,
+        deleted: removed.deleted.into_iter().collect(),
+    })
+}
+
+/// Removes images without a name, or with `all` every image that no container is made of, and
+/// what belongs to none. Returns the images and the bytes that came free.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
+    let store = open(engine)?;
+    let in_use = in_use(engine)?;
+    let action = || EngineError::image("remove images that are not used");
+    let candidates = if all { store.images() } else { store.dangling() }.map_err(action())?;
+    let mut result = Removed::default();
+    for image in candidates
+        .iter()
+        .filter(|image| !in_use.contains(&image.manifest.digest))
+    {
+        let removed = store
+            .remove_image(&image.manifest.digest, &in_use)
+            .map_err(action())?;
+        result.untagged.extend(removed.untagged);
+        result.deleted.extend(removed.deleted);
+    }
+    let freed = collect(engine, &store)?;
+    Ok((result, freed))
+}
+
+/// Removes from the disk what no image and no container needs. Returns the bytes that came
+/// free.
+fn collect(engine: &Engine, store: &ContentStore) -> Result<u64> {
+    let in_use = || in_use(engine).map_err(|error| cais_image::store::StoreError::Caller(error.to_string()));
+    let report = store
+        .collect(cais_image::store::GcOptions::default(), &in_use)
+        .map_err(EngineError::image("remove what no image needs"))?;
+    Ok(report.freed.apparent)
+}

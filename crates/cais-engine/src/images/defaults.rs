@@ -1,0 +1,84 @@
+//! What a container takes from its image unless the user says otherwise.
+
+use crate::options::RunOptions;
+use cais_image::manifest::ImageConfig;
+
+/// Fills in what the user left open: program, environment, user, working directory, stop
+/// signal, labels.
+pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
+    let config = &image.config;
+    // With an entrypoint of the user's own, the image's arguments are not meant (Docker).
+    if options.entrypoint.is_none() {
+        if options.command.is_empty() {
+            options.command = config.cmd.clone().unwrap_or_default();
+        }
+        options.entrypoint = config
+            .entrypoint
+            .clone()
+            .filter(|entrypoint| !entrypoint.is_empty());
+    }
+    // The image's come first: a later one wins.
+    let mut env = config.env.clone();
+    env.append(&mut options.env);
+    options.env = env;
+    if options.user.is_none() && !config.user.is_empty() {
+        options.user = Some(config.user.clone());
+    }
+    if options.workdir.is_none() && !config.working_dir.is_empty() {
+        options.workdir = Some(config.working_dir.clone());
+    }
+    if options.stop_signal.is_none() {
+        options.stop_signal = config.stop_signal.clone().filter(|signal| !signal.is_empty());
+    }
+    for (key, value) in &config.labels {
+        if !options.labels.iter().any(|(known, _)| known == key) {
+            options.labels.push((key.clone(), value.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cais_image::manifest::ContainerConfig;
+
+    fn image() -> ImageConfig {
+        ImageConfig {
+            config: ContainerConfig {
+                entrypoint: Some(vec!["/start".into()]),
+                cmd: Some(vec!["serve".into()]),
+                env: vec!["A=1".into(), "B=2".into()],
+                user: "web".into(),
+                working_dir: "/srv".into(),
+                labels: [("x".to_owned(), "image".to_owned())].into(),
+                ..ContainerConfig::default()
+            },
+            ..ImageConfig::default()
+        }
+    }
+
+    #[test]
+    fn what_the_user_says_wins() {
+        let mut options = RunOptions::default();
+        apply_defaults(&mut options, &image());
+        assert_eq!(
+            (options.entrypoint.as_deref(), &options.command[..]),
+            (Some(&["/start".to_owned()][..]), &["serve".to_owned()][..])
+        );
+        assert_eq!(
+            (options.user.as_deref(), options.workdir.as_deref()),
+            (Some("web"), Some("/srv"))
+        );
+        let mut options = RunOptions {
+            entrypoint: Some(vec!["sh".into()]),
+            env: vec!["A=3".into()],
+            user: Some("0".into()),
+            labels: vec![("x".into(), "mine".into())],
+            ..RunOptions::default()
+        };
+        apply_defaults(&mut options, &image());
+        assert!(options.command.is_empty());
+        assert_eq!(options.env, ["A=1", "B=2", "A=3"]);
+        assert_eq!((options.user.as_deref(), options.labels.len()), (Some("0"), 1));
+    }
+}
