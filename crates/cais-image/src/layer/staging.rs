@@ -3,8 +3,9 @@
 use super::attributes::{Attributes, set_times};
 use super::dirs::{Directories, Directory};
 use super::error::{Problem, lossy};
-use super::marker::{Form, WHITEOUT, Whiteouts};
+use super::marker::{WHITEOUT, Whiteouts};
 use super::name::join;
+use super::options::UnpackOptions;
 use super::record::Record;
 use super::remove::remove_each;
 use rustix::fd::BorrowedFd;
@@ -39,6 +40,9 @@ pub struct LeftOut {
 /// As Linux has it when it follows links by itself (path_resolution(7)).
 const LINKS: usize = 40;
 
+/// What a path in a list takes besides its bytes.
+const OVERHEAD: usize = 96;
+
 /// What is set on a directory when nothing is made in it any more.
 struct Finish {
     path: Vec<u8>,
@@ -54,29 +58,29 @@ pub(crate) struct Staging {
     /// Bytes that the record may still take of contents.
     pub(crate) inline_limit: u64,
     pub(crate) inline_left: u64,
+    /// Bytes that lists of paths may still take.
+    pub(crate) memory_limit: u64,
+    pub(crate) memory_left: u64,
     pub(crate) implied: BTreeSet<Vec<u8>>,
     pub(crate) deferred: BTreeMap<Vec<u8>, Vec<u8>>,
     finish: Vec<Finish>,
 }
 
 impl Staging {
-    pub(crate) fn new(
-        root: BorrowedFd<'_>,
-        form: Form,
-        whiteouts: Whiteouts,
-        depth: usize,
-        inline: u64,
-    ) -> Result<Self, Problem> {
+    pub(crate) fn new(root: BorrowedFd<'_>, options: &UnpackOptions) -> Result<Self, Problem> {
+        let limits = &options.limits;
         Ok(Self {
             directories: Directories::new(root)?,
             attributes: Attributes {
-                form,
+                form: options.form,
                 left_out: Vec::new(),
             },
-            whiteouts,
-            depth,
-            inline_limit: inline,
-            inline_left: inline,
+            whiteouts: options.whiteouts,
+            depth: limits.depth,
+            inline_limit: limits.inline,
+            inline_left: limits.inline,
+            memory_limit: limits.memory,
+            memory_left: limits.memory,
             implied: BTreeSet::new(),
             deferred: BTreeMap::new(),
             finish: Vec::new(),
@@ -88,6 +92,16 @@ impl Staging {
         self.inline_left = self.inline_left.checked_sub(size).ok_or(Problem::Limit {
             what: "bytes of files that a later entry replaces or that are none",
             limit: self.inline_limit,
+        })?;
+        Ok(())
+    }
+
+    /// Takes room in memory for a path that is kept to the end.
+    pub(crate) fn keep_path(&mut self, bytes: usize) -> Result<(), Problem> {
+        let size = (bytes + OVERHEAD) as u64;
+        self.memory_left = self.memory_left.checked_sub(size).ok_or(Problem::Limit {
+            what: "bytes of directories, deferred links and what is left out",
+            limit: self.memory_limit,
         })?;
         Ok(())
     }
@@ -190,6 +204,7 @@ impl Staging {
         if opaque {
             self.set_opaque(&directory)?;
         } else {
+            self.keep_path(path.len())?;
             self.implied.insert(path.clone());
         }
         let zero = Timespec {
@@ -200,7 +215,7 @@ impl Staging {
             last_access: zero,
             last_modification: zero,
         };
-        self.finish_later(path, Some(mode), times);
+        self.finish_later(path, Some(mode), times)?;
         Ok(directory)
     }
 
@@ -270,8 +285,15 @@ impl Staging {
     }
 
     /// Sets the mode and the times of a directory at the end.
-    pub(crate) fn finish_later(&mut self, path: Vec<u8>, mode: Option<Mode>, times: Timestamps) {
+    pub(crate) fn finish_later(
+        &mut self,
+        path: Vec<u8>,
+        mode: Option<Mode>,
+        times: Timestamps,
+    ) -> Result<(), Problem> {
+        self.keep_path(path.len())?;
         self.finish.push(Finish { path, mode, times });
+        Ok(())
     }
 
     /// Sets what was put off, what is deepest first: without privilege a mode may forbid to

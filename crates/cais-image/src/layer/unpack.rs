@@ -3,11 +3,12 @@
 use super::attributes::{set_times, timestamps};
 use super::dirs::{Directories, Directory};
 use super::error::{Problem, UnpackError, lossy};
-use super::marker::{Form, Marker, Whiteouts, parse_marker};
+use super::marker::{Form, Marker, parse_marker};
 use super::name::{check_parents, is_below, join, parse_name, split};
+use super::options::{UnpackLimits, UnpackOptions};
 use super::record::Record;
 use super::staging::{DeferredLink, LeftOut, Staging};
-use crate::tar::{Entry, Kind, Limits, Reader};
+use crate::tar::{Entry, Kind, Reader};
 use crate::{Digest, Hasher};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -22,67 +23,6 @@ use std::rc::Rc;
 
 /// How often a name is cleared before it is given up: something else makes it again.
 const ATTEMPTS: usize = 8;
-
-/// How much a layer may contain. More is an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnpackLimits {
-    /// Entries.
-    pub entries: u64,
-    /// Directories in each other. Each costs a descriptor while a tree is removed.
-    pub depth: usize,
-    /// Bytes of contents in all.
-    pub bytes: u64,
-    /// Bytes of contents that only the record has room for: those of files that a later
-    /// entry replaces, of whiteouts, and what follows the end of the archive.
-    pub inline: u64,
-    /// What the archive may contain.
-    pub tar: Limits,
-}
-
-impl Default for UnpackLimits {
-    fn default() -> Self {
-        Self {
-            entries: 4_000_000,
-            depth: 256,
-            bytes: 256 << 30,
-            inline: 64 << 20,
-            tar: Limits::default(),
-        }
-    }
-}
-
-/// How to unpack.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnpackOptions {
-    /// Whose attributes and owners.
-    pub form: Form,
-    /// How hidden files are written down.
-    pub whiteouts: Whiteouts,
-    /// What is accepted.
-    pub limits: UnpackLimits,
-}
-
-impl UnpackOptions {
-    /// For layers that root mounts.
-    #[must_use]
-    pub fn privileged() -> Self {
-        Self {
-            form: Form::Privileged,
-            whiteouts: Whiteouts::Devices,
-            limits: UnpackLimits::default(),
-        }
-    }
-
-    /// For layers that somebody without privilege mounts with `userxattr`.
-    #[must_use]
-    pub fn rootless() -> Self {
-        Self {
-            form: Form::Rootless,
-            whiteouts: Whiteouts::Attributes,
-            limits: UnpackLimits::default(),
-        }
-    }
-}
 
 /// A layer that was unpacked. Paths are relative to its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,14 +67,7 @@ pub fn unpack_layer(
     options: &UnpackOptions,
 ) -> Result<Unpacked, UnpackError> {
     let limits = &options.limits;
-    let staging = Staging::new(
-        staging,
-        options.form,
-        options.whiteouts,
-        limits.depth,
-        limits.inline,
-    )
-    .map_err(UnpackError::Staging)?;
+    let staging = Staging::new(staging, options).map_err(UnpackError::Staging)?;
     let record = Record::new(record).map_err(|error| UnpackError::Staging(Problem::Record(error)))?;
     let archive = Hashed {
         inner: archive,
@@ -223,19 +156,21 @@ impl Unpacker<'_> {
         self.path = path;
         result?;
         if !self.staging.attributes.left_out.is_empty() {
-            self.note_attributes();
+            self.note_attributes()?;
         }
         Ok(())
     }
 
-    fn note_attributes(&mut self) {
-        let path = to_path(&self.path);
-        let attributes = self.staging.attributes.left_out.drain(..);
-        self.left_out.extend(attributes.map(|(name, reason)| LeftOut {
-            path: path.clone(),
-            attribute: Some(lossy(&name)),
-            reason,
-        }));
+    fn note_attributes(&mut self) -> Result<(), Problem> {
+        for (name, reason) in std::mem::take(&mut self.staging.attributes.left_out) {
+            self.staging.keep_path(self.path.len() + name.len())?;
+            self.left_out.push(LeftOut {
+                path: to_path(&self.path),
+                attribute: Some(lossy(&name)),
+                reason,
+            });
+        }
+        Ok(())
     }
 
     /// The root gets attributes and is nothing but a directory (CVE-2021-29136).
@@ -266,8 +201,7 @@ impl Unpacker<'_> {
         }
         match marker {
             Marker::Reserved => {
-                self.leave_out(path, "bookkeeping of AUFS");
-                return Ok(());
+                return self.leave_out(path, "bookkeeping of AUFS");
             }
             Marker::Opaque => {
                 let directory = self.staging.ensure(parent, archive.tap())?;
@@ -289,8 +223,7 @@ impl Unpacker<'_> {
                 Err(Problem::WhiteoutDevice)
             }
             Kind::CharDevice | Kind::BlockDevice if self.staging.attributes.form == Form::Rootless => {
-                self.leave_out(path, "devices need privilege");
-                Ok(())
+                self.leave_out(path, "devices need privilege")
             }
             _ => {
                 self.make(&directory, name, archive.tap(), |directory| {
@@ -301,12 +234,14 @@ impl Unpacker<'_> {
         }
     }
 
-    fn leave_out(&mut self, path: &[u8], reason: &'static str) {
+    fn leave_out(&mut self, path: &[u8], reason: &'static str) -> Result<(), Problem> {
+        self.staging.keep_path(path.len())?;
         self.left_out.push(LeftOut {
             path: to_path(path),
             attribute: None,
             reason,
         });
+        Ok(())
     }
 
     /// Makes something at a name, and removes what is in its place.
@@ -457,8 +392,7 @@ impl Unpacker<'_> {
         attributes.set_on(directory.fd(), entry, for_now)?;
         let later = (for_now != mode || attributes.form == Form::Rootless).then_some(mode);
         self.staging
-            .finish_later(directory.path.clone(), later, timestamps(entry));
-        Ok(())
+            .finish_later(directory.path.clone(), later, timestamps(entry))
     }
 
     /// A whiteout hides a name of layers below. What the layer itself has of that name
@@ -536,6 +470,7 @@ impl Unpacker<'_> {
         }
         let source = self.staging.deferred.get(&source).cloned().unwrap_or(source);
         self.staging.clear(&directory, name, record)?;
+        self.staging.keep_path(path.len() + source.len())?;
         self.staging.deferred.insert(path, source);
         Ok(())
     }
@@ -548,7 +483,7 @@ impl Unpacker<'_> {
             };
             let mode = Mode::from_raw_mode(0o755);
             self.staging
-                .finish_later(Vec::new(), Some(mode), timestamps(&zero));
+                .finish_later(Vec::new(), Some(mode), timestamps(&zero))?;
         }
         self.staging.finish()?;
         let deferred = std::mem::take(&mut self.staging.deferred);

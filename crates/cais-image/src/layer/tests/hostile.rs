@@ -293,21 +293,29 @@ fn limits() {
     let scratch = Scratch::new();
     let mut options = UnpackOptions::rootless();
     options.limits = UnpackLimits {
-        entries: 10,
+        entries: 50,
         depth: 20,
         bytes: 10_000,
         inline: 3_000,
         ..UnpackLimits::default()
     };
-    let many = (0..11).fold(Raw::default(), |raw, n| raw.file(&n.to_string(), b""));
+    let many = (0..51).fold(Raw::default(), |raw, n| raw.file(&n.to_string(), b""));
+    let directories = (0..45).fold(Raw::default(), |raw, _| raw.dir(&"n".repeat(90), "755"));
+    let deferred = (0..9).fold(Raw::default(), |raw, n| {
+        let path = format!("{n}").repeat(90);
+        raw.link(&path, b'1', &"x".repeat(100))
+            .link(&format!("{path}y"), b'1', &"x".repeat(100))
+            .link(&format!("{path}z"), b'1', &"x".repeat(100))
+    });
     let deep = "d/".repeat(21);
     let links = Raw::default()
         .link("a", b'2', &"x/".repeat(10))
         .link("b", b'2', &"a/x/x/x/".repeat(3))
         .file("b/b/f", b"");
+    options.limits.memory = 6000;
     let twice = |size| Raw::default().file("a", &vec![1; size]).file("a", b"");
     for (what, raw, expected) in [
-        ("entries", many, "entries: more than 10"),
+        ("entries", many, "entries: more than 50"),
         (
             "depth",
             Raw::default().file(&deep, b""),
@@ -333,6 +341,8 @@ fn limits() {
                 .file("a", b""),
             "later entry replaces",
         ),
+        ("directories", directories, "bytes of directories"),
+        ("deferred links", deferred, "bytes of directories"),
         (
             "whiteout",
             Raw::default().file(".wh.x", &[1; 4000]),
@@ -418,4 +428,70 @@ fn sizes_of_extended_headers() {
         .collect();
     there.sort();
     assert_eq!(there, ["file_a", "file_b"]);
+}
+
+/// Damaged archives of every kind: no panic, nothing outside, and what is accepted is made
+/// again bit for bit.
+#[test]
+fn damage_at_random() {
+    let scratch = Scratch::new();
+    let canary = scratch.base.join("canary");
+    let whole = Raw::default()
+        .pax(&[
+            ("path", b"long/name"),
+            ("mtime", b"1.5"),
+            ("SCHILY.xattr.user.a", b"1"),
+        ])
+        .file("x", &[b'x'; 700])
+        .link("evil", b'2', canary.to_str().unwrap())
+        .file("evil/file", b"y")
+        .long(b'L', b"another/long/name")
+        .file("y", b"z")
+        .pax(&[("GNU.sparse.map", b"0,5,512,5"), ("GNU.sparse.size", b"4096")])
+        .file("sparse", b"0123456789")
+        .link("h", b'1', "long/name")
+        .dir("long", "700")
+        .file("long/.wh..wh..opq", b"")
+        .file("long/.wh.gone", b"")
+        .end();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).unwrap()
+    };
+    let mut options = UnpackOptions::rootless();
+    options.limits.bytes = 1 << 20;
+    let mut accepted = 0;
+    for _ in 0..1500 {
+        let mut archive = whole.clone();
+        for _ in 0..=next(3) {
+            let place = next(archive.len());
+            archive[place] = b"\0/.09x\n=\xff"[next(9)];
+            // Most headers are right again, so that it is not only the checksum.
+            let block = place / 512 * 512;
+            if archive[block + 257..block + 262] == *b"ustar" && next(8) != 0 {
+                archive = reseal(archive, block);
+            }
+        }
+        let mut record = Vec::new();
+        let staging = scratch.fresh();
+        if unpack_layer(&archive[..], staging.as_fd(), Some(&mut record), &options).is_ok() {
+            let mut again = Vec::new();
+            assemble_layer(staging.as_fd(), Cursor::new(&record), &mut again).unwrap();
+            assert!(again == archive);
+            accepted += 1;
+        }
+    }
+    scratch.check_canary();
+    assert!((100..1400).contains(&accepted), "{accepted}");
+}
+
+/// Sets the checksum of the header at `block` right.
+fn reseal(mut archive: Vec<u8>, block: usize) -> Vec<u8> {
+    let rest = archive.split_off(block + 512);
+    let mut archive = Raw(archive).put(0, b"").0;
+    archive.extend_from_slice(&rest);
+    archive
 }
