@@ -5,7 +5,7 @@
 //! directories of the test's own.
 
 use crate::engines_support::{Bench, Engine, ok, run};
-use crate::support::eventually;
+use crate::support::{eventually, executable};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -210,6 +210,29 @@ fn docker_with_this_runtime_as_with_runc() {
         "{}",
         String::from_utf8_lossy(&build.stderr)
     );
+    assert_eq!(engine.ok(&["run", "--rm", "--network", "none", "built"]), "built");
+    there_and_back(&bench, &engine);
+}
+
+/// `docker save` → `cais load` → `cais save` → `docker load`: the same image.
+fn there_and_back(bench: &Bench, engine: &Engine<'_>) {
+    let (there, back) = (bench.path("there.tar"), bench.path("back.tar"));
+    let id = engine.ok(&["inspect", "-f", "{{.Id}}", "built"]);
+    engine.ok(&["save", "-o", &there, "built"]);
+    let (data, run_directory) = (
+        format!("CAIS_DATA={}", bench.path("cais")),
+        format!("CAIS_RUN={}", bench.path("cais-run")),
+    );
+    let cais = executable();
+    let cais = Engine {
+        words: vec!["env", &data, &run_directory, cais.to_str().unwrap()],
+    };
+    cais.ok(&["load", "-i", &there]);
+    assert_eq!(cais.ok(&["run", "--rm", "built"]), "built");
+    cais.ok(&["save", "-o", &back, "built"]);
+    engine.ok(&["rmi", "-f", "built"]);
+    engine.ok(&["load", "-i", &back]);
+    assert_eq!(engine.ok(&["inspect", "-f", "{{.Id}}", "built"]), id);
     assert_eq!(engine.ok(&["run", "--rm", "--network", "none", "built"]), "built");
 }
 

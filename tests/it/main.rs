@@ -14,6 +14,7 @@ mod engines;
 mod engines_support;
 mod flags;
 mod host_untouched;
+mod images;
 mod kill_steps;
 mod limits;
 mod namespaces;
