@@ -5,6 +5,7 @@ pub mod digest;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod registry;
 
 pub use descriptor::{Descriptor, MediaType};
 pub use digest::{Digest, Hasher};
