@@ -74,6 +74,14 @@ pub enum EngineError {
         /// The cause.
         source: Box<cais_image::store::StoreError>,
     },
+    /// A registry.
+    #[error("cannot {action}")]
+    Registry {
+        /// What was to be done.
+        action: String,
+        /// The cause.
+        source: Box<cais_image::registry::RegistryError>,
+    },
     /// An archive or a layout of images.
     #[error("cannot {action}")]
     ImageFormat {
@@ -118,6 +126,14 @@ impl EngineError {
     /// Wraps a failed operation of the store of images.
     pub fn image(action: impl Into<String>) -> impl FnOnce(cais_image::store::StoreError) -> Self {
         move |source| Self::Image {
+            action: action.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Wraps what a registry refused or could not.
+    pub fn registry(action: impl Into<String>) -> impl FnOnce(cais_image::registry::RegistryError) -> Self {
+        move |source| Self::Registry {
             action: action.into(),
             source: Box::new(source),
         }

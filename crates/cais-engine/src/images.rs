@@ -6,10 +6,12 @@
 
 mod defaults;
 mod import;
+mod transfer;
 mod unpack;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
+pub use transfer::{Pulled, TransferOptions, pull, push};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

@@ -6,6 +6,7 @@
 
 mod assemble;
 mod attributes;
+mod compress;
 mod decode;
 mod dirs;
 mod error;
@@ -21,6 +22,7 @@ mod tests;
 mod unpack;
 
 pub use assemble::{AssembleError, Assembled, assemble_layer};
+pub use compress::compress_gzip;
 pub use decode::{Compression, DecodeError, Decoder, Expansion};
 pub use error::{Problem, UnpackError};
 pub use marker::{Form, Whiteouts};

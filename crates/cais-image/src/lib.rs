@@ -7,6 +7,7 @@ pub mod layer;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod registry;
 pub mod store;
 pub mod tar;
 

@@ -6,7 +6,9 @@ pub mod image;
 pub mod run;
 
 pub use exec::ExecArgs;
-pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use image::{
+    HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
+};
 pub use run::RunArgs;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -55,6 +57,10 @@ pub enum Command {
     Diff(NameArgs),
     /// List images
     Images(ImagesArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Give an image to a registry
+    Push(PushArgs),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive

@@ -12,6 +12,7 @@ pub(crate) mod run;
 mod run_options;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod transfer;
 
 use crate::failure::Failure;
 use crate::output::{print, print_error};

@@ -46,6 +46,8 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Logs(args) => commands::logs::logs(&args),
         Command::Diff(args) => commands::diff::diff(&args),
         Command::Images(args) => commands::image::list(&args),
+        Command::Pull(args) => commands::transfer::pull(&args),
+        Command::Push(args) => commands::transfer::push(&args),
         Command::Load(args) => commands::image::load(&args),
         Command::Save(args) => commands::image::save(&args),
         Command::Tag(args) => commands::image::tag(&args),

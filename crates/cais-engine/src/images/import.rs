@@ -1,6 +1,6 @@
 //! `load` and `save`: images from and to archives.
 
-use super::unpack::{RECORD, unpack};
+use super::unpack::{RECORD, Unpacker, unpack};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use cais_image::formats::{
@@ -10,7 +10,8 @@ use cais_image::formats::{
 use cais_image::layer::assemble_layer;
 use cais_image::manifest::{Index, Manifest};
 use cais_image::platform::Platform;
-use cais_image::{ContentStore, Descriptor, Digest};
+use cais_image::store::Image;
+use cais_image::{ContentStore, Descriptor, Digest, MediaType};
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags, open};
 use std::collections::HashMap;
@@ -64,7 +65,19 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
             let image = store
                 .resolve(record.manifest.digest.as_str())
                 .map_err(EngineError::image("find the image that was loaded"))?;
-            unpack(&store, &lease, &image, engine.rootless)?;
+            let manifest = store
+                .manifest(&image.manifest)
+                .map_err(EngineError::image("read the manifest"))?;
+            if let Manifest::Image(manifest) = manifest {
+                let unpacker = Unpacker {
+                    store: &store,
+                    lease: &lease,
+                    rootless: engine.rootless,
+                    fetch: &|_blob| Ok(()),
+                    done: &|_blob| {},
+                };
+                unpack(&unpacker, &manifest, &image.diff_ids)?;
+            }
             loaded.push(Loaded {
                 names: entry.names.clone(),
                 id: image.id,
@@ -84,29 +97,27 @@ pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -
     let store = super::open(engine)?;
     let lease = store.lease().map_err(EngineError::image("take a lease"))?;
     let mut entries = Vec::new();
-    let mut diff_ids = HashMap::new();
+    let mut documents = HashMap::new();
     for text in images {
         let image = super::find(&store, text)?;
         store
             .hold(&lease, &image)
             .map_err(EngineError::image("hold the image"))?;
-        if let Manifest::Image(manifest) = store
-            .manifest(&image.manifest)
-            .map_err(EngineError::image("read the manifest"))?
-        {
-            let pairs = manifest.layers.iter().zip(&image.diff_ids);
-            diff_ids.extend(pairs.map(|(blob, diff_id)| (blob.digest.clone(), diff_id.clone())));
-        }
         let names = match super::full_name(text) {
             Ok(name) if image.names.contains(&name) => vec![name],
             _ => Vec::new(),
         };
         entries.push(Entry {
             names,
-            target: image.manifest,
+            target: manifest_to_give(&store, &image, &mut documents)?,
         });
     }
-    let rebuild = |blob: &Descriptor| rebuild_layer(&store, &diff_ids, blob);
+    let rebuild = |blob: &Descriptor| match documents.get(&blob.digest) {
+        Some(bytes) => Ok(Some(
+            Box::new(std::io::Cursor::new(bytes.clone())) as Box<dyn Read>
+        )),
+        None => rebuild_layer(&store, &blob.digest),
+    };
     let source = StoreSource::new(&store, entries.clone(), Some(&rebuild));
     let spool = SpoolOptions::new(engine.store.data());
     let mut sink: Box<dyn Sink> = if oci {
@@ -121,16 +132,53 @@ pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -
     sink.finish().map_err(action())
 }
 
-/// Makes the blob of a layer again from its files. Bit for bit, where the blob was the archive
-/// itself or its gzip is one that can be made again.
-fn rebuild_layer<'a>(
+/// The manifest with which an image is given out: its own, where all its blobs are there or
+/// are plain archives. Compressed blobs that are gone come out as what was in them: the same
+/// image by its configuration and the digests of its layers, in another manifest.
+fn manifest_to_give(
     store: &ContentStore,
-    diff_ids: &HashMap<Digest, Digest>,
-    blob: &Descriptor,
-) -> std::result::Result<Option<Box<dyn Read + 'a>>, FormatError> {
-    let Some(diff_id) = diff_ids.get(&blob.digest) else {
-        return Ok(None);
+    image: &Image,
+    documents: &mut HashMap<Digest, Vec<u8>>,
+) -> Result<Descriptor> {
+    let action = || EngineError::image("read the manifest");
+    let bytes = store.read_blob(&image.manifest.digest).map_err(action())?;
+    let Manifest::Image(manifest) = store.manifest(&image.manifest).map_err(action())? else {
+        return Ok(image.manifest.clone());
     };
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| EngineError::Invalid(format!("the manifest {}: {error}", image.manifest.digest)))?;
+    let mut changed = false;
+    for (index, (blob, diff_id)) in manifest.layers.iter().zip(&image.diff_ids).enumerate() {
+        if blob.digest == *diff_id || store.has_blob(blob).map_err(action())? {
+            continue;
+        }
+        let meta = store.layer_meta(diff_id).map_err(action())?;
+        let Some(size) = meta.and_then(|meta| meta.tar_size) else {
+            continue;
+        };
+        let media_type = if blob.media_type.contains("docker") {
+            MediaType::DOCKER_LAYER
+        } else {
+            MediaType::LAYER
+        };
+        value["layers"][index] = serde_json::json!(Descriptor::new(media_type, diff_id.clone(), size));
+        changed = true;
+    }
+    if !changed {
+        return Ok(image.manifest.clone());
+    }
+    let bytes = value.to_string().into_bytes();
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let descriptor = Descriptor::new(&image.manifest.media_type, Digest::of(&bytes), size);
+    documents.insert(descriptor.digest.clone(), bytes);
+    Ok(descriptor)
+}
+
+/// Makes the plain archive of a layer again from its files, bit for bit.
+pub(super) fn rebuild_layer<'a>(
+    store: &ContentStore,
+    diff_id: &Digest,
+) -> std::result::Result<Option<Box<dyn Read + 'a>>, FormatError> {
     let Some(path) = store.layer_path(diff_id)? else {
         return Ok(None);
     };
@@ -145,38 +193,11 @@ fn rebuild_layer<'a>(
     assemble_layer(tree.as_fd(), record, &mut archive)
         .map_err(|error| io("make again")(std::io::Error::other(error)))?;
     archive.rewind().map_err(io("read"))?;
-    if blob.digest == *diff_id {
-        return Ok(Some(Box::new(archive)));
-    }
-    for level in [6, 9, 1, 5] {
-        archive.rewind().map_err(io("read"))?;
-        let mut compressed =
-            flate2::write::GzEncoder::new(unnamed_file(store)?, flate2::Compression::new(level));
-        std::io::copy(&mut archive, &mut compressed).map_err(io("compress"))?;
-        let mut file = compressed.finish().map_err(io("compress"))?;
-        if digest_of(&mut file).map_err(io("read"))? == blob.digest {
-            file.rewind().map_err(io("read"))?;
-            return Ok(Some(Box::new(file)));
-        }
-    }
-    Ok(None)
-}
-
-fn digest_of(file: &mut File) -> std::io::Result<Digest> {
-    file.rewind()?;
-    let mut hasher = cais_image::Hasher::sha256();
-    let mut buffer = vec![0u8; 256 * 1024];
-    loop {
-        let length = file.read(&mut buffer)?;
-        if length == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(buffer.get(..length).unwrap_or(&[]));
-    }
+    Ok(Some(Box::new(archive)))
 }
 
 /// A file without a name, on the disk of the store.
-fn unnamed_file(store: &ContentStore) -> std::result::Result<File, FormatError> {
+pub(super) fn unnamed_file(store: &ContentStore) -> std::result::Result<File, FormatError> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     open(store.base(), flags, Mode::from_raw_mode(0o600))
         .map(File::from)

@@ -2,42 +2,52 @@
 
 use crate::error::{EngineError, Result};
 use cais_image::layer::{Decoder, UnpackOptions, unpack_layer};
-use cais_image::manifest::Manifest;
-use cais_image::store::{Image, LayerClaim, LayerMeta, Lease, Staging};
+use cais_image::manifest::ImageManifest;
+use cais_image::store::{LayerClaim, LayerMeta, Lease, Staging};
 use cais_image::{ContentStore, Descriptor, Digest};
-use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The record from which a layer's archive is made again, beside its files.
 pub(super) const RECORD: &str = "archive.zst";
+/// The directories that the archive does not describe, until they have the attributes of the
+/// layers below.
+const IMPLIED: &str = "implied";
 /// How many layers are unpacked at once: inflating keeps a processor busy.
 const AT_ONCE: usize = 4;
 
+/// How layers are unpacked.
+pub(super) struct Unpacker<'a> {
+    pub(super) store: &'a ContentStore,
+    pub(super) lease: &'a Lease,
+    /// Whether owners and marks are those of an ordinary user.
+    pub(super) rootless: bool,
+    /// Brings the blob of a layer into the store, where it is not there yet.
+    pub(super) fetch: &'a (dyn Fn(&Descriptor) -> Result<()> + Sync),
+    /// Hears of each layer that is done.
+    pub(super) done: &'a (dyn Fn(&Descriptor) + Sync),
+}
+
 /// Unpacks the layers of an image that are not there yet.
-pub(super) fn unpack(store: &ContentStore, lease: &Lease, image: &Image, rootless: bool) -> Result<()> {
-    let manifest = store
-        .manifest(&image.manifest)
-        .map_err(EngineError::image("read the manifest"))?;
-    let Manifest::Image(manifest) = manifest else {
-        return Err(EngineError::Invalid(
-            "the image's manifest is an index".to_owned(),
-        ));
-    };
-    if manifest.layers.len() != image.diff_ids.len() {
+pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids: &[Digest]) -> Result<()> {
+    if manifest.layers.len() != diff_ids.len() {
         return Err(EngineError::Invalid(format!(
             "the image has {} layers and its configuration names {}",
             manifest.layers.len(),
-            image.diff_ids.len()
+            diff_ids.len()
         )));
     }
-    let jobs: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(&image.diff_ids).collect();
+    let jobs: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(diff_ids).collect();
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
         while let Some((blob, diff_id)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            unpack_one(store, lease, blob, diff_id, rootless)?;
+            unpack_one(unpacker, blob, diff_id)?;
+            (unpacker.done)(blob);
         }
         Ok(())
     };
@@ -54,27 +64,82 @@ pub(super) fn unpack(store: &ContentStore, lease: &Lease, image: &Image, rootles
             })
             .collect::<Result<Vec<()>>>()
     })?;
-    store.sync().map_err(EngineError::image("sync the layers"))
+    patch_implied(unpacker.store, diff_ids)?;
+    unpacker
+        .store
+        .sync()
+        .map_err(EngineError::image("sync the layers"))
 }
 
-fn unpack_one(
-    store: &ContentStore,
-    lease: &Lease,
-    blob: &Descriptor,
-    diff_id: &Digest,
-    rootless: bool,
-) -> Result<()> {
+/// Directories that a layer's archive does not describe get the attributes that the layers
+/// below give them: overlayfs would show ours (facts: `/tmp` with 0755).
+fn patch_implied(store: &ContentStore, diff_ids: &[Digest]) -> Result<()> {
+    let mut below: Vec<PathBuf> = Vec::new();
+    for diff_id in diff_ids {
+        let action = || EngineError::image(format!("find layer {diff_id}"));
+        let Some(path) = store.layer_path(diff_id).map_err(action())? else {
+            continue;
+        };
+        let list = path.with_file_name(IMPLIED);
+        if let Ok(text) = std::fs::read_to_string(&list) {
+            for name in text.split('\0').filter(|name| !name.is_empty()) {
+                let found = below
+                    .iter()
+                    .rev()
+                    .find_map(|layer| read_attributes(layer, Path::new(name)));
+                if let Some(stat) = found {
+                    set_attributes(&path, Path::new(name), &stat).map_err(EngineError::system(format!(
+                        "give {name} the attributes of the layer below"
+                    )))?;
+                }
+            }
+            std::fs::remove_file(&list).map_err(EngineError::store(format!("remove {}", list.display())))?;
+        }
+        below.push(path);
+    }
+    Ok(())
+}
+
+fn read_attributes(layer: &Path, name: &Path) -> Option<rustix::fs::Stat> {
+    let root = cais_linux::mounts::tree::open_directory(layer).ok()?;
+    let directory = open_below(root.as_fd(), name).ok()?;
+    rustix::fs::fstat(&directory).ok()
+}
+
+fn set_attributes(layer: &Path, name: &Path, stat: &rustix::fs::Stat) -> cais_linux::error::Result<()> {
+    let root = cais_linux::mounts::tree::open_directory(layer)?;
+    let failed = |call, errno| cais_linux::SysError::new(call, format!("{name:?}"), errno);
+    let directory = open_below(root.as_fd(), name).map_err(|errno| failed("openat2", errno))?;
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
+    rustix::fs::fchown(&directory, Some(uid), Some(gid)).map_err(|errno| failed("fchown", errno))?;
+    rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777))
+        .map_err(|errno| failed("fchmod", errno))
+}
+
+/// Opens a directory of a layer without following any link.
+fn open_below(root: BorrowedFd<'_>, name: &Path) -> std::result::Result<OwnedFd, rustix::io::Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
+}
+
+fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> Result<()> {
+    let Unpacker { store, lease, .. } = *unpacker;
     let action = || EngineError::image(format!("unpack layer {}", blob.digest));
     // The layer is claimed before its blob is opened: whoever waits holds nothing else.
     let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
         LayerClaim::Present(_) => return Ok(()),
         LayerClaim::Missing(staging) => staging,
     };
+    (unpacker.fetch)(blob)?;
     let content = store
         .open_blob(&blob.digest)
         .map_err(action())?
         .ok_or_else(|| EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest)))?;
-    let meta = fill(&staging, content, blob, diff_id, rootless)?;
+    let meta = fill(&staging, content, blob, diff_id, unpacker.rootless)?;
     store
         .commit_layer(lease, staging, diff_id, &meta)
         .map_err(action())?;
@@ -115,6 +180,16 @@ fn fill(
             "layer {} is {} without compression, and the image's configuration says {diff_id}",
             blob.digest, unpacked.diff_id
         )));
+    }
+    if !unpacked.implied.is_empty() {
+        let names: Vec<&[u8]> = unpacked
+            .implied
+            .iter()
+            .map(|path| path.as_os_str().as_bytes())
+            .collect();
+        let list = staging.directory().join(IMPLIED);
+        std::fs::write(&list, names.join(&0))
+            .map_err(EngineError::store(format!("write {}", list.display())))?;
     }
     if let Some(link) = unpacked.deferred.first() {
         return Err(EngineError::Invalid(format!(

@@ -10,6 +10,9 @@ use clap::{ArgAction, Args};
 #[command(disable_help_flag = true)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct RunArgs {
+    /// When to fetch the image: always, if it is missing, or never
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never"], default_value = "missing")]
+    pub pull: String,
     /// Keep standard input open
     #[arg(short = 'i', long = "interactive", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "interactive")]
     pub interactive: bool,

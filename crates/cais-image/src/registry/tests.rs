@@ -1,0 +1,1 @@
+//! Against a registry that makes mistakes.
