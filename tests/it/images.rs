@@ -162,7 +162,10 @@ fn an_image_is_loaded_run_and_given_out_again() {
         assert_eq!(digest(&saved.join("blobs/sha256").join(hex)), hex);
     }
 
-    // What a container is made of stays.
+    what_a_container_is_made_of_stays(&env, image);
+}
+
+fn what_a_container_is_made_of_stays(env: &TestEnv, image: &str) {
     env.ok(&["run", "-d", "--name", "holder", image, "sleep 100"]);
     let changed = env.ok(&[
         "exec",

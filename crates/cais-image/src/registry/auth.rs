@@ -254,6 +254,7 @@ impl Authenticator {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is a field of the form")]
     fn post(
         &self,
         realm: &ureq::http::Uri,

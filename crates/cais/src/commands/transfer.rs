@@ -108,5 +108,5 @@ pub(super) fn ensure_image(engine: &Engine, options: &RunOptions, when: &str) ->
     let tell = |blob: &Descriptor| print_error(&format!("{}: Pull complete\n", short(blob)));
     images::pull(engine, name, &TransferOptions::default(), &tell)
         .map(drop)
-        .map_err(|error| Failure::of_start(error))
+        .map_err(Failure::of_start)
 }
