@@ -22,8 +22,8 @@ fn digest(path: &Path) -> String {
 }
 
 /// An OCI layout that is filled blob by blob.
-struct Layout {
-    path: PathBuf,
+pub(crate) struct Layout {
+    pub(crate) path: PathBuf,
 }
 
 impl Layout {
@@ -78,7 +78,7 @@ impl Layout {
 }
 
 /// An image of two layers: busybox, and one that adds, changes and hides.
-fn make_image(env: &TestEnv) -> Layout {
+pub(crate) fn make_image(env: &TestEnv) -> Layout {
     let layout = Layout::new(env.path("layout"));
     let (below, above) = (env.path("below"), env.path("above"));
     make_rootfs(&below);
@@ -198,7 +198,7 @@ fn what_a_container_is_made_of_stays(env: &TestEnv, image: &str) {
 #[test]
 fn what_is_no_image_leaves_nothing() {
     let env = TestEnv::new();
-    let done = env.cais(&["run", "--rm", "no-such-image", "true"]);
+    let done = env.cais(&["run", "--rm", "--pull", "never", "no-such-image", "true"]);
     assert!(
         done.code == 125 && done.stderr.contains("no such image"),
         "{}",

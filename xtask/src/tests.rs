@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 13] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -16,6 +16,10 @@ const PACKAGES: [&str; 10] = [
     "buildah",
     "runc",
     "uidmap",
+    // Where images come from and go to.
+    "docker-registry",
+    "skopeo",
+    "umoci",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
