@@ -11,7 +11,11 @@ const MISTAKES: &[(&[&str], i32, &str)] = &[
     ),
     (&["run", "--rm", "host", "/etc"], 126, "/etc"),
     (&["run", "--rm", "host", "/etc/passwd"], 126, "/etc/passwd"),
-    (&["run", "--rm", "nosuchimage", "true"], 125, "nosuchimage"),
+    (
+        &["run", "--rm", "--pull", "never", "nosuchimage", "true"],
+        125,
+        "nosuchimage",
+    ),
     (&["run", "--rm", "host"], 125, "COMMAND"),
     (
         &["run", "--rm", "--rootfs", "/no/such/root", "true"],

@@ -56,12 +56,14 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
     mounts
 }
 
-/// What is shared with a container in a user namespace keeps sensible owners on both
-/// sides. What another container has there belongs to its ids already.
+/// What is shared with a container in a user namespace keeps sensible owners on both sides.
 fn map_owners(mounts: &mut [Mount]) {
     for mount in mounts {
-        let of_process = |source: &str| source.starts_with("/proc/") && source.contains("/root/");
-        if mount.kind.as_deref() == Some("bind") && !mount.source.as_deref().is_some_and(of_process) {
+        // What another container has belongs to its ids already; the host's shared memory is
+        // everybody's, and a tmpfs cannot be id-mapped before Linux 6.3.
+        let as_it_is =
+            |source: &str| source == "/dev/shm" || source.starts_with("/proc/") && source.contains("/root/");
+        if mount.kind.as_deref() == Some("bind") && !mount.source.as_deref().is_some_and(as_it_is) {
             let recursive = mount.options.iter().any(|option| option == "rbind");
             let word = if recursive { "ridmap" } else { "idmap" };
             mount.options.push(word.to_owned());
