@@ -115,8 +115,21 @@ fn check_namespaces(spec: &Spec) -> Result<(), PlanError> {
             });
         }
     }
-    if !linux.net_devices.is_empty() && !has(NamespaceKind::Network) {
-        return Err(conflict("linux.netDevices", "needs a network namespace"));
+    if !linux.net_devices.is_empty() {
+        return Err(PlanError::Unsupported {
+            path: "linux.netDevices",
+            what: "moving network devices into a container",
+        });
+    }
+    if linux
+        .intel_rdt
+        .as_ref()
+        .is_some_and(|wanted| wanted.enable_monitoring)
+    {
+        return Err(PlanError::Unsupported {
+            path: "linux.intelRdt.enableMonitoring",
+            what: "monitoring of caches",
+        });
     }
     let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
     let new_user = |entry: &super::Namespace| entry.kind == NamespaceKind::User && entry.path.is_none();

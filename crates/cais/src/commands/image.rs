@@ -168,7 +168,7 @@ pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
 }
 
 /// A full name as users write it.
-fn familiar(name: &str) -> String {
+pub(super) fn familiar(name: &str) -> String {
     name.parse::<Reference>()
         .map_or_else(|_bad| name.to_owned(), |reference| reference.familiar())
 }

@@ -1,14 +1,15 @@
 //! `cais pull`, `cais push`, and the pull of `cais run`.
 
 use super::engine;
+use super::image::familiar;
 use crate::failure::Failure;
 use crate::output::{print, print_error};
 use cais::cli::{PullArgs, PushArgs};
 use cais_engine::engine::Engine;
 use cais_engine::images::{self, TransferOptions};
 use cais_engine::options::{RootSource, RunOptions};
+use cais_image::Descriptor;
 use cais_image::registry::Credentials;
-use cais_image::{Descriptor, Reference};
 
 /// Reads `USER:PASSWORD`.
 fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
@@ -20,12 +21,6 @@ fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
         username: username.to_owned(),
         password: password.to_owned(),
     }))
-}
-
-/// A full name as users write it.
-fn familiar(name: &str) -> String {
-    name.parse::<Reference>()
-        .map_or_else(|_bad| name.to_owned(), |reference| reference.familiar())
 }
 
 fn short(blob: &Descriptor) -> &str {
