@@ -162,9 +162,7 @@ impl Directory {
             match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o711)) {
                 Ok(()) => break,
                 // Left by a `create` that was killed before it wrote anything down.
-                Err(Errno::EXIST) if attempt == 0 && is_abandoned(&path) => {
-                    remove_directory(&path)?;
-                }
+                Err(Errno::EXIST) if attempt == 0 && remove_abandoned(&path)? => {}
                 Err(Errno::EXIST) => return Err(RuntimeError::Exists(id.to_owned())),
                 Err(errno) => {
                     let source = SysError::new("mkdir", format!("{path:?}"), errno);
@@ -172,7 +170,14 @@ impl Directory {
                 }
             }
         }
-        Self::lock(path, id)?.ok_or_else(|| RuntimeError::Exists(id.to_owned()))
+        let exists = || RuntimeError::Exists(id.to_owned());
+        let directory = Self::lock(path, id)?.ok_or_else(exists)?;
+        // Between the making and the locking another `create` may have taken it for one that was
+        // left, and made its own container here.
+        match directory.read()? {
+            None => Ok(directory),
+            Some(_) => Err(exists()),
+        }
     }
 
     /// Locks the directory of a container that is there, waiting for whoever has it.
@@ -254,14 +259,20 @@ fn ensure_root(root: &Path) -> Result<()> {
         .map_err(RuntimeError::file(format!("make {}", root.display())))
 }
 
-/// Whether a directory holds no state and nobody works on it.
-fn is_abandoned(path: &Path) -> bool {
-    if path.join(STATE_FILE).exists() {
-        return false;
-    }
+/// Removes a directory that holds no state and that nobody works on, under its lock: whoever
+/// waits for that finds it gone. False where it is somebody's.
+fn remove_abandoned(path: &Path) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    open(path, flags, Mode::empty())
-        .is_ok_and(|handle| flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok())
+    let Ok(handle) = open(path, flags, Mode::empty()) else {
+        return Ok(false);
+    };
+    let is_free = flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let is_linked = fstat(&handle).is_ok_and(|stat| stat.st_nlink > 0);
+    if !is_free || !is_linked || path.join(STATE_FILE).exists() {
+        return Ok(false);
+    }
+    remove_directory(path)?;
+    Ok(true)
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
