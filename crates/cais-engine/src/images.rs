@@ -5,6 +5,7 @@
 //! goes when its files are there, and is made again, to the bit, where somebody wants it.
 
 mod defaults;
+mod growing;
 mod import;
 mod transfer;
 mod unpack;

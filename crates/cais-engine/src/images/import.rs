@@ -73,7 +73,7 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
                     store: &store,
                     lease: &lease,
                     rootless: engine.rootless,
-                    fetch: &|_blob| Ok(()),
+                    fetch: None,
                     done: &|_blob| {},
                 };
                 unpack(&unpacker, &manifest, &image.diff_ids)?;

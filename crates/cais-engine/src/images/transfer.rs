@@ -1,5 +1,6 @@
 //! `pull` and `push`: images from and to registries.
 
+use super::growing::Growing;
 use super::import::{rebuild_layer, unnamed_file};
 use super::unpack::{Unpacker, unpack};
 use crate::engine::Engine;
@@ -95,7 +96,9 @@ pub fn pull(
     };
     put(&target, &fetched.bytes)?;
     let (descriptor, manifest) = choose(&registry, repository, options, fetched, &put)?;
-    fetch_blob(&registry, repository, &store, &lease, &manifest.config)?;
+    let from = (&registry, repository.as_str());
+    let kept = Growing::default();
+    fetch_blob(from, &store, &lease, &manifest.config, &kept)?;
     let config = store
         .config(&manifest.config.digest)
         .map_err(EngineError::image("read the image's configuration"))?;
@@ -103,7 +106,7 @@ pub fn pull(
         store: &store,
         lease: &lease,
         rootless: engine.rootless,
-        fetch: &|blob| fetch_blob(&registry, repository, &store, &lease, blob),
+        fetch: Some(&|blob, growing| fetch_blob(from, &store, &lease, blob, growing)),
         done: tell,
     };
     unpack(&unpacker, &manifest, &config.rootfs.diff_ids)?;
@@ -153,19 +156,25 @@ fn choose(
     )))
 }
 
-/// Brings a blob into the store, from where an earlier attempt ended.
+/// Brings a blob into the store, from where an earlier attempt ended, and lets it be read
+/// meanwhile.
 fn fetch_blob(
-    registry: &Registry,
-    repository: &str,
+    from: (&Registry, &str),
     store: &ContentStore,
     lease: &Lease,
     blob: &Descriptor,
+    growing: &Growing,
 ) -> Result<()> {
+    let (registry, repository) = from;
     let action = || EngineError::image(format!("keep the blob {}", blob.digest));
     let mut ingest = match store.ingest(lease, blob).map_err(action())? {
-        Claim::Present(_) => return Ok(()),
+        Claim::Present(file) => {
+            growing.begin(file, blob.size);
+            return Ok(());
+        }
         Claim::Missing(ingest) => ingest,
     };
+    growing.begin(ingest.reader().map_err(action())?, ingest.offset());
     let failed = |error: std::io::Error| match cais_image::registry::RegistryError::from_io(error) {
         Ok(error) => EngineError::registry(format!("fetch the blob {}", blob.digest))(error),
         Err(error) => EngineError::store(format!("fetch the blob {}", blob.digest))(error),
@@ -182,6 +191,7 @@ fn fetch_blob(
         ingest
             .append(buffer.get(..length).unwrap_or(&[]))
             .map_err(action())?;
+        growing.grown(ingest.offset());
     }
     ingest.finish().map(drop).map_err(action())
 }

@@ -1,5 +1,6 @@
 //! Layers from blobs to directories, several at once.
 
+use super::growing::Growing;
 use crate::error::{EngineError, Result};
 use cais_image::layer::{Decoder, UnpackOptions, unpack_layer};
 use cais_image::manifest::ImageManifest;
@@ -8,7 +9,7 @@ use cais_image::{ContentStore, Descriptor, Digest};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,14 +22,18 @@ const IMPLIED: &str = "implied";
 /// How many layers are unpacked at once: inflating keeps a processor busy.
 const AT_ONCE: usize = 4;
 
+/// Brings a blob into the store.
+pub(super) type Fetch<'a> = dyn Fn(&Descriptor, &Growing) -> Result<()> + Sync + 'a;
+
 /// How layers are unpacked.
 pub(super) struct Unpacker<'a> {
     pub(super) store: &'a ContentStore,
     pub(super) lease: &'a Lease,
     /// Whether owners and marks are those of an ordinary user.
     pub(super) rootless: bool,
-    /// Brings the blob of a layer into the store, where it is not there yet.
-    pub(super) fetch: &'a (dyn Fn(&Descriptor) -> Result<()> + Sync),
+    /// Brings the blob of a layer into the store, and gives it to be read meanwhile. Without,
+    /// all blobs are there.
+    pub(super) fetch: Option<&'a Fetch<'a>>,
     /// Hears of each layer that is done.
     pub(super) done: &'a (dyn Fn(&Descriptor) + Sync),
 }
@@ -134,12 +139,10 @@ fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> R
         LayerClaim::Present(_) => return Ok(()),
         LayerClaim::Missing(staging) => staging,
     };
-    (unpacker.fetch)(blob)?;
-    let content = store
-        .open_blob(&blob.digest)
-        .map_err(action())?
-        .ok_or_else(|| EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest)))?;
-    let meta = fill(&staging, content, blob, diff_id, unpacker.rootless)?;
+    let meta = match store.open_blob(&blob.digest).map_err(action())? {
+        Some(content) => fill(&staging, content, blob, diff_id, unpacker.rootless)?,
+        None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
+    };
     store
         .commit_layer(lease, staging, diff_id, &meta)
         .map_err(action())?;
@@ -148,9 +151,37 @@ fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> R
     Ok(())
 }
 
+/// Unpacks a layer as it arrives. What was wrong with the blob is said rather than what came
+/// of it.
+fn fill_while_fetching(
+    unpacker: &Unpacker<'_>,
+    staging: &Staging,
+    blob: &Descriptor,
+    diff_id: &Digest,
+) -> Result<LayerMeta> {
+    let missing = || EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest));
+    let fetch = unpacker.fetch.ok_or_else(missing)?;
+    let growing = Growing::default();
+    std::thread::scope(|scope| {
+        let fetching = scope.spawn(|| {
+            let fetched = fetch(blob, &growing);
+            growing.end();
+            fetched
+        });
+        let filled = growing
+            .follow()
+            .ok_or_else(missing)
+            .and_then(|content| fill(staging, content, blob, diff_id, unpacker.rootless));
+        match fetching.join() {
+            Ok(fetched) => fetched.and(filled),
+            Err(_panic) => Err(missing()),
+        }
+    })
+}
+
 fn fill(
     staging: &Staging,
-    content: File,
+    content: impl Read,
     blob: &Descriptor,
     diff_id: &Digest,
     rootless: bool,

@@ -268,6 +268,15 @@ impl Ingest {
         self.offset
     }
 
+    /// What is there, to be read while it grows.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn reader(&self) -> Result<File> {
+        // Opened anew: the lock stays with the writer.
+        File::open(&self.partial).map_err(StoreError::at("open", &self.partial))
+    }
+
     /// Forgets what is there, as when the other side does not serve parts.
     ///
     /// # Errors
