@@ -2,3 +2,4 @@
 //! pages and the shell completions all come.
 
 pub mod cli;
+pub mod template;

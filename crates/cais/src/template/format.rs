@@ -1,0 +1,126 @@
+//! `--format` of commands that list: `table`, `json`, a template, or a table of one's own.
+
+use super::value::{Operand, to_json};
+use super::{Label, Template, TemplateError};
+use serde_json::{Map, Value};
+
+/// What is shown of each thing in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Format {
+    template: Option<Template>,
+    is_table: bool,
+}
+
+impl Format {
+    /// Reads the value of `--format`. `fallback` is the template of the table that is shown
+    /// without it, columns with tabs between them.
+    ///
+    /// # Errors
+    /// Where the template cannot be read.
+    pub fn parse(text: Option<&str>, fallback: &str) -> Result<Self, TemplateError> {
+        let text = text.unwrap_or("table").trim_matches(' ');
+        let whole = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
+        let (template, is_table) = match text.strip_prefix("table") {
+            Some("") => (fallback.to_owned(), true),
+            Some(columns) => (whole(columns.trim_start()), true),
+            None if text == "json" => {
+                return Ok(Self {
+                    template: None,
+                    is_table: false,
+                });
+            }
+            None => (whole(text), false),
+        };
+        Ok(Self {
+            template: Some(Template::parse(&template)?),
+            is_table,
+        })
+    }
+
+    /// Whether the template uses a field: what is dear to find out is found out only then.
+    #[must_use]
+    pub fn uses(&self, field: &str) -> bool {
+        self.template
+            .as_ref()
+            .is_none_or(|template| template.fields().contains(&field))
+    }
+
+    /// All rows, each on a line, with a heading if it is a table. `headings` has the heading
+    /// of each field whose name in capitals is not it.
+    ///
+    /// # Errors
+    /// Where a row does not have what the template names.
+    pub fn render(&self, rows: &[Value], headings: &[(&str, &str)]) -> Result<String, TemplateError> {
+        let Some(template) = &self.template else {
+            let lines = rows
+                .iter()
+                .map(|row| to_json(&Operand::Json(row.clone())).map(|line| line + "\n"));
+            return lines.collect();
+        };
+        if !self.is_table {
+            return rows.iter().map(|row| Ok(template.render(row)? + "\n")).collect();
+        }
+        let heading = template.render(&heading_row(template, headings))?;
+        let mut lines = vec![heading];
+        for row in rows {
+            lines.push(template.render(row)?);
+        }
+        let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
+        Ok(align(&cells))
+    }
+}
+
+/// A row whose fields are their own headings.
+fn heading_row(template: &Template, headings: &[(&str, &str)]) -> Value {
+    let mut row = Map::new();
+    for field in template.fields() {
+        let heading = headings
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map_or_else(|| spaced_capitals(field), |(_, heading)| (*heading).to_owned());
+        row.insert(field.to_owned(), Value::String(heading));
+    }
+    row.insert(Label::KEY.to_owned(), Value::Object(Map::new()));
+    Value::Object(row)
+}
+
+/// `CreatedAt` as `CREATED AT`.
+fn spaced_capitals(field: &str) -> String {
+    let mut text = String::new();
+    let mut before_is_small = false;
+    for c in field.chars() {
+        if c.is_uppercase() && before_is_small {
+            text.push(' ');
+        }
+        before_is_small = c.is_lowercase();
+        text.extend(c.to_uppercase());
+    }
+    text
+}
+
+/// Columns of at least ten characters with three spaces between, as Go's tabwriter sets
+/// Docker's tables.
+fn align(rows: &[Vec<&str>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter(|row| row.len() > column + 1)
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count() + 3)
+            .max()
+            .unwrap_or(0)
+            .max(10)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            text.push_str(cell);
+            if index + 1 < row.len() {
+                text.push_str(&" ".repeat(width.saturating_sub(cell.chars().count())));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}

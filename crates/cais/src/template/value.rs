@@ -1,0 +1,153 @@
+//! Values as Go prints and judges them.
+
+use super::TemplateError;
+use serde_json::Value;
+
+/// What an operand is: JSON, or nothing at all, which is printed in another way than null.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Operand {
+    Json(Value),
+    Missing,
+}
+
+/// The key under which the data of a list carries its labels as an object, for `.Label "key"`.
+#[derive(Debug, Clone, Copy)]
+pub struct Label;
+
+impl Label {
+    /// The key.
+    pub const KEY: &'static str = "\0labels";
+}
+
+/// Objects that are maps in Go: a key that is not there is no mistake.
+const MAPS: [&str; 16] = [
+    "Labels",
+    "Ports",
+    "PortBindings",
+    "Networks",
+    "Volumes",
+    "ExposedPorts",
+    "Options",
+    "DriverOpts",
+    "Sysctls",
+    "Data",
+    "Tmpfs",
+    "StorageOpt",
+    "Annotations",
+    "Containers",
+    "LogOpts",
+    Label::KEY,
+];
+
+/// A field of a value. `parent` is the name of the field that the value is.
+pub(super) fn field(value: &Operand, parent: Option<&str>, name: &str) -> Result<Operand, String> {
+    match value {
+        Operand::Json(Value::Object(map)) => match map.get(name) {
+            Some(found) => Ok(Operand::Json(found.clone())),
+            None if parent.is_some_and(|parent| MAPS.contains(&parent)) => Ok(Operand::Missing),
+            None => Err(format!("map has no entry for key \"{name}\"")),
+        },
+        Operand::Json(Value::Null) | Operand::Missing => {
+            Err(format!("nil data; no entry for key \"{name}\""))
+        }
+        Operand::Json(other) => Err(format!(
+            "can't evaluate field {name} in type {}",
+            type_name(other)
+        )),
+    }
+}
+
+/// Go's word for the type of a value.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// Whether a value counts as true: not false, 0, nil, or empty.
+pub(super) fn is_true(value: &Operand) -> bool {
+    let Operand::Json(value) = value else { return false };
+    match value {
+        Value::Null => false,
+        Value::Bool(is) => *is,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// A value as `%v` prints it.
+pub(super) fn print(value: &Operand) -> String {
+    match value {
+        Operand::Missing => "<no value>".to_owned(),
+        Operand::Json(value) => print_json(value, true),
+    }
+}
+
+fn print_json(value: &Value, top: bool) -> String {
+    match value {
+        Value::Null if top => "<no value>".to_owned(),
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(is) => is.to_string(),
+        Value::Number(number) => print_number(number),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let all: Vec<String> = list.iter().map(|value| print_json(value, false)).collect();
+            format!("[{}]", all.join(" "))
+        }
+        Value::Object(map) => {
+            let mut all: Vec<(&String, String)> = map
+                .iter()
+                .map(|(key, value)| (key, print_json(value, false)))
+                .collect();
+            all.sort();
+            let all: Vec<String> = all.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+            format!("map[{}]", all.join(" "))
+        }
+    }
+}
+
+fn print_number(number: &serde_json::Number) -> String {
+    match number.as_f64() {
+        Some(float) if number.is_f64() && (float.abs() >= 1e21 || float != 0.0 && float.abs() < 1e-4) => {
+            let text = format!("{float:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(rest) => ('-', rest),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        Some(float) if number.is_f64() => float.to_string(),
+        _ => number.to_string(),
+    }
+}
+
+/// JSON as Go writes it: without spaces, and `<`, `>`, `&` escaped.
+pub(super) fn to_json(value: &Operand) -> Result<String, TemplateError> {
+    let Operand::Json(value) = value else {
+        return Ok("null".to_owned());
+    };
+    let visible = match value {
+        Value::Object(map) if map.contains_key(Label::KEY) => {
+            let mut map = map.clone();
+            map.remove(Label::KEY);
+            Value::Object(map)
+        }
+        other => other.clone(),
+    };
+    serde_json::to_string(&visible)
+        .map(|text| {
+            text.replace('&', "\\u0026")
+                .replace('<', "\\u003c")
+                .replace('>', "\\u003e")
+        })
+        .map_err(|error| TemplateError::new(error.to_string()))
+}
