@@ -19,9 +19,15 @@ fn render(text: &str) -> String {
     }
 }
 
+fn expect(cases: &[(&str, &str)]) {
+    for (template, want) in cases {
+        assert_eq!(render(template), *want, "{template}");
+    }
+}
+
 #[test]
-fn what_templates_give() {
-    for (template, want) in [
+fn fields_and_control() {
+    expect(&[
         ("", ""),
         ("plain", "plain"),
         ("{{.Name}}", "/web"),
@@ -64,6 +70,12 @@ fn what_templates_give() {
             "/web16 /web16 ",
         ),
         ("{{$x := 1}}{{if .On}}{{$x = 2}}{{end}}{{$x}}", "2"),
+    ]);
+}
+
+#[test]
+fn functions_and_literals() {
+    expect(&[
         ("{{.Name | upper | printf \"%-6s|\"}}", "/WEB  |"),
         (
             "{{printf \"%d %s %q %v %5.1f %t %x\" .Size .Name .Name .Config.Env .Rate .On 255}}",
@@ -99,9 +111,7 @@ fn what_templates_give() {
             "true true true false",
         ),
         ("{{html \"<a>\"}}", "&lt;a&gt;"),
-    ] {
-        assert_eq!(render(template), want, "{template}");
-    }
+    ]);
 }
 
 #[test]
