@@ -59,6 +59,7 @@ pub(super) fn options_of(args: &RunArgs) -> Result<RunOptions, Failure> {
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
         annotations: each(&args.annotation, process::parse_label)?,
+        ..RunOptions::default()
     };
     validate(
         &options,
