@@ -60,6 +60,7 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
         annotations: each(&args.annotation, process::parse_label)?,
+        ..RunOptions::default()
     };
     config.fill(&mut options);
     validate(
