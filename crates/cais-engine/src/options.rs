@@ -275,6 +275,17 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
+impl std::fmt::Display for Ulimit {
+    /// As `--ulimit` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |limit: u64| match limit {
+            u64::MAX => "-1".to_owned(),
+            limit => limit.to_string(),
+        };
+        write!(f, "{}={}:{}", self.name, shown(self.soft), shown(self.hard))
+    }
+}
+
 /// One `--device`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceOption {
