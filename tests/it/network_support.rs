@@ -155,9 +155,7 @@ impl Lan {
 
 /// A server for a container: each connection is told from which address it came.
 pub(crate) fn tcp_echo(port: u16) -> String {
-    format!(
-        "socat TCP6-LISTEN:{port},ipv6only=0,fork,reuseaddr,backlog=64 SYSTEM:'echo $SOCAT_PEERADDR'"
-    )
+    format!("socat TCP6-LISTEN:{port},ipv6only=0,fork,reuseaddr,backlog=64 SYSTEM:'echo $SOCAT_PEERADDR'")
 }
 
 /// The same over UDP.

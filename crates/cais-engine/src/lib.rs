@@ -26,6 +26,7 @@ pub mod options;
 pub mod prune;
 pub mod record;
 pub mod remove;
+mod resolver;
 pub mod run;
 pub mod state;
 pub mod stop;
