@@ -53,7 +53,7 @@ enum Rest {
 pub struct Archive<'a> {
     host: &'a Host,
     options: ArchiveOptions,
-    items: std::collections::btree_map::IntoIter<PathBuf, Item>,
+    items: Box<dyn Iterator<Item = (&'a PathBuf, &'a Item)> + 'a>,
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
     writer: Option<Writer<Buffer>>,
@@ -74,12 +74,12 @@ impl std::fmt::Debug for Archive<'_> {
 impl<'a> Archive<'a> {
     /// The archive of these files.
     #[must_use]
-    pub fn new(host: &'a Host, set: FileSet, options: ArchiveOptions) -> Self {
+    pub fn new(host: &'a Host, set: &'a FileSet, options: ArchiveOptions) -> Self {
         let buffer = Buffer::default();
         Self {
             host,
             options,
-            items: set.into_items().into_iter(),
+            items: Box::new(set.iter()),
             links: HashMap::new(),
             writer: Some(Writer::new(buffer.clone())),
             buffer,
@@ -111,7 +111,7 @@ impl<'a> Archive<'a> {
                 }
             }
             None => match self.items.next() {
-                Some((path, item)) => return self.start(&path, item).map(|()| true),
+                Some((path, item)) => return self.start(path, item).map(|()| true),
                 None => {
                     if let Some(writer) = self.writer.take() {
                         drop(writer.finish().map_err(broken)?);
@@ -122,14 +122,18 @@ impl<'a> Archive<'a> {
         Ok(true)
     }
 
-    fn start(&mut self, path: &Path, item: Item) -> io::Result<()> {
-        let Some((mut entry, is_new)) = self.describe(path, &item) else {
+    fn start(&mut self, path: &Path, item: &Item) -> io::Result<()> {
+        let Some((mut entry, is_new)) = self.describe(path, item) else {
             return Ok(());
         };
         if is_new && entry.kind == Kind::Regular {
-            match item.content {
-                Content::Made(bytes) => self.rest = Some(Rest::Made(bytes)),
-                Content::Host => {
+            match &item.content {
+                Content::Made(bytes) => self.rest = Some(Rest::Made(bytes.clone())),
+                Content::Host | Content::Copy(_) => {
+                    let path = match &item.content {
+                        Content::Copy(from) => from,
+                        _ => path,
+                    };
                     let file = self.host.open_file(path).map_err(|errno| {
                         let error = io::Error::from(errno);
                         io::Error::new(error.kind(), format!("open {}: {error}", path.display()))

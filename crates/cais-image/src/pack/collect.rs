@@ -50,8 +50,8 @@ pub struct Request {
     pub programs: Vec<String>,
     /// Where names are looked for, as `PATH`; [`DEFAULT_PATH`] is looked at after it.
     pub path: String,
-    /// Further files and directories.
-    pub files: Vec<PathBuf>,
+    /// Further files and directories, and where they go to unless that is the same place.
+    pub files: Vec<(PathBuf, Option<PathBuf>)>,
     /// Patterns of what stays out.
     pub exclude: Vec<String>,
     /// What was used while programs were traced.
@@ -148,8 +148,8 @@ pub fn collect(host: &Host, request: &Request) -> Result<Collected, CollectError
         examined: BTreeSet::new(),
     };
     collector.programs()?;
-    for path in &request.files {
-        collector.added(path)?;
+    for (from, to) in &request.files {
+        collector.added(from, to.as_deref())?;
     }
     collector.debian()?;
     collector.traced();
@@ -345,11 +345,43 @@ impl Collector<'_> {
     }
 
     /// Adds what `--file` names: a directory with all that is in it.
-    fn added(&mut self, path: &Path) -> Result<(), CollectError> {
-        if is_transient(path) {
-            return Err(CollectError::Transient(path.to_owned()));
+    fn added(&mut self, from: &Path, to: Option<&Path>) -> Result<(), CollectError> {
+        if is_of_the_kernel(from) {
+            return Err(CollectError::Transient(from.to_owned()));
         }
-        self.add_tree(path, &Reason::Added)
+        match to {
+            None => self.add_tree(from, &Reason::Added),
+            Some(to) => {
+                let resolved = self.host.resolve(from).map_err(file_error(from))?;
+                self.copy_tree(&resolved.path, to)
+            }
+        }
+    }
+
+    fn copy_tree(&mut self, from: &Path, to: &Path) -> Result<(), CollectError> {
+        if self.is_excluded(from) {
+            return Ok(());
+        }
+        let node = self.host.node(from).map_err(file_error(from))?;
+        match node.kind {
+            FileType::RegularFile | FileType::Symlink | FileType::Directory => {
+                let host = self.host;
+                let put = self.done.set.put_copy(host, from, to, &Reason::Added);
+                put.map_err(file_error(to))?;
+            }
+            _ => {
+                self.warn(format!("{} is a device, pipe or socket: left out", from.display()));
+            }
+        }
+        if node.kind == FileType::Directory {
+            for name in self.host.names(from).map_err(file_error(from))? {
+                self.copy_tree(&from.join(&name), &to.join(&name))?;
+            }
+        }
+        if node.kind == FileType::RegularFile && (node.mode & 0o111 != 0 || is_library(from)) {
+            self.follow(from, Must::No, MAX_SCRIPTS)?;
+        }
+        Ok(())
     }
 
     fn add_tree(&mut self, path: &Path, reason: &Reason) -> Result<(), CollectError> {
@@ -514,7 +546,8 @@ impl Collector<'_> {
         let top: PathBuf = path.components().take(home + 1).collect();
         let is_hidden =
             top.components().count() == home + 1 && top.file_name()?.as_encoded_bytes().starts_with(b".");
-        let asked = self.done.programs.iter().chain(&self.request.files);
+        let files = self.request.files.iter().map(|(from, _)| from);
+        let asked = self.done.programs.iter().chain(files);
         let mut asked = asked.filter_map(|asked| self.host.resolve(asked).ok());
         (is_hidden && !asked.any(|asked| asked.path.starts_with(&top))).then_some(top)
     }
@@ -616,15 +649,19 @@ impl Collector<'_> {
     fn look_for_secrets(&mut self) {
         let mut secrets = Vec::new();
         for (path, item) in self.done.set.iter() {
-            if item.node.kind != FileType::RegularFile || item.content != Content::Host {
+            if item.node.kind != FileType::RegularFile || matches!(item.content, Content::Made(_)) {
                 continue;
             }
-            let why = secret_by_name(path).or_else(|| {
-                let file = self.host.open_file(path).ok()?;
+            let from = match &item.content {
+                Content::Copy(from) => from,
+                _ => path,
+            };
+            let why = secret_by_name(path).or_else(|| secret_by_name(from)).or_else(|| {
+                let file = self.host.open_file(from).ok()?;
                 let mut start = Vec::new();
                 // Keys are short, and code is no key.
                 let is_short = item.node.size <= LOOKED_AT as u64;
-                if !is_short || self.examined.contains(path) {
+                if !is_short || self.examined.contains(from) {
                     return None;
                 }
                 file.take(LOOKED_AT as u64).read_to_end(&mut start).ok()?;
@@ -635,6 +672,11 @@ impl Collector<'_> {
         }
         self.done.secrets = secrets;
     }
+}
+
+/// What the kernel shows, or what is there only while the machine runs.
+fn is_of_the_kernel(path: &Path) -> bool {
+    ["/proc", "/sys", "/dev", "/run"].iter().any(|place| path.starts_with(place))
 }
 
 /// What the kernel shows, and what each container has anew.

@@ -96,8 +96,10 @@ impl fmt::Display for Reason {
 /// Where the contents of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// From the tree.
+    /// From the tree, at its own path.
     Host,
+    /// From the tree, at this path without links.
+    Copy(PathBuf),
     /// They are made.
     Made(Vec<u8>),
 }
@@ -123,12 +125,6 @@ impl FileSet {
     /// Everything, sorted: a directory before what is in it.
     pub fn iter(&self) -> impl Iterator<Item = (&PathBuf, &Item)> {
         self.items.iter()
-    }
-
-    /// The same, to keep.
-    #[must_use]
-    pub fn into_items(self) -> BTreeMap<PathBuf, Item> {
-        self.items
     }
 
     /// What there is at a path.
@@ -205,6 +201,34 @@ impl FileSet {
             reasons: vec![Reason::Always],
         };
         self.items.insert(path.to_owned(), item);
+        Ok(())
+    }
+
+    /// Adds something of the tree at another path, as root's. `from` is without links.
+    ///
+    /// # Errors
+    /// As [`Host::resolve`], for the directory that it goes to.
+    pub fn put_copy(&mut self, host: &Host, from: &Path, to: &Path, reason: &Reason) -> Result<(), Errno> {
+        let to = match (to.parent(), to.file_name()) {
+            // The image has the machine's links.
+            (Some(parent), Some(name)) => match host.resolve(parent) {
+                Ok(found) => {
+                    self.add(host, parent, reason)?;
+                    found.path.join(name)
+                }
+                Err(_) => to.to_owned(),
+            },
+            _ => to.to_owned(),
+        };
+        self.ensure_parents(host, &to)?;
+        let mut node = host.node(from)?;
+        (node.uid, node.gid, node.is_linked) = (0, 0, false);
+        let item = Item {
+            node,
+            content: Content::Copy(from.to_owned()),
+            reasons: vec![reason.clone()],
+        };
+        self.items.insert(to, item);
         Ok(())
     }
 

@@ -307,9 +307,12 @@ fn what_is_missing_is_an_error_for_a_program_and_a_warning_for_others() {
     collect(&host, &request).unwrap();
     request.programs = vec!["/usr/bin/env".to_owned()];
     request.library_path.clear();
-    request.files = vec![PathBuf::from(&program)];
+    request.files = vec![(PathBuf::from(&program), Some(PathBuf::from("/bin/x")))];
+    let found = collect(&host, &request).unwrap();
+    assert!(found.warnings.iter().any(|text| text.contains("libone.so")), "{:?}", found.warnings);
+    assert!(["/usr/bin/x", "/bin/x"].iter().any(|path| found.set.get(Path::new(path)).is_some()));
+    request.files = vec![(PathBuf::from("/proc/version"), None)];
     let error = collect(&host, &request).unwrap_err().to_string();
-    // It lies below /tmp, of which nothing is packed unless the test's place is elsewhere.
     assert!(error.contains("made anew"), "{error}");
     for (bad, message) in [
         ("no-such-program", "neither a path"),
@@ -328,7 +331,7 @@ fn secrets_are_found_and_the_archive_is_the_same_each_time() {
     let host = Host::open(Path::new("/")).unwrap();
     let request = Request {
         programs: vec!["/usr/bin/env".to_owned()],
-        files: vec![PathBuf::from("/etc/shadow")],
+        files: vec![(PathBuf::from("/etc/shadow"), None)],
         ..Request::default()
     };
     let archive = || {
@@ -337,7 +340,7 @@ fn secrets_are_found_and_the_archive_is_the_same_each_time() {
             assert_eq!(found.secrets[0].path, Path::new("/etc/shadow"));
         }
         let mut bytes = Vec::new();
-        let mut archive = Archive::new(&host, found.set, ArchiveOptions::default());
+        let mut archive = Archive::new(&host, &found.set, ArchiveOptions::default());
         archive.read_to_end(&mut bytes).unwrap();
         bytes
     };
