@@ -7,6 +7,7 @@ use crate::output::{print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
 use cais_engine::images::{self, Removed};
+use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
 use serde_json::{Value, json};
@@ -121,7 +122,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
 }
 
 /// Bytes in Docker's words: three digits and a unit of 1000.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut whole = bytes;
@@ -227,7 +228,7 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
 }
 
 fn prune(all: bool) -> Result<u8, Failure> {
-    let (removed, freed) = images::prune(&engine()?, all)?;
+    let (removed, freed) = images::prune(&engine()?, all, &PruneFilter::default())?;
     show_removed(&removed)?;
     print(&format!("Total reclaimed space: {}\n", size(freed)))?;
     Ok(0)
