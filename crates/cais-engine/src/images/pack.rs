@@ -5,8 +5,8 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::time;
 use cais_image::layer::{UnpackOptions, Unpacked, unpack_layer};
-use cais_image::manifest::config::{ContainerConfig, History, ImageConfig, RootFs};
 use cais_image::manifest::ImageManifest;
+use cais_image::manifest::config::{ContainerConfig, History, ImageConfig, RootFs};
 use cais_image::pack::{Archive, ArchiveOptions, CollectError, Collected, Host, Request, collect};
 use cais_image::platform::Platform;
 use cais_image::store::{LayerMeta, Lease, Staging};
@@ -66,7 +66,12 @@ pub fn collect_files(host: &Host, request: &Request) -> Result<Collected> {
 ///
 /// # Errors
 /// Where a file changes meanwhile or cannot be read, or the store cannot be written.
-pub fn pack(engine: &Engine, host: &Host, collected: &Collected, options: &PackOptions) -> Result<PackedImage> {
+pub fn pack(
+    engine: &Engine,
+    host: &Host,
+    collected: &Collected,
+    options: &PackOptions,
+) -> Result<PackedImage> {
     engine.store.ensure()?;
     let name = options.tag.as_deref().map(super::full_name).transpose()?;
     let store = super::open(engine)?;
@@ -178,7 +183,9 @@ fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 /// is made.
 fn newest(collected: &Collected, latest: Option<i64>) -> String {
     let files = collected.set.iter().map(|(_, item)| &item.node);
-    let times = files.filter(|node| node.kind != FileType::Directory).map(|node| node.mtime);
+    let times = files
+        .filter(|node| node.kind != FileType::Directory)
+        .map(|node| node.mtime);
     let newest = times.max().unwrap_or(0);
     let newest = latest.map_or(newest, |latest| newest.min(latest));
     let since = Duration::from_secs(u64::try_from(newest).unwrap_or(0));

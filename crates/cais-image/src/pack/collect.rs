@@ -370,7 +370,10 @@ impl Collector<'_> {
                 put.map_err(file_error(to))?;
             }
             _ => {
-                self.warn(format!("{} is a device, pipe or socket: left out", from.display()));
+                self.warn(format!(
+                    "{} is a device, pipe or socket: left out",
+                    from.display()
+                ));
             }
         }
         if node.kind == FileType::Directory {
@@ -676,7 +679,9 @@ impl Collector<'_> {
 
 /// What the kernel shows, or what is there only while the machine runs.
 fn is_of_the_kernel(path: &Path) -> bool {
-    ["/proc", "/sys", "/dev", "/run"].iter().any(|place| path.starts_with(place))
+    ["/proc", "/sys", "/dev", "/run"]
+        .iter()
+        .any(|place| path.starts_with(place))
 }
 
 /// What the kernel shows, and what each container has anew.

@@ -309,8 +309,16 @@ fn what_is_missing_is_an_error_for_a_program_and_a_warning_for_others() {
     request.library_path.clear();
     request.files = vec![(PathBuf::from(&program), Some(PathBuf::from("/bin/x")))];
     let found = collect(&host, &request).unwrap();
-    assert!(found.warnings.iter().any(|text| text.contains("libone.so")), "{:?}", found.warnings);
-    assert!(["/usr/bin/x", "/bin/x"].iter().any(|path| found.set.get(Path::new(path)).is_some()));
+    assert!(
+        found.warnings.iter().any(|text| text.contains("libone.so")),
+        "{:?}",
+        found.warnings
+    );
+    assert!(
+        ["/usr/bin/x", "/bin/x"]
+            .iter()
+            .any(|path| found.set.get(Path::new(path)).is_some())
+    );
     request.files = vec![(PathBuf::from("/proc/version"), None)];
     let error = collect(&host, &request).unwrap_err().to_string();
     assert!(error.contains("made anew"), "{error}");

@@ -46,7 +46,9 @@ fn request_of(args: &PackArgs, config: &ContainerConfig) -> Result<Request, Fail
     let of_image = |name: &str| {
         let variables = config.env.iter().rev();
         let mut found = variables.filter_map(|variable| variable.split_once('='));
-        found.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        found
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
     };
     let mut programs = Vec::new();
     for program in &args.programs {
@@ -59,7 +61,11 @@ fn request_of(args: &PackArgs, config: &ContainerConfig) -> Result<Request, Fail
     Ok(Request {
         programs,
         path: std::env::var("PATH").unwrap_or_default(),
-        files: args.files.iter().map(|text| parse_file(text)).collect::<Result<_, _>>()?,
+        files: args
+            .files
+            .iter()
+            .map(|text| parse_file(text))
+            .collect::<Result<_, _>>()?,
         exclude: args.exclude.clone(),
         uses: Vec::new(),
         packages: args.deb,
@@ -157,7 +163,10 @@ fn port(text: &str) -> Result<String, Failure> {
 /// What a container runs, unless that was said: the first program.
 fn complete(config: &mut ContainerConfig, args: &PackArgs, collected: &Collected) {
     config.env.extend(collected.env.iter().cloned());
-    let first = collected.programs.first().map(|program| program.display().to_string());
+    let first = collected
+        .programs
+        .first()
+        .map(|program| program.display().to_string());
     match (&config.entrypoint, &config.cmd) {
         (Some(_), None) => config.cmd = Some(args.args.clone()).filter(|args| !args.is_empty()),
         (None, None) => config.cmd = Some(first.into_iter().chain(args.args.iter().cloned()).collect()),

@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Prints the report.
-pub(super) fn show(args: &PackArgs, collected: &Collected, packed: Option<&PackedImage>) -> Result<(), Failure> {
+pub(super) fn show(
+    args: &PackArgs,
+    collected: &Collected,
+    packed: Option<&PackedImage>,
+) -> Result<(), Failure> {
     if args.format == "json" {
         return print(&format!("{}\n", to_json(collected, packed)));
     }
@@ -28,9 +32,17 @@ pub(super) fn show(args: &PackArgs, collected: &Collected, packed: Option<&Packe
             count += 1;
             bytes += item.node.size;
         }
-        let target = item.node.target.as_deref().map(|target| format!(" -> {}", target.display()));
+        let target = item
+            .node
+            .target
+            .as_deref()
+            .map(|target| format!(" -> {}", target.display()));
         let target = target.unwrap_or_default();
-        text += &format!("{length:>7}  {}{target}  ({})\n", path.display(), why(&item.reasons));
+        text += &format!(
+            "{length:>7}  {}{target}  ({})\n",
+            path.display(),
+            why(&item.reasons)
+        );
     }
     text += &format!("{count} files, {}\n", size(bytes));
     if let Some(packed) = packed {
