@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod network;
 pub mod publish;
+pub mod shape;
 pub mod subnet;
 pub mod table;
 
