@@ -6,6 +6,7 @@
 //! function of them.
 
 pub mod dns;
+pub mod egress;
 pub mod endpoint;
 pub mod error;
 pub mod lease;
