@@ -55,6 +55,9 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// The largest packet.
     pub mtu: u32,
+    /// The mode of macvlan.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// Whether it does not reach its neighbours.
     #[serde(default)]
     pub isolated: bool,
@@ -278,7 +281,10 @@ mod tests {
         store.mark_leaving(&endpoints.container).unwrap();
         store.mark_leaving(&endpoints.container).unwrap();
         assert!(store.list_endpoints().unwrap().is_empty());
-        assert_eq!(store.list_containers().unwrap(), vec![endpoints.container.clone()]);
+        assert_eq!(
+            store.list_containers().unwrap(),
+            vec![endpoints.container.clone()]
+        );
         assert_eq!(
             store.read_leaving(&endpoints.container).unwrap(),
             Some(endpoints.clone())

@@ -10,21 +10,24 @@
 //! 3. [`disconnect`]: the program has ended. It goes by the state alone, because a sweep
 //!    calls it too, and doing it again does nothing.
 
+use super::prepare::Prepared;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
+use crate::network::connect::{self as network, Connected};
 use crate::record::Record;
 use crate::state::RunState;
 use crate::store::Store;
 
 /// Gives the container what it needs before its program runs. `state.init` is its first
 /// process. Whoever takes something notes it in `state` and writes it ([`RunState::write`])
-/// before taking it.
+/// before taking it, or in a file of its own.
 ///
 /// # Errors
 /// The start fails with it, and [`disconnect`] is called.
-pub(crate) fn connect(_store: &Store, _record: &Record, _state: &mut RunState) -> Result<()> {
-    Ok(())
+pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
+    network::connect(engine, prepared, state)
 }
 
 /// What the monitor is to look after while the program runs. `state.init` is the first
@@ -36,14 +39,19 @@ pub(crate) fn attendants(
     _store: &Store,
     _record: &Record,
     _state: &RunState,
+    connected: Connected,
 ) -> Result<Vec<Box<dyn Attendant>>> {
-    Ok(Vec::new())
+    let mut all: Vec<Box<dyn Attendant>> = Vec::new();
+    if !connected.reserved.is_empty() {
+        all.push(Box::new(connected));
+    }
+    Ok(all)
 }
 
 /// Gives back what [`connect`] took.
 ///
 /// # Errors
 /// What could not be given back: the state stays then, and the next sweep tries again.
-pub(crate) fn disconnect(_store: &Store, _id: &ContainerId, _state: &RunState) -> Result<()> {
-    Ok(())
+pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
+    network::disconnect(store, id)
 }
