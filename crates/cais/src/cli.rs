@@ -3,12 +3,12 @@
 
 pub mod exec;
 pub mod image;
+pub mod registry;
 pub mod run;
 
 pub use exec::ExecArgs;
-pub use image::{
-    HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
-};
+pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use run::RunArgs;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -61,6 +61,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Give an image to a registry
     Push(PushArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive

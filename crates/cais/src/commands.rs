@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod rm;

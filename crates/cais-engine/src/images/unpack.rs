@@ -1,6 +1,7 @@
 //! Layers from blobs to directories, several at once.
 
 use super::growing::Growing;
+use super::watch::{Step, Watch};
 use crate::error::{EngineError, Result};
 use cais_image::layer::{Decoder, UnpackOptions, unpack_layer};
 use cais_image::manifest::ImageManifest;
@@ -34,8 +35,10 @@ pub(super) struct Unpacker<'a> {
     /// Brings the blob of a layer into the store, and gives it to be read meanwhile. Without,
     /// all blobs are there.
     pub(super) fetch: Option<&'a Fetch<'a>>,
-    /// Hears of each layer that is done.
-    pub(super) done: &'a (dyn Fn(&Descriptor) + Sync),
+    /// Hears of each layer.
+    pub(super) watch: &'a dyn Watch,
+    /// The repository that they come from, for mounting them across at a push.
+    pub(super) source: Option<&'a str>,
 }
 
 /// Unpacks the layers of an image that are not there yet.
@@ -51,8 +54,8 @@ pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
         while let Some((blob, diff_id)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            unpack_one(unpacker, blob, diff_id)?;
-            (unpacker.done)(blob);
+            let step = unpack_one(unpacker, blob, diff_id)?;
+            unpacker.watch.blob(blob, step);
         }
         Ok(())
     };
@@ -131,34 +134,41 @@ fn open_below(root: BorrowedFd<'_>, name: &Path) -> std::result::Result<OwnedFd,
     rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
 }
 
-fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> Result<()> {
+fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> Result<Step> {
     let Unpacker { store, lease, .. } = *unpacker;
     let action = || EngineError::image(format!("unpack layer {}", blob.digest));
-    // The layer is claimed before its blob is opened: whoever waits holds nothing else.
-    let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
-        LayerClaim::Present(_) => return Ok(()),
-        LayerClaim::Missing(staging) => staging,
+    // What a registry sent wrong once is unpacked from the store when it is whole.
+    let (staging, mut meta) = loop {
+        // The layer is claimed before its blob is opened: whoever waits holds nothing else.
+        let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
+            LayerClaim::Present(_) => return Ok(Step::Present),
+            LayerClaim::Missing(staging) => staging,
+        };
+        let meta = match store.open_blob(&blob.digest).map_err(action())? {
+            Some(content) => Some(fill(&staging, content, blob, diff_id, unpacker.rootless)?),
+            None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
+        };
+        if let Some(meta) = meta {
+            break (staging, meta);
+        }
     };
-    let meta = match store.open_blob(&blob.digest).map_err(action())? {
-        Some(content) => fill(&staging, content, blob, diff_id, unpacker.rootless)?,
-        None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
-    };
+    meta.sources.extend(unpacker.source.map(str::to_owned));
     store
         .commit_layer(lease, staging, diff_id, &meta)
         .map_err(action())?;
     // What is unpacked is made into the same archive again where somebody wants it.
     store.drop_blob(lease, &blob.digest).map_err(action())?;
-    Ok(())
+    Ok(Step::Unpacked)
 }
 
 /// Unpacks a layer as it arrives. What was wrong with the blob is said rather than what came
-/// of it.
+/// of it. `None` where the blob is in the store now, but was begun anew meanwhile.
 fn fill_while_fetching(
     unpacker: &Unpacker<'_>,
     staging: &Staging,
     blob: &Descriptor,
     diff_id: &Digest,
-) -> Result<LayerMeta> {
+) -> Result<Option<LayerMeta>> {
     let missing = || EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest));
     let fetch = unpacker.fetch.ok_or_else(missing)?;
     let growing = Growing::default();
@@ -173,7 +183,8 @@ fn fill_while_fetching(
             .ok_or_else(missing)
             .and_then(|content| fill(staging, content, blob, diff_id, unpacker.rootless));
         match fetching.join() {
-            Ok(fetched) => fetched.and(filled),
+            Ok(Ok(())) if growing.is_void() => Ok(None),
+            Ok(fetched) => fetched.and(filled).map(Some),
             Err(_panic) => Err(missing()),
         }
     })
