@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 20] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -20,6 +20,14 @@ const PACKAGES: [&str; 13] = [
     "docker-registry",
     "skopeo",
     "umoci",
+    // Networks: who looks on from outside.
+    "curl",
+    "bind9-dnsutils",
+    "iperf3",
+    "iproute2",
+    "nftables",
+    "nginx-light",
+    "socat",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
@@ -31,6 +39,7 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
         "cais-engine",
         "cais-init",
         "cais-linux",
+        "cais-net",
         "cais-runtime",
         "cais-sys",
     ];

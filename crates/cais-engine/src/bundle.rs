@@ -5,6 +5,9 @@
 mod mounts;
 mod resources;
 
+pub(crate) use mounts::SHM_SIZE as DEFAULT_SHM_SIZE;
+pub(crate) use resources::DEFAULT_PIDS;
+
 use crate::options::{IpcMode, NamespaceMode, NetworkMode, RunOptions};
 use cais_linux::creds::capabilities::{CapSet, UnknownCapability, adjust};
 use cais_runtime::spec::{

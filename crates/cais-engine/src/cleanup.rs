@@ -28,6 +28,7 @@ pub fn finish_run(
     group: Option<&Group>,
 ) -> Result<()> {
     let mut errors = Errors::default();
+    errors.note(crate::run::equip::disconnect(store, id, state));
     if !state.cgroup.is_empty() {
         errors.note(match group {
             Some(group) => group

@@ -139,6 +139,7 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
         watcher,
         log: None,
         signals: Some(signals),
+        attendants: Vec::new(),
     };
     let ended = relay.run();
     drop(raw);

@@ -24,6 +24,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list::containers;
 use crate::options::{RootSource, RunOptions};
+use crate::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
 use std::path::PathBuf;
@@ -171,11 +172,11 @@ pub fn remove(engine: &Engine, text: &str) -> Result<Removed> {
 }
 
 /// Removes images without a name, or with `all` every image that no container is made of, and
-/// what belongs to none. Returns the images and the bytes that came free.
+/// what belongs to none; of the images only those that `filter` takes. Returns the images and the bytes that came free.
 ///
 /// # Errors
 /// Where the store cannot be read.
-pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
+pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Removed, u64)> {
     let store = open(engine)?;
     let in_use = in_use(engine)?;
     let action = || EngineError::image("remove images that are not used");
@@ -183,7 +184,7 @@ pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
     let mut result = Removed::default();
     for image in candidates
         .iter()
-        .filter(|image| !in_use.contains(&image.manifest.digest))
+        .filter(|image| !in_use.contains(&image.manifest.digest) && is_taken(&store, image, filter))
     {
         let removed = store
             .remove_image(&image.manifest.digest, &in_use)
@@ -193,6 +194,19 @@ pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
     }
     let freed = collect(engine, &store)?;
     Ok((result, freed))
+}
+
+/// Whether the filter takes an image. One whose configuration cannot be read has no labels.
+fn is_taken(store: &ContentStore, image: &Image, filter: &PruneFilter) -> bool {
+    if filter.labels.is_empty() && filter.without.is_empty() {
+        return filter.takes(image.created.as_deref(), &[]);
+    }
+    let labels = store
+        .config(&image.id)
+        .map(|config| config.config.labels)
+        .unwrap_or_default();
+    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    filter.takes(image.created.as_deref(), &labels)
 }
 
 /// Removes from the disk what no image and no container needs. Returns the bytes that came

@@ -7,7 +7,9 @@
 
 pub mod bundle;
 pub mod cleanup;
+pub mod config;
 pub mod diff;
+pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod exec;
@@ -17,9 +19,11 @@ pub mod images;
 pub mod list;
 pub mod lock;
 pub mod log;
+pub mod moment;
 pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod prune;
 pub mod record;
 pub mod remove;
 pub mod run;

@@ -2,6 +2,7 @@
 //! ours moves its output to the log and to whoever watches, hands on signals, and
 //! learns how it ended. It waits for events and has no other cause to wake.
 
+pub mod attendant;
 pub mod front;
 pub mod protocol;
 mod relay;

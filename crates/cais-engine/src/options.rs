@@ -6,15 +6,21 @@
 
 pub mod devices;
 pub mod error;
+pub mod health;
+pub mod logging;
 pub mod mount;
 pub mod namespaces;
 pub mod process;
+pub mod restart;
 pub mod security;
 pub mod signal;
 pub mod size;
 pub mod validate;
 
 pub use error::OptionError;
+pub use health::{HealthAction, HealthOptions, HealthProbe};
+pub use logging::{LogDriver, LogOptions};
+pub use restart::RestartPolicy;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -79,6 +85,26 @@ pub struct RunOptions {
     pub sysctls: Vec<(String, String)>,
     /// `--annotation`: key and value.
     pub annotations: Vec<(String, String)>,
+    /// `--restart`.
+    pub restart: RestartPolicy,
+    /// `--health-…`.
+    pub health: HealthOptions,
+    /// `--log-driver` and `--log-opt`.
+    pub log: LogOptions,
+    /// `--attach`: the streams that the caller sees, where they are not all.
+    pub attach: Vec<AttachedStream>,
+}
+
+/// A stream that `--attach` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachedStream {
+    /// Standard input.
+    Stdin,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// Where the root file system comes from.
@@ -241,6 +267,17 @@ pub struct Ulimit {
     pub soft: u64,
     /// Hard limit; `u64::MAX` is unlimited.
     pub hard: u64,
+}
+
+impl std::fmt::Display for Ulimit {
+    /// As `--ulimit` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |limit: u64| match limit {
+            u64::MAX => "-1".to_owned(),
+            limit => limit.to_string(),
+        };
+        write!(f, "{}={}:{}", self.name, shown(self.soft), shown(self.hard))
+    }
 }
 
 /// One `--device`.

@@ -12,6 +12,7 @@
 //! happen in a monitor of its own, and the command watches it or goes away.
 
 mod devices;
+pub(crate) mod equip;
 mod facts;
 mod foreground;
 mod launch;
@@ -86,11 +87,13 @@ pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> 
 }
 
 /// Writes the bundle, then the record.
-pub(crate) fn write_record(engine: &Engine, prepared: &Prepared) -> Result<()> {
+pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: &str) -> Result<()> {
     let store = &engine.store;
     let id = &prepared.record.id;
     write_json(&store.container(id).join("config.json"), &prepared.spec)?;
-    prepared.record.write(store)
+    let mut record = prepared.record.clone();
+    record.last_start = Some(started.to_owned());
+    record.write(store)
 }
 
 /// Makes a directory with this mode; one that is there stays as it is.
@@ -112,6 +115,7 @@ pub(crate) fn new_record(id: ContainerId, options: crate::options::RunOptions) -
         id,
         name,
         created: time::now(),
+        last_start: None,
         options,
     }
 }
@@ -131,6 +135,7 @@ pub(crate) fn follow(
         watcher,
         log: Some(log),
         signals,
+        attendants: launched.attendants,
     };
     let ended = relay.run();
     checkpoints.pass("the program has ended");
@@ -143,6 +148,7 @@ pub(crate) fn follow(
             .as_ref()
             .is_some_and(|group| group.read_oom_kills().unwrap_or(0) > 0),
         error: ended.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        restart_count: launched.state.restart_count,
     };
     let Some(lock) = ContainerLock::acquire(&engine.store, &launched.id)? else {
         // Somebody removed it by force while it ran.

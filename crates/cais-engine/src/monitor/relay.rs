@@ -1,6 +1,7 @@
 //! The loop of the monitor.
 
 use super::Streams;
+use super::attendant::{Attendant, Attention, Program, Wanted};
 use super::front::SavedTerminal;
 use super::protocol::{MAX, Message};
 use crate::error::{EngineError, Result};
@@ -14,14 +15,12 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::termios::Winsize;
 use rustix::time::Timespec;
+use std::time::{Duration, Instant};
 
 const SIGWINCH: i32 = 28;
 
 /// After this long without an event a monitor gives its memory back.
-const QUIET: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Who sees the output and gives the input.
 #[derive(Debug)]
@@ -55,6 +54,8 @@ pub struct Relay<'a> {
     pub log: Option<LogWriter>,
     /// A signalfd with the signals that are handed on to the program.
     pub signals: Option<OwnedFd>,
+    /// What else there is to look after.
+    pub attendants: Vec<Box<dyn Attendant>>,
 }
 
 /// What the loop waits for.
@@ -67,6 +68,16 @@ enum Event {
     Signal,
     Front,
     InputRoom,
+    /// The descriptor with this number of the attendant with this number.
+    Attendant(usize, usize),
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+struct Ready {
+    events: Vec<Event>,
+    /// One for each attendant that is to be called: which, and which descriptors are ready.
+    calls: Vec<(usize, Vec<PollFlags>)>,
 }
 
 /// Bytes on their way to the program.
@@ -89,8 +100,9 @@ impl Relay<'_> {
         let mut quiet = true;
         loop {
             let ready = self.wait(&pending, open, quiet)?;
-            quiet = ready.is_empty();
-            for event in ready {
+            quiet = ready.events.is_empty() && ready.calls.is_empty();
+            self.call_attendants(&ready.calls);
+            for event in ready.events {
                 match event {
                     Event::Output => open[0] = self.pass_output(Stream::Stdout, &mut log_error)?,
                     Event::Error => open[1] = self.pass_output(Stream::Stderr, &mut log_error)?,
@@ -98,7 +110,7 @@ impl Relay<'_> {
                     Event::InputRoom => self.write_input(&mut pending),
                     Event::Signal => self.forward_signals(),
                     Event::Front => self.hear_front(&mut pending),
-                    Event::Ended => {}
+                    Event::Ended | Event::Attendant(..) => {}
                 }
             }
             if pidfd::await_end(self.pidfd, Some(std::time::Duration::ZERO))
@@ -120,7 +132,44 @@ impl Relay<'_> {
     }
 
     /// Waits for the next events.
-    fn wait(&self, pending: &Pending, open: [bool; 2], quiet: bool) -> Result<Vec<Event>> {
+    fn wait(&self, pending: &Pending, open: [bool; 2], quiet: bool) -> Result<Ready> {
+        let wanted = self.wanted(pending, open);
+        let mut fds: Vec<PollFd<'_>> = wanted
+            .iter()
+            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+            .collect();
+        let deadline = self.attendants.iter().filter_map(|each| each.deadline()).min();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let nobody = matches!(self.watcher, Watcher::Nobody);
+        let waited = if nobody && quiet {
+            // There may be hundreds of monitors: one that has had nothing to do for a while
+            // waits with next to no memory.
+            cais_sys::idle::poll_without_memory(&mut fds, left.map(timespec).as_ref())
+        } else if nobody {
+            let soon = left.map_or(QUIET, |left| left.min(QUIET));
+            poll(&mut fds, Some(&timespec(soon)))
+        } else {
+            poll(&mut fds, left.map(timespec).as_ref())
+        };
+        match waited {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(EngineError::System {
+                    action: "wait for events".to_owned(),
+                    source: SysError::new("poll", "", errno),
+                });
+            }
+        }
+        let flags: Vec<(Event, PollFlags)> = fds
+            .iter()
+            .zip(&wanted)
+            .map(|(fd, (event, _, _))| (*event, fd.revents()))
+            .collect();
+        Ok(self.sort_events(&flags))
+    }
+
+    /// Everything that is waited for.
+    fn wanted(&self, pending: &Pending, open: [bool; 2]) -> Vec<(Event, BorrowedFd<'_>, PollFlags)> {
         let mut wanted: Vec<(Event, BorrowedFd<'_>, PollFlags)> =
             vec![(Event::Ended, self.pidfd, PollFlags::IN)];
         match &self.streams {
@@ -148,28 +197,51 @@ impl Relay<'_> {
         if let Watcher::Front { socket, .. } = &self.watcher {
             wanted.push((Event::Front, socket.as_fd(), PollFlags::IN));
         }
-        let mut fds: Vec<PollFd<'_>> = wanted
-            .iter()
-            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
-            .collect();
-        let waited = match &self.watcher {
-            // There may be hundreds of monitors: one that has had nothing to do for a while
-            // waits with next to no memory.
-            Watcher::Nobody if quiet => cais_sys::idle::poll_without_memory(&mut fds),
-            Watcher::Nobody => poll(&mut fds, Some(&QUIET)),
-            _ => poll(&mut fds, None),
-        };
-        match waited {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => {
-                return Err(EngineError::System {
-                    action: "wait for events".to_owned(),
-                    source: SysError::new("poll", "", errno),
-                });
+        for (number, attendant) in self.attendants.iter().enumerate() {
+            let mut theirs: Wanted<'_> = Vec::new();
+            attendant.want(&mut theirs);
+            let theirs = theirs.into_iter().enumerate();
+            wanted.extend(theirs.map(|(index, (fd, flags))| (Event::Attendant(number, index), fd, flags)));
+        }
+        wanted
+    }
+
+    /// Which events these are, and which attendants are to be called.
+    fn sort_events(&self, flags: &[(Event, PollFlags)]) -> Ready {
+        let mut ready = Ready::default();
+        let mut theirs: Vec<Vec<PollFlags>> = self.attendants.iter().map(|_| Vec::new()).collect();
+        for (event, flags) in flags {
+            match event {
+                Event::Attendant(number, _) => {
+                    if let Some(list) = theirs.get_mut(*number) {
+                        list.push(*flags);
+                    }
+                }
+                event if !flags.is_empty() => ready.events.push(*event),
+                _ => {}
             }
         }
-        let ready = fds.iter().zip(&wanted).filter(|(fd, _)| !fd.revents().is_empty());
-        Ok(ready.map(|(_, (event, _, _))| *event).collect())
+        let now = Instant::now();
+        for (number, (flags, attendant)) in theirs.into_iter().zip(&self.attendants).enumerate() {
+            let is_due = attendant.deadline().is_some_and(|deadline| deadline <= now);
+            if is_due || flags.iter().any(|flags| !flags.is_empty()) {
+                ready.calls.push((number, flags));
+            }
+        }
+        ready
+    }
+
+    /// Calls the attendants for whom something happened; those that leave are dropped.
+    fn call_attendants(&mut self, calls: &[(usize, Vec<PollFlags>)]) {
+        let program = Program { pidfd: self.pidfd };
+        // From the last to the first: one that leaves moves only those behind it.
+        for (number, flags) in calls.iter().rev() {
+            if let Some(attendant) = self.attendants.get_mut(*number)
+                && attendant.attend(flags, &program) == Attention::Leaves
+            {
+                drop(self.attendants.remove(*number));
+            }
+        }
     }
 
     fn want_input<'b>(
@@ -372,6 +444,13 @@ impl Relay<'_> {
     }
 }
 
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
 /// Writes everything, waiting where the other side is slow.
 pub(super) fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> std::result::Result<(), Errno> {
     while !bytes.is_empty() {
@@ -386,4 +465,79 @@ pub(super) fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> std::result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pipe::pipe;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Reads a byte from a pipe, then asks for a moment, then ends the program.
+    #[derive(Debug)]
+    struct Bell {
+        pipe: OwnedFd,
+        due: Option<Instant>,
+        heard: Rc<RefCell<Vec<&'static str>>>,
+    }
+
+    impl Attendant for Bell {
+        fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
+            if self.due.is_none() {
+                wanted.push((self.pipe.as_fd(), PollFlags::IN));
+            }
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            self.due
+        }
+
+        fn attend(&mut self, ready: &[PollFlags], program: &Program<'_>) -> Attention {
+            if self.due.is_some() {
+                assert!(ready.is_empty());
+                self.heard.borrow_mut().push("deadline");
+                program.signal(rustix::process::Signal::KILL);
+                return Attention::Leaves;
+            }
+            assert_eq!(ready, [PollFlags::IN]);
+            self.heard.borrow_mut().push("descriptor");
+            self.due = Some(Instant::now());
+            Attention::Stays
+        }
+    }
+
+    #[test]
+    fn attendants_are_called_for_descriptors_and_deadlines() {
+        let mut program = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&program);
+        let pidfd = pidfd::open(pid).unwrap();
+        let (output, their_output) = pipe().unwrap();
+        let (error, their_error) = pipe().unwrap();
+        let (bell, push) = pipe().unwrap();
+        rustix::io::write(&push, b"x").unwrap();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let attendant = Bell {
+            pipe: bell,
+            due: None,
+            heard: Rc::clone(&heard),
+        };
+        let relay = Relay {
+            pidfd: pidfd.as_fd(),
+            streams: Streams::Pipes {
+                input: None,
+                output,
+                error,
+            },
+            watcher: Watcher::Nobody,
+            log: None,
+            signals: None,
+            attendants: vec![Box::new(attendant)],
+        };
+        let ended = relay.run().unwrap();
+        drop((their_output, their_error));
+        assert_eq!(ended, Ended::Killed(9));
+        assert_eq!(*heard.borrow(), ["descriptor", "deadline"]);
+        assert!(program.wait().is_err(), "the loop has waited for it");
+    }
 }

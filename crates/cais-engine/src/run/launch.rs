@@ -1,12 +1,14 @@
 //! The start itself: everything that a run holds is taken here, in an order in which
 //! each step is recorded before it is done, so that a sweep finds it.
 
+use super::equip;
 use super::prepare::Prepared;
 use crate::checkpoint::Checkpoints;
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::monitor::attendant::Attendant;
 use crate::monitor::{PipeSet, Streams, make_pipes};
 use crate::record::{Exit, VERSION};
 use crate::state::{ProcessName, RunState};
@@ -24,6 +26,8 @@ pub(crate) struct Launched {
     pub(crate) streams: Streams,
     pub(crate) state: RunState,
     pub(crate) group: Option<Group>,
+    /// What the monitor looks after beside the streams.
+    pub(crate) attendants: Vec<Box<dyn Attendant>>,
 }
 
 impl Launched {
@@ -52,6 +56,9 @@ pub(crate) fn launch(
         cgroup: prepared.cgroup_path.clone(),
         id_range: prepared.lease.map(|lease| lease.index),
         remove: prepared.record.options.remove,
+        paused: false,
+        restarting: false,
+        restart_count: 0,
     };
     checkpoints.pass("record the start");
     state.write(&engine.store, &id)?;
@@ -63,16 +70,20 @@ pub(crate) fn launch(
         checkpoints,
     );
     launched.inspect_err(|error| {
+        // What was taken on the way is noted there.
+        let noted = RunState::read(&engine.store, &id).ok().flatten();
+        let state = noted.as_ref().unwrap_or(&state);
         let exit = Exit {
             code: Some(exit_code(error)),
             started: state.started.clone(),
             finished: time::now(),
             oom_killed: false,
             error: error.to_string(),
+            restart_count: 0,
         };
         // The error that counts is the one that stopped the start; what cannot be given
         // back now, the next command's sweep finds by the state.
-        cleanup::finish_run(&engine.store, &id, &state, &exit, None).unwrap_or_default();
+        cleanup::finish_run(&engine.store, &id, state, &exit, None).unwrap_or_default();
     })
 }
 
@@ -81,6 +92,7 @@ struct Files<'a> {
     engine: &'a Engine,
     prepared: &'a Prepared,
     state: &'a mut RunState,
+    attendants: Vec<Box<dyn Attendant>>,
 }
 
 impl Companion for Files<'_> {
@@ -92,8 +104,12 @@ impl Companion for Files<'_> {
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
         self.state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
-        self.state.write(&self.engine.store, &self.prepared.record.id)?;
-        super::write_record(self.engine, self.prepared)
+        let (store, record) = (&self.engine.store, &self.prepared.record);
+        self.state.write(store, &record.id)?;
+        super::write_record(self.engine, self.prepared, &self.state.started)?;
+        equip::connect(store, record, self.state)?;
+        self.attendants = equip::attendants(store, record, self.state)?;
+        Ok(())
     }
 }
 
@@ -142,9 +158,11 @@ fn launch_recorded(
         engine,
         prepared,
         state: &mut state,
+        attendants: Vec::new(),
     };
     let running = create(&prepared.plan, &around, &mut files)?;
     drop(around);
+    let attendants = files.attendants;
     checkpoints.pass("the start is recorded");
     let mut running = running;
     let streams = match (pipes, running.terminal.take()) {
@@ -162,6 +180,7 @@ fn launch_recorded(
         streams,
         state,
         group,
+        attendants,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::output::{human_size, print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
 use cais_engine::images::{self, Removed};
+use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
 use serde_json::{Value, json};
@@ -206,7 +207,7 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
 }
 
 fn prune(all: bool) -> Result<u8, Failure> {
-    let (removed, freed) = images::prune(&engine()?, all)?;
+    let (removed, freed) = images::prune(&engine()?, all, &PruneFilter::default())?;
     show_removed(&removed)?;
     print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)

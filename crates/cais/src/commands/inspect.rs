@@ -92,7 +92,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
 
 fn describe_state(container: &Container) -> Value {
     let exit = match &container.status {
-        Status::Exited(exit) => exit.clone().unwrap_or_default(),
+        Status::Exited(exit) | Status::Restarting(exit) => exit.clone(),
         _ => cais_engine::record::Exit::default(),
     };
     let moment = |text: &str| {
@@ -103,14 +103,14 @@ fn describe_state(container: &Container) -> Value {
         }
     };
     let (pid, started) = match &container.status {
-        Status::Running { init, started } => (init.pid, started.clone()),
+        Status::Running { init, started } | Status::Paused { init, started } => (init.pid, started.clone()),
         _ => (0, moment(&exit.started)),
     };
     json!({
         "Status": state(container),
-        "Running": matches!(container.status, Status::Running { .. }),
-        "Paused": false,
-        "Restarting": false,
+        "Running": container.is_running(),
+        "Paused": matches!(container.status, Status::Paused { .. }),
+        "Restarting": matches!(container.status, Status::Restarting(_)),
         "OOMKilled": exit.oom_killed,
         "Dead": false,
         "Pid": pid,

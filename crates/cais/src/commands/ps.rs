@@ -6,6 +6,7 @@ use crate::output::{print, table};
 use cais::cli::PsArgs;
 use cais_engine::list::containers;
 use cais_engine::options::RootSource;
+use cais_engine::record::Exit;
 use cais_engine::state::{Container, Status};
 use cais_engine::time;
 use serde_json::json;
@@ -15,7 +16,9 @@ pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     sweep(&engine);
     let mut all = containers(&engine.store)?;
-    all.retain(|container| args.all || matches!(container.status, Status::Running { .. }));
+    all.retain(|container| {
+        args.all || matches!(container.status, Status::Restarting(_)) || container.is_running()
+    });
     if args.quiet {
         let ids = all.iter().map(|container| id(container, args.no_trunc));
         print(&ids.fold(String::new(), |text, id| text + id + "\n"))?;
@@ -92,6 +95,8 @@ pub(super) fn state(container: &Container) -> &'static str {
     match container.status {
         Status::Created => "created",
         Status::Running { .. } => "running",
+        Status::Paused { .. } => "paused",
+        Status::Restarting(_) => "restarting",
         Status::Exited(_) => "exited",
     }
 }
@@ -100,12 +105,16 @@ fn status(container: &Container) -> String {
     match &container.status {
         Status::Created => "Created".to_owned(),
         Status::Running { started, .. } => format!("Up {}", since(started)),
-        Status::Exited(None) => "Created".to_owned(),
-        Status::Exited(Some(exit)) => {
-            let code = exit.code.map_or("unknown".to_owned(), |code| code.to_string());
-            format!("Exited ({code}) {} ago", since(&exit.finished))
-        }
+        Status::Paused { started, .. } => format!("Up {} (Paused)", since(started)),
+        Status::Restarting(exit) => format!("Restarting ({}) {} ago", code(exit), since(&exit.finished)),
+        Status::Exited(exit) if exit.finished.is_empty() => format!("Exited ({})", code(exit)),
+        Status::Exited(exit) => format!("Exited ({}) {} ago", code(exit), since(&exit.finished)),
     }
+}
+
+/// The exit code, or that nobody saw it.
+fn code(exit: &Exit) -> String {
+    exit.code.map_or("unknown".to_owned(), |code| code.to_string())
 }
 
 /// How long ago a moment was, in Docker's words.

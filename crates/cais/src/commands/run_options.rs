@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use cais::cli::RunArgs;
+use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
 use cais_engine::options::{
     LimitOptions, MountOption, NamespaceOptions, OptionError, RootSource, RunOptions, SecurityOptions,
@@ -9,12 +10,12 @@ use cais_engine::options::{
 };
 use std::path::{Path, PathBuf};
 
-/// Reads all flags and checks them together.
-pub(super) fn options_of(args: &RunArgs) -> Result<RunOptions, Failure> {
+/// Reads all flags, fills in what is configured, and checks all of it together.
+pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, Failure> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(format!("cannot tell the working directory: {error}")).code(125))?;
     let (root, command) = root_and_command(args, &cwd)?;
-    let options = RunOptions {
+    let mut options = RunOptions {
         root,
         command,
         entrypoint: args
@@ -55,11 +56,13 @@ pub(super) fn options_of(args: &RunArgs) -> Result<RunOptions, Failure> {
         read_only: args.read_only,
         security: security_options(args, &cwd)?,
         limits: limits(args)?,
-        namespaces: namespace_options(args)?,
+        namespaces: namespace_options(args, config)?,
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
         annotations: each(&args.annotation, process::parse_label)?,
+        ..RunOptions::default()
     };
+    config.fill(&mut options);
     validate(
         &options,
         Written {
@@ -190,9 +193,9 @@ fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
     })
 }
 
-fn namespace_options(args: &RunArgs) -> Result<NamespaceOptions, OptionError> {
+fn namespace_options(args: &RunArgs, config: &Config) -> Result<NamespaceOptions, OptionError> {
     let mut modes = NamespaceOptions::default();
-    if let Some(text) = &args.userns {
+    if let Some(text) = args.userns.as_ref().or(config.userns.value.as_ref()) {
         modes.user = namespaces::parse_userns(text)?;
     }
     if let Some(text) = &args.pid {

@@ -8,7 +8,6 @@ use cais_engine::engine::Engine;
 use cais_engine::list;
 use cais_engine::options::process::parse_detach_keys;
 use cais_engine::run::{Manner, Outcome, prepare_again, start_again};
-use cais_engine::state::Status;
 
 pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
@@ -46,7 +45,7 @@ fn background() -> Result<Manner, Failure> {
 /// Starts one container; one that runs already is no error, as with Docker.
 fn start_one(engine: &Engine, name: &str, manner: &Manner) -> Result<Option<Outcome>, Failure> {
     let container = list::container(&engine.store, name)?;
-    if matches!(container.status, Status::Running { .. }) {
+    if container.is_running() {
         return Ok(None);
     }
     let prepared = prepare_again(engine, container.record).map_err(Failure::of_start)?;

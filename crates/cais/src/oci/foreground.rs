@@ -37,6 +37,7 @@ pub(super) fn wait(process: &OwnedFd, terminal: Option<OwnedFd>, signals: OwnedF
                 watcher: Watcher::Own { interactive: true },
                 log: None,
                 signals: Some(signals),
+                attendants: Vec::new(),
             };
             let ended = relay.run();
             drop(raw);

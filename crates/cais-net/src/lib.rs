@@ -1,0 +1,3 @@
+//! Networks of containers: bridges, addresses, the packet filter, published ports, names.
+
+pub mod dns;
