@@ -27,7 +27,7 @@ use crate::options::{RootSource, RunOptions};
 use crate::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Opens the store of images.
 ///
@@ -68,18 +68,37 @@ pub fn find(store: &ContentStore, text: &str) -> Result<Image> {
 /// # Errors
 /// Where one is not there.
 pub fn layers(store: &ContentStore, image: &Image) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::with_capacity(image.diff_ids.len());
-    for diff_id in image.diff_ids.iter().rev() {
-        let path = store
-            .layer_path(diff_id)
-            .map_err(EngineError::image(format!("find layer {diff_id}")))?;
-        paths.push(path.ok_or_else(|| {
+    let action = || EngineError::image("find the layers of the image");
+    let found = store.find_layers(&image.diff_ids).map_err(action())?;
+    let mut paths = Vec::with_capacity(found.len());
+    for (diff_id, found) in image.diff_ids.iter().zip(found).rev() {
+        let path = match found {
+            Some(layer) => store.layer_path(&layer).map_err(action())?,
+            None => None,
+        };
+        let path = path.ok_or_else(|| {
             EngineError::Invalid(format!(
                 "layer {diff_id} of the image is not there: load or pull it again"
             ))
-        })?);
+        })?;
+        let hides_all = is_opaque(&path);
+        paths.push(path);
+        if hides_all {
+            break;
+        }
     }
     Ok(paths)
+}
+
+/// Whether a layer hides everything below: overlayfs does not heed the attribute on the root
+/// of one.
+fn is_opaque(layer: &Path) -> bool {
+    ["trusted.overlay.opaque", "user.overlay.opaque"]
+        .iter()
+        .any(|name| {
+            let mut value = [0u8; 1];
+            rustix::fs::getxattr(layer, *name, &mut value[..]) == Ok(1) && value == *b"y"
+        })
 }
 
 /// Looks up the image that the options name, fills in its layers, and what it says of the

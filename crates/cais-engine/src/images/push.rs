@@ -156,6 +156,14 @@ fn with_layers(bytes: &[u8], own: &[Descriptor], layers: &[Descriptor]) -> Resul
     Ok(value.to_string().into_bytes())
 }
 
+/// A layer that is to be given.
+struct Job<'a> {
+    blob: &'a Descriptor,
+    diff_id: &'a Digest,
+    /// What it is kept by.
+    place: &'a Digest,
+}
+
 /// Gives the parts of an image to a registry.
 struct Giver<'a> {
     to: &'a Endpoint,
@@ -168,16 +176,29 @@ struct Giver<'a> {
 impl Giver<'_> {
     /// All layers, several at once.
     fn layers(&self, blobs: &[Descriptor], image: &Image) -> Result<Vec<Descriptor>> {
-        let jobs: Vec<(&Descriptor, &Digest)> = blobs.iter().zip(&image.diff_ids).collect();
+        let places = self
+            .store
+            .find_layers(&image.diff_ids)
+            .map_err(EngineError::image("find the layers of the image"))?;
+        let layers = image.diff_ids.iter().zip(&places);
+        let jobs: Vec<Job<'_>> = blobs
+            .iter()
+            .zip(layers)
+            .map(|(blob, (diff_id, place))| Job {
+                blob,
+                diff_id,
+                place: place.as_ref().unwrap_or(diff_id),
+            })
+            .collect();
         let done: Mutex<Vec<Option<Descriptor>>> = Mutex::new(vec![None; jobs.len()]);
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some((blob, diff_id)) = jobs.get(index) else {
+                let Some(job) = jobs.get(index) else {
                     return Ok(());
                 };
-                let given = self.layer(blob, diff_id)?;
+                let given = self.layer(job)?;
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(place) = done.get_mut(index) {
                     *place = Some(given);
@@ -201,10 +222,11 @@ impl Giver<'_> {
 
     /// One layer, unless the registry has it in a form that is known here. Where its blob is
     /// gone it is compressed anew: the same layer in another blob.
-    fn layer(&self, blob: &Descriptor, diff_id: &Digest) -> Result<Descriptor> {
+    fn layer(&self, job: &Job<'_>) -> Result<Descriptor> {
+        let Job { blob, diff_id, place } = *job;
         let meta = self
             .store
-            .layer_meta(diff_id)
+            .layer_meta(place)
             .map_err(EngineError::image("read what is known of a layer"))?;
         let sources = self.elsewhere(meta.as_ref());
         let others = meta.iter().flat_map(|meta| &meta.blobs);
@@ -213,7 +235,7 @@ impl Giver<'_> {
             if let Some(step) = self.has(known, &sources)? {
                 self.watch.blob(blob, step);
                 let known = known.clone();
-                self.note(meta.as_ref(), diff_id, &known)?;
+                self.note(meta.as_ref(), place, &known)?;
                 return Ok(known);
             }
         }
@@ -235,7 +257,7 @@ impl Giver<'_> {
             Some(step) => self.watch.blob(&shown, step),
             None => self.give(&given, &shown, file)?,
         }
-        self.note(meta.as_ref(), diff_id, &given)?;
+        self.note(meta.as_ref(), place, &given)?;
         Ok(given)
     }
 
@@ -299,7 +321,7 @@ impl Giver<'_> {
     }
 
     /// Notes where the layer is now, and in which form.
-    fn note(&self, meta: Option<&LayerMeta>, diff_id: &Digest, blob: &Descriptor) -> Result<()> {
+    fn note(&self, meta: Option<&LayerMeta>, place: &Digest, blob: &Descriptor) -> Result<()> {
         let Some(before) = meta else { return Ok(()) };
         let mut meta = before.clone();
         if !meta.blobs.iter().any(|known| known.digest == blob.digest) {
@@ -313,7 +335,7 @@ impl Giver<'_> {
             return Ok(());
         }
         self.store
-            .set_layer_meta(diff_id, &meta)
+            .set_layer_meta(place, &meta)
             .map_err(EngineError::image("note where a layer is"))
     }
 
