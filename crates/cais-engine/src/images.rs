@@ -7,6 +7,7 @@
 mod defaults;
 mod growing;
 mod import;
+mod pack;
 mod pull;
 mod push;
 mod remote;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
+pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;

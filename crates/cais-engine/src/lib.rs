@@ -8,11 +8,13 @@
 pub mod bundle;
 pub mod cleanup;
 pub mod config;
+pub mod describe;
 pub mod diff;
 pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod exec;
+pub mod filter;
 pub mod follow;
 pub mod id;
 pub mod images;
