@@ -10,6 +10,7 @@ pub mod cleanup;
 pub mod diff;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod follow;
 pub mod id;
