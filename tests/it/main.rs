@@ -15,6 +15,7 @@ mod engines_support;
 mod flags;
 mod host_untouched;
 mod images;
+mod images_layers;
 mod images_peers;
 mod kill_steps;
 mod limits;

@@ -34,6 +34,9 @@ pub enum EngineError {
     /// Something that the user gave does not fit.
     #[error("{0}")]
     Invalid(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// A file of the store could not be read, written or understood.
     #[error("cannot {action}")]
     Store {

@@ -7,20 +7,26 @@
 
 pub mod bundle;
 pub mod cleanup;
+pub mod config;
+pub mod describe;
 pub mod diff;
+pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod events;
 pub mod exec;
+pub mod filter;
 pub mod follow;
 pub mod id;
 pub mod images;
 pub mod list;
 pub mod lock;
 pub mod log;
+pub mod moment;
 pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod prune;
 pub mod record;
 pub mod remove;
 pub mod run;
