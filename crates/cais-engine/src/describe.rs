@@ -90,7 +90,8 @@ impl Container {
         match &self.record.options.namespaces.network {
             NetworkMode::None => vec!["none".to_owned()],
             NetworkMode::Host => vec!["host".to_owned()],
-            NetworkMode::Container(_) => Vec::new(),
+            NetworkMode::Container(_) | NetworkMode::Path(_) => Vec::new(),
+            NetworkMode::Networks(all) => all.iter().map(|each| each.network.clone()).collect(),
         }
     }
 
