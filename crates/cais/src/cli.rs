@@ -5,6 +5,7 @@ pub mod config;
 pub mod exec;
 mod groups;
 pub mod image;
+pub mod pack;
 mod parse;
 pub mod run;
 pub mod system;
@@ -14,6 +15,7 @@ pub use exec::ExecArgs;
 pub use image::{
     HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
@@ -71,6 +73,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Give out images as one archive
     Save(SaveArgs),
+    /// Make an image out of this machine's own programs, with only what they need
+    Pack(Box<PackArgs>),
     /// Give an image a further name
     Tag(TagArgs),
     /// Remove images

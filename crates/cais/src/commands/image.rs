@@ -123,7 +123,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
 }
 
 /// Bytes in Docker's words: three digits and a unit of 1000.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut whole = bytes;
@@ -170,7 +170,7 @@ pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
 }
 
 /// A full name as users write it.
-pub(super) fn familiar(name: &str) -> String {
+pub(crate) fn familiar(name: &str) -> String {
     name.parse::<Reference>()
         .map_or_else(|_bad| name.to_owned(), |reference| reference.familiar())
 }
