@@ -91,7 +91,7 @@ impl Container {
             NetworkMode::None => vec!["none".to_owned()],
             NetworkMode::Host => vec!["host".to_owned()],
             NetworkMode::Container(_) | NetworkMode::Path(_) => Vec::new(),
-            NetworkMode::Networks(all) => all.iter().map(|each| each.network.clone()).collect(),
+            NetworkMode::Networks(all) => all.iter().map(|one| one.network.clone()).collect(),
         }
     }
 

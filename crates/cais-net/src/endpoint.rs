@@ -278,7 +278,10 @@ mod tests {
         store.mark_leaving(&endpoints.container).unwrap();
         store.mark_leaving(&endpoints.container).unwrap();
         assert!(store.list_endpoints().unwrap().is_empty());
-        assert_eq!(store.list_containers().unwrap(), vec![endpoints.container.clone()]);
+        assert_eq!(
+            store.list_containers().unwrap(),
+            vec![endpoints.container.clone()]
+        );
         assert_eq!(
             store.read_leaving(&endpoints.container).unwrap(),
             Some(endpoints.clone())
