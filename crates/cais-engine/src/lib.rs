@@ -13,6 +13,7 @@ pub mod diff;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod filter;
 pub mod follow;
