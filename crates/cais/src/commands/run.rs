@@ -43,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let manner = Manner {
         detach: args.detach,
         interactive: args.interactive,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
     };
