@@ -53,8 +53,7 @@ impl TestEnv {
         if words.first() == Some(&"run") {
             command.args(["--cgroup-parent", &self.cgroup]);
             // Networks change the host: tests of them say so, and have one of their own.
-            let chooses =
-                |word: &&str| ["-p", "-P", "--publish"].contains(word) || word.starts_with("--net");
+            let chooses = |word: &&str| ["-p", "-P", "--publish"].contains(word) || word.starts_with("--net");
             if !words.iter().any(chooses) {
                 command.args(["--network", "none"]);
             }

@@ -84,7 +84,7 @@ impl Firewall {
         let mut found = None;
         self.socket
             .ask(&batch, |message| {
-                found = found.or(nftables::parse_generation(message))
+                found = found.or(nftables::parse_generation(message));
             })
             .and_then(|()| found.ok_or(Errno::BADMSG))
             .map_err(refused("ask for the packet filter's rule set"))

@@ -17,6 +17,7 @@ use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
 use crate::record::Record;
+use crate::resolver;
 use crate::state::RunState;
 use crate::store::Store;
 
@@ -27,7 +28,9 @@ use crate::store::Store;
 /// # Errors
 /// The start fails with it, and [`disconnect`] is called.
 pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
-    network::connect(engine, prepared, state)
+    let connected = network::connect(engine, prepared, state)?;
+    resolver::announce(&engine.store, &prepared.record)?;
+    Ok(connected)
 }
 
 /// What the monitor is to look after while the program runs. `state.init` is the first
@@ -36,15 +39,16 @@ pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState
 /// # Errors
 /// The start fails with it.
 pub(crate) fn attendants(
-    _store: &Store,
-    _record: &Record,
-    _state: &RunState,
+    store: &Store,
+    record: &Record,
+    state: &RunState,
     connected: Connected,
 ) -> Result<Vec<Box<dyn Attendant>>> {
     let mut all: Vec<Box<dyn Attendant>> = Vec::new();
     if !connected.reserved.is_empty() {
         all.push(Box::new(connected));
     }
+    all.extend(resolver::attendant(store, record, state)?);
     Ok(all)
 }
 
@@ -53,5 +57,7 @@ pub(crate) fn attendants(
 /// # Errors
 /// What could not be given back: the state stays then, and the next sweep tries again.
 pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
-    network::disconnect(store, id)
+    let names = resolver::withdraw(store, id);
+    network::disconnect(store, id)?;
+    names
 }

@@ -141,6 +141,7 @@ fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
 /// The files below `/etc` that are the container's own. With the host's network its hosts
 /// and its resolver hold.
 pub(super) fn etc_files(
+    engine: &Engine,
     options: &RunOptions,
     id: &ContainerId,
     network: Option<&Endpoints>,
@@ -154,8 +155,8 @@ pub(super) fn etc_files(
     let hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, &name, network);
     files.push(("/etc/hosts".to_owned(), hosts));
     // Without one on the host the image's own stays.
-    if let Ok(resolvers) = std::fs::read_to_string("/etc/resolv.conf") {
-        files.push(("/etc/resolv.conf".to_owned(), resolvers));
+    if let Some(text) = crate::resolver::resolv_conf(engine, options) {
+        files.push(("/etc/resolv.conf".to_owned(), text));
     }
     files
 }

@@ -32,6 +32,8 @@ const ACCOUNT_FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// A container that is ready to be made and started.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Whether it is made now.
+    pub(crate) is_new: bool,
     /// What will be its record.
     pub record: Record,
     /// The OCI configuration.
@@ -85,7 +87,9 @@ impl Prepared {
 /// Where the options name something that is not there or cannot be.
 pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepared> {
     let record = new_record(ContainerId::random()?, options);
-    prepare_record(engine, record, dry)
+    let mut prepared = prepare_record(engine, record, dry)?;
+    prepared.is_new = true;
+    Ok(prepared)
 }
 
 /// Prepares a container that was made before, for another run.
@@ -175,10 +179,11 @@ fn prepare_with(
     super::devices::find(options, &mut facts)?;
     let spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
     let mut plan_facts = plan_facts(engine, &record, &spec, root, layout.as_ref())?;
-    plan_facts.files = etc_files(options, id, network.as_ref());
+    plan_facts.files = etc_files(engine, options, id, network.as_ref());
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {
+        is_new: false,
         lease,
         network,
         cgroup_path: facts.cgroup_path,
