@@ -2,6 +2,7 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod network;
 mod peers;
 mod plot;
 mod runtime;
@@ -14,7 +15,8 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
+        ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
-        _ => Err("cargo xtask bench start|runtime [--rounds N]".to_owned()),
+        _ => Err("cargo xtask bench start|runtime|network [--rounds N]".to_owned()),
     }
 }

@@ -88,7 +88,7 @@ pub fn apply(shape: Shape, host_interface: &str, namespace: BorrowedFd<'_>, insi
     link::get(&mut question, host_interface);
     let mut index = None;
     host.ask(&question, |message| {
-        index = link::parse(message).map(|link| link.index)
+        index = link::parse(message).map(|link| link.index);
     })
     .map_err(NetError::netlink(format!("find {host_interface}"), "RTM_GETLINK"))?;
     let index = index.ok_or_else(|| refused(Errno::NODEV))?;

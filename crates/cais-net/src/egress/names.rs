@@ -156,12 +156,10 @@ impl AllowAddresses for NameGate {
         let mut wanted = Vec::new();
         for (address, ttl) in addresses {
             let holds = Duration::from_secs(u64::from(*ttl)).min(LONGEST);
-            for (set, key) in self.keys(name, *address) {
-                let until = self.known.get(&(set.name, key.clone()));
-                if until.is_none_or(|until| *until < now + holds) {
-                    wanted.push((set, key, holds + GRACE));
-                }
-            }
+            // Each time, also where it is thought to be there: somebody may have made the
+            // table anew.
+            let keys = self.keys(name, *address).into_iter();
+            wanted.extend(keys.map(|(set, key)| (set, key, holds + GRACE)));
         }
         if wanted.is_empty() {
             return Ok(());

@@ -391,7 +391,7 @@ fn merge(subnets: &[Subnet], four: bool) -> Vec<(IpAddr, IpAddr)> {
     for (first, last) in ranges {
         match merged.last_mut() {
             Some(before) if number(first) <= number(before.1).saturating_add(1) => {
-                before.1 = before.1.max(last)
+                before.1 = before.1.max(last);
             }
             _ => merged.push((first, last)),
         }

@@ -527,6 +527,18 @@ fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
                 data.be32(5, 1);
             }
         }),
+        Expression::Destination { .. }
+        | Expression::Masquerade
+        | Expression::Counter
+        | Expression::Count { .. }
+        | Expression::Reject
+        | Expression::Verdict { .. } => write_action(attributes, expression),
+    }
+}
+
+/// What does something with the packet.
+fn write_action(attributes: &mut Attributes<'_>, expression: &Expression) {
+    match *expression {
         Expression::Destination {
             family,
             address,
@@ -562,6 +574,13 @@ fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
                 });
             });
         }),
+        Expression::Meta { .. }
+        | Expression::Connection { .. }
+        | Expression::Payload { .. }
+        | Expression::DestinationKind { .. }
+        | Expression::And { .. }
+        | Expression::Compare { .. }
+        | Expression::Lookup { .. } => {}
     }
 }
 
