@@ -18,6 +18,8 @@ pub mod filter;
 pub mod follow;
 pub mod id;
 pub mod images;
+pub mod info;
+pub mod inspect;
 pub mod list;
 pub mod lock;
 pub mod log;
@@ -33,6 +35,9 @@ pub mod state;
 pub mod stop;
 pub mod store;
 pub mod sweep;
+pub mod top;
+pub mod units;
+pub mod usage;
 pub mod userns;
 
 pub use cais_runtime::{checkpoint, time};

@@ -9,6 +9,7 @@ pub mod pack;
 mod parse;
 pub mod run;
 pub mod system;
+pub mod views;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
@@ -19,6 +20,7 @@ pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -57,8 +59,14 @@ pub enum Command {
     Wait(NamesArgs),
     /// Remove containers
     Rm(RmArgs),
-    /// Show everything known about containers as JSON
-    Inspect(NamesArgs),
+    /// Show everything known about containers and images as JSON
+    Inspect(InspectArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Show what containers use of CPU, memory, network and disks
+    Stats(StatsArgs),
+    /// Show the published ports of a container
+    Port(PortArgs),
     /// Show the output of a container
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
@@ -95,8 +103,10 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show what this kernel can do, and what cais does without it
     Doctor(DoctorArgs),
+    /// Show the machine and what is on it
+    Info(FormatArgs),
     /// Show the version
-    Version,
+    Version(FormatArgs),
 }
 
 /// Arguments of commands that take one container.

@@ -1,17 +1,20 @@
 //! `cais container prune` and `cais system prune`.
 
-use super::image::{familiar, size};
+use super::image::familiar;
+use super::inspect::{Kind, inspect_kind};
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 use cais_engine::images;
 use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
+use cais_engine::units::human_size;
 use std::io::BufRead;
 use std::time::SystemTime;
 
 pub(crate) fn container(command: &ContainerCommand) -> Result<u8, Failure> {
     match command {
+        ContainerCommand::Inspect(args) => inspect_kind(args, Kind::Container),
         ContainerCommand::Prune(args) => prune(args),
     }
 }
@@ -44,7 +47,7 @@ fn prune(args: &PruneArgs) -> Result<u8, Failure> {
     sweep(&engine);
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
-    print(&format!("Total reclaimed space: {}\n", size(pruned.freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(pruned.freed)))?;
     Ok(0)
 }
 
@@ -80,7 +83,7 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
             freed: bytes,
         },
     )?;
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 

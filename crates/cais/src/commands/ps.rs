@@ -1,7 +1,6 @@
 //! `cais ps`. Only the files that are needed are read, and no lock is taken: a container
 //! that is stuck stops nobody from looking.
 
-use super::image::size;
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::print;
@@ -15,6 +14,7 @@ use cais_engine::list;
 use cais_engine::options::RootSource;
 use cais_engine::state::Container;
 use cais_engine::time;
+use cais_engine::units::human_size;
 use cais_image::ContentStore;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -201,7 +201,7 @@ impl View<'_> {
         let directory = self.engine.store.container(&container.record.id);
         let written = read_size(&directory.join("upper"))?;
         let RootSource::Image { manifest, .. } = &container.record.options.root else {
-            return Ok(size(written));
+            return Ok(human_size(written));
         };
         let image = match self.sizes.get(manifest) {
             Some(bytes) => *bytes,
@@ -212,7 +212,7 @@ impl View<'_> {
                 bytes
             }
         };
-        Ok(format!("{} (virtual {})", size(written), size(written + image)))
+        Ok(format!("{} (virtual {})", human_size(written), human_size(written + image)))
     }
 }
 
