@@ -12,7 +12,7 @@ pub use network::{host_addresses, read_endpoints};
 
 use crate::disk::read_size;
 use crate::engine::Engine;
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::images;
 use crate::log;
 use crate::options::{MountKind, MountOption, RootSource};
@@ -168,9 +168,7 @@ fn graph_driver(container: &Container, directory: &Path) -> Value {
     };
     data.insert("LowerDir".to_owned(), lower.join(":").into());
     // It is mounted in the container's own mount namespace alone.
-    let merged = container
-        .init()
-        .map(|init| format!("/proc/{}/root", init.pid));
+    let merged = container.init().map(|init| format!("/proc/{}/root", init.pid));
     data.insert("MergedDir".to_owned(), merged.unwrap_or_default().into());
     for (key, name) in [("UpperDir", "upper"), ("WorkDir", "work")] {
         data.insert(key.to_owned(), directory.join(name).display().to_string().into());
@@ -181,9 +179,7 @@ fn graph_driver(container: &Container, directory: &Path) -> Value {
 fn mounts(mounts: &[MountOption]) -> Value {
     let described = mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Bind {
-            source,
-            propagation,
-            ..
+            source, propagation, ..
         } => Some(json!({
             "Type": "bind",
             "Source": source,
@@ -219,8 +215,8 @@ fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
 /// Finds a container and describes it.
 ///
 /// # Errors
-/// [`EngineError::NoSuchContainer`] and what reading it meets.
-pub fn find_container(engine: &Engine, name: &str, with_size: bool) -> Result<Value, EngineError> {
+/// [`crate::EngineError::NoSuchContainer`] and what reading it meets.
+pub fn find_container(engine: &Engine, name: &str, with_size: bool) -> Result<Value> {
     let container = crate::list::container(&engine.store, name)?;
     inspect_container(engine, &container, with_size)
 }

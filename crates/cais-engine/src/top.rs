@@ -34,13 +34,12 @@ pub fn read_processes(container: &Container, options: &[String]) -> Result<Table
         cgroup => pids_of(cgroup)?,
     };
     let machine = Machine::read();
-    let rows = pids
-        .iter()
-        .filter_map(|pid| Process::read(*pid))
-        .map(|process| {
-            let cells = columns.iter();
-            cells.map(|(column, _)| (column.show)(&process, &machine)).collect()
-        });
+    let rows = pids.iter().filter_map(|pid| Process::read(*pid)).map(|process| {
+        let cells = columns.iter();
+        cells
+            .map(|(column, _)| (column.show)(&process, &machine))
+            .collect()
+    });
     Ok(Table {
         rows: rows.collect(),
         titles: columns.iter().map(|(_, title)| title.clone()).collect(),

@@ -129,7 +129,9 @@ fn read_stats(group: &Group) -> Stats {
 /// The memory in use without the files that were not used lately.
 fn used_memory(stats: &Stats) -> u64 {
     let raw = &stats.memory.raw;
-    let inactive = raw.get("total_inactive_file").or_else(|| raw.get("inactive_file"));
+    let inactive = raw
+        .get("total_inactive_file")
+        .or_else(|| raw.get("inactive_file"));
     let usage = stats.memory.usage.usage;
     match inactive {
         Some(inactive) if *inactive < usage => usage - inactive,
@@ -151,7 +153,10 @@ fn parse_net_dev(text: &str) -> (u64, u64) {
             let word = counters.split_whitespace().nth(index);
             word.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
         };
-        sums = (sums.0.saturating_add(counter(0)), sums.1.saturating_add(counter(8)));
+        sums = (
+            sums.0.saturating_add(counter(0)),
+            sums.1.saturating_add(counter(8)),
+        );
     }
     sums
 }
@@ -173,7 +178,10 @@ mod tests {
         let text = "Inter-|   Receive  |  Transmit\n face |bytes packets errs drop fifo frame compressed multicast|bytes\n    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0\n  eth0:  500 5 0 0 0 0 0 0 70 1 0 0 0 0 0 0\n  eth1: 1 5 0 0 0 0 0 0 2 1 0 0 0 0 0 0\n";
         assert_eq!(parse_net_dev(text), (501, 72));
         assert_eq!(parse_net_dev(""), (0, 0));
-        assert_eq!(parse_mem_total("MemTotal:       2 kB\nMemFree: 1 kB\n"), Some(2048));
+        assert_eq!(
+            parse_mem_total("MemTotal:       2 kB\nMemFree: 1 kB\n"),
+            Some(2048)
+        );
     }
 
     #[test]

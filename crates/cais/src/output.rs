@@ -1,5 +1,7 @@
 //! Writing to standard output: a reader that goes away ends the command, quietly.
 
+pub(crate) use cais_engine::units::human_size;
+
 use crate::failure::Failure;
 use std::io::{ErrorKind, Write};
 

@@ -8,10 +8,7 @@ use serde_json::{Map, Value, json};
 pub(super) fn describe(container: &Container) -> Value {
     let options = &container.record.options;
     let attached = |stream: AttachedStream| is_attached(options, stream);
-    let hostname = options
-        .hostname
-        .as_deref()
-        .unwrap_or(container.record.id.short());
+    let hostname = options.hostname.as_deref().unwrap_or(container.record.id.short());
     let mut config = Map::new();
     let mut add = |key: &str, value: Value| {
         config.insert(key.to_owned(), value);
@@ -37,7 +34,10 @@ pub(super) fn describe(container: &Container) -> Value {
     add("Image", container.image_text().into());
     add("Volumes", Value::Null);
     add("WorkingDir", options.workdir.as_deref().unwrap_or("").into());
-    add("Entrypoint", or_null(options.entrypoint.as_deref().unwrap_or(&[])));
+    add(
+        "Entrypoint",
+        or_null(options.entrypoint.as_deref().unwrap_or(&[])),
+    );
     add("OnBuild", Value::Null);
     add("Labels", object(container.labels()));
     if let Some(signal) = &options.stop_signal {

@@ -204,11 +204,7 @@ fn bind(mount: &MountOption) -> Option<String> {
         return None;
     };
     let mode = mode(mount);
-    let mode = if mode.is_empty() {
-        mode
-    } else {
-        format!(":{mode}")
-    };
+    let mode = if mode.is_empty() { mode } else { format!(":{mode}") };
     Some(format!("{}:{}{mode}", source.display(), mount.target))
 }
 

@@ -73,7 +73,9 @@ fn describe_endpoint(endpoint: Option<&Endpoint>) -> Value {
     let text = |value: Option<String>| value.unwrap_or_default();
     let four = endpoint.and_then(|endpoint| endpoint.ipv4);
     let six = endpoint.and_then(|endpoint| endpoint.ipv6);
-    let aliases = endpoint.map(|endpoint| &endpoint.aliases).filter(|aliases| !aliases.is_empty());
+    let aliases = endpoint
+        .map(|endpoint| &endpoint.aliases)
+        .filter(|aliases| !aliases.is_empty());
     let gateway = |pick: fn(&Endpoint) -> Option<IpAddr>| {
         text(endpoint.and_then(pick).map(|address| address.to_string()))
     };
@@ -106,7 +108,12 @@ pub fn host_addresses(port: &PublishedPort) -> Vec<String> {
 
 fn describe_ports(container: &Container, published: &[PublishedPort]) -> Value {
     let mut all = Map::new();
-    if published.is_empty() && !matches!(container.record.options.namespaces.network, NetworkMode::Networks(_)) {
+    if published.is_empty()
+        && !matches!(
+            container.record.options.namespaces.network,
+            NetworkMode::Networks(_)
+        )
+    {
         return Value::Object(all);
     }
     for (port, _) in super::config::exposed_ports(&container.record.options) {

@@ -18,14 +18,18 @@ pub(super) struct Column {
 pub(super) const COLUMNS: &[Column] = &[
     column(&["pid", "tgid"], "PID", |process, _| process.pid.to_string()),
     column(&["ppid"], "PPID", |process, _| process.field(4).to_string()),
-    column(&["pgid", "pgrp"], "PGID", |process, _| process.field(5).to_string()),
+    column(&["pgid", "pgrp"], "PGID", |process, _| {
+        process.field(5).to_string()
+    }),
     column(&["sid", "sess", "session"], "SID", |process, _| {
         process.field(6).to_string()
     }),
     column(&["uid", "euid"], "UID", |process, _| process.uid.to_string()),
-    column(&["user", "euser", "uname", "ruser"], "USER", |process, machine| {
-        machine.user(process.uid)
-    }),
+    column(
+        &["user", "euser", "uname", "ruser"],
+        "USER",
+        |process, machine| machine.user(process.uid),
+    ),
     column(&["gid", "egid"], "GID", |process, _| process.gid.to_string()),
     column(&["group", "egroup", "rgroup"], "GROUP", |process, machine| {
         machine.group(process.gid)
@@ -95,7 +99,9 @@ pub(super) fn find_column(name: &str) -> Option<&'static Column> {
 }
 
 fn resident(process: &Process, machine: &Machine) -> u64 {
-    u64::try_from(process.field(24)).unwrap_or(0).saturating_mul(machine.page)
+    u64::try_from(process.field(24))
+        .unwrap_or(0)
+        .saturating_mul(machine.page)
 }
 
 fn tenths(value: u64) -> String {

@@ -28,7 +28,10 @@ impl Process {
         let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
         let (comm, fields) = parse_stat(&stat)?;
         let line = fs::read(format!("{directory}/cmdline")).unwrap_or_default();
-        let args = String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned();
+        let args = String::from_utf8_lossy(&line)
+            .replace('\0', " ")
+            .trim_end()
+            .to_owned();
         let status = fs::read_to_string(format!("{directory}/status")).unwrap_or_default();
         let locked = status
             .lines()
@@ -38,7 +41,11 @@ impl Process {
             pid,
             uid: owner.uid(),
             gid: owner.gid(),
-            args: if args.is_empty() { format!("[{comm}]") } else { args },
+            args: if args.is_empty() {
+                format!("[{comm}]")
+            } else {
+                args
+            },
             comm,
             stat: fields,
             locked,
@@ -82,7 +89,10 @@ impl Process {
     /// The terminal: `pts/0`, `tty1`, or `?`.
     pub(super) fn terminal(&self) -> String {
         let device = self.field(7);
-        let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+        let (major, minor) = (
+            (device >> 8) & 0xfff,
+            (device & 0xff) | ((device >> 12) & 0xfff00),
+        );
         match major {
             136..=143 => format!("pts/{}", minor + ((major - 136) << 8)),
             4 if minor < 64 => format!("tty{minor}"),

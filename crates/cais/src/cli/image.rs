@@ -1,5 +1,6 @@
 //! The commands about images.
 
+use super::InspectKindArgs;
 use clap::{Args, Subcommand};
 
 /// `cais images`.
@@ -23,43 +24,6 @@ pub struct ImagesArgs {
     /// Only images of this repository, or with this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub name: Option<String>,
-}
-
-/// `cais pull`.
-#[derive(Debug, Args)]
-pub struct PullArgs {
-    /// The machine that the image is for: os/architecture[/variant]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-    /// Print only the name
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Accept a registry without TLS, or with a certificate that nobody vouches for
-    #[arg(long)]
-    pub insecure: bool,
-    /// User and password for the registry
-    #[arg(long, value_name = "USER:PASSWORD")]
-    pub creds: Option<String>,
-    /// The image
-    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
-    pub name: String,
-}
-
-/// `cais push`.
-#[derive(Debug, Args)]
-pub struct PushArgs {
-    /// Print only the digest
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Accept a registry without TLS, or with a certificate that nobody vouches for
-    #[arg(long)]
-    pub insecure: bool,
-    /// User and password for the registry
-    #[arg(long, value_name = "USER:PASSWORD")]
-    pub creds: Option<String>,
-    /// The image
-    #[arg(value_name = "NAME[:TAG]")]
-    pub name: String,
 }
 
 /// `cais load`.
@@ -124,11 +88,7 @@ pub struct HistoryArgs {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Show everything known about images as JSON
-    Inspect {
-        /// Names or ids of images
-        #[arg(value_name = "IMAGE", required = true)]
-        images: Vec<String>,
-    },
+    Inspect(InspectKindArgs),
     /// Remove images without a name, or with --all every image that no container is made of
     Prune {
         /// Every image that no container is made of

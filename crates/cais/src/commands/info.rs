@@ -136,7 +136,10 @@ fn page(data: &Value) -> String {
     for (name, key) in LINES {
         line(name, &word(data.get(key).unwrap_or(&Value::Null)));
         match key {
-            "Driver" => line("  Backing Filesystem", &word(data.pointer("/DriverStatus/0/1").unwrap_or(&Value::Null))),
+            "Driver" => line(
+                "  Backing Filesystem",
+                &word(data.pointer("/DriverStatus/0/1").unwrap_or(&Value::Null)),
+            ),
             "CgroupVersion" => {
                 line(" Plugins", "");
                 line("  Network", &words("/Plugins/Network").join(" "));
@@ -156,4 +159,3 @@ fn page(data: &Value) -> String {
     }
     text
 }
-

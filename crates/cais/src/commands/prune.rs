@@ -4,11 +4,10 @@ use super::image::familiar;
 use super::inspect::{Kind, inspect_kind};
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{human_size, print};
 use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 use cais_engine::images;
 use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
-use cais_engine::units::human_size;
 use std::io::BufRead;
 use std::time::SystemTime;
 

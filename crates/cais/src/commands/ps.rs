@@ -3,7 +3,7 @@
 
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{human_size, print};
 use cais::cli::PsArgs;
 use cais::template::{Format, Label};
 use cais_engine::describe::since;
@@ -14,7 +14,6 @@ use cais_engine::list;
 use cais_engine::options::RootSource;
 use cais_engine::state::Container;
 use cais_engine::time;
-use cais_engine::units::human_size;
 use cais_image::ContentStore;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -212,7 +211,11 @@ impl View<'_> {
                 bytes
             }
         };
-        Ok(format!("{} (virtual {})", human_size(written), human_size(written + image)))
+        Ok(format!(
+            "{} (virtual {})",
+            human_size(written),
+            human_size(written + image)
+        ))
     }
 }
 

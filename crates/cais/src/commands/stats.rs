@@ -122,7 +122,9 @@ fn row(reading: &Reading, earlier: Option<&Usage>, whole: bool) -> Value {
         let (one, other) = usage.map_or((0, 0), pick);
         format!("{} / {}", human_size(one), human_size(other))
     };
-    let cpu = usage.zip(earlier).map_or(0.0, |(usage, earlier)| usage.cpu_percent(earlier));
+    let cpu = usage
+        .zip(earlier)
+        .map_or(0.0, |(usage, earlier)| usage.cpu_percent(earlier));
     let (memory, limit) = usage.map_or((0, 0), |usage| (usage.memory, usage.memory_limit));
     json!({
         "BlockIO": pair(|usage| usage.block),
