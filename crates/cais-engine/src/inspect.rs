@@ -7,6 +7,7 @@ mod host_config;
 mod image;
 mod network;
 
+pub use config::exposed_ports;
 pub use image::inspect_image;
 pub use network::{host_addresses, read_endpoints};
 

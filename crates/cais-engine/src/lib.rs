@@ -42,5 +42,6 @@ pub mod units;
 pub mod usage;
 pub mod userns;
 
+pub use cais_net::publish;
 pub use cais_runtime::{checkpoint, time};
 pub use error::{EngineError, Result};

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;
 pub(crate) mod port;
+mod ports;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;

@@ -62,7 +62,8 @@ fn is_attached(options: &RunOptions, stream: AttachedStream) -> bool {
 }
 
 /// Ports that the program listens at, published or not.
-pub(super) fn exposed_ports(options: &RunOptions) -> Map<String, Value> {
+#[must_use]
+pub fn exposed_ports(options: &RunOptions) -> Map<String, Value> {
     let network = &options.network;
     let exposed = network
         .expose
