@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod criu;
 mod engines;
 mod engines_support;
 mod flags;
@@ -22,6 +23,7 @@ mod namespaces;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;
+mod oci_netdevices;
 mod oci_races;
 mod oci_spec;
 mod oci_support;

@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -20,6 +20,9 @@ const PACKAGES: [&str; 13] = [
     "docker-registry",
     "skopeo",
     "umoci",
+    // What checkpoint and restore drive, and what makes network devices.
+    "criu",
+    "iproute2",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
