@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
@@ -16,7 +16,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn digest(path: &Path) -> String {
+pub(crate) fn digest(path: &Path) -> String {
     let text = run("sha256sum", &[path.to_str().unwrap()]);
     text.split_whitespace().next().unwrap().to_owned()
 }
@@ -27,14 +27,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         fs::create_dir_all(path.join("blobs/sha256")).unwrap();
         fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         Self { path }
     }
 
     /// Takes a file in; returns its descriptor.
-    fn blob(&self, media_type: &str, file: &Path) -> Value {
+    pub(crate) fn blob(&self, media_type: &str, file: &Path) -> Value {
         let hex = digest(file);
         let size = fs::metadata(file).unwrap().len();
         fs::rename(file, self.path.join("blobs/sha256").join(&hex)).unwrap();
@@ -48,17 +48,23 @@ impl Layout {
     }
 
     /// A layer of a directory, in gzip; its descriptor and its diff_id.
-    fn layer(&self, directory: &Path) -> (Value, String) {
+    pub(crate) fn layer(&self, directory: &Path) -> (Value, String) {
         let archive = self.path.join("layer.tar");
         let (from, to) = (directory.to_str().unwrap(), archive.to_str().unwrap());
         run("tar", &["--sort=name", "-C", from, "-cf", to, "."]);
-        let diff_id = format!("sha256:{}", digest(&archive));
+        self.archive(&archive)
+    }
+
+    /// A layer of an archive that is there.
+    pub(crate) fn archive(&self, archive: &Path) -> (Value, String) {
+        let to = archive.to_str().unwrap();
+        let diff_id = format!("sha256:{}", digest(archive));
         run("gzip", &["-n", "-6", to]);
         let media_type = "application/vnd.oci.image.layer.v1.tar+gzip";
         (self.blob(media_type, &archive.with_extension("tar.gz")), diff_id)
     }
 
-    fn finish(&self, layers: &[(Value, String)], config: &Value, name: &str) {
+    pub(crate) fn finish(&self, layers: &[(Value, String)], config: &Value, name: &str) {
         let diff_ids: Vec<&String> = layers.iter().map(|(_, diff_id)| diff_id).collect();
         let config = json!({
             "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",

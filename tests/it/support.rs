@@ -47,7 +47,8 @@ impl TestEnv {
         let mut command = Command::new(executable());
         command
             .env("CAIS_DATA", self.base.join("data"))
-            .env("CAIS_RUN", self.base.join("run"));
+            .env("CAIS_RUN", self.base.join("run"))
+            .env("CAIS_CONFIG", "");
         command.args(words.first()).stdin(Stdio::null());
         if words.first() == Some(&"run") {
             command.args(["--cgroup-parent", &self.cgroup]);

@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -20,9 +20,16 @@ const PACKAGES: [&str; 15] = [
     "docker-registry",
     "skopeo",
     "umoci",
-    // What checkpoint and restore drive, and what makes network devices.
+    // What checkpoint and restore drive.
     "criu",
+    // Networks: who looks on from outside.
+    "curl",
+    "bind9-dnsutils",
+    "iperf3",
     "iproute2",
+    "nftables",
+    "nginx-light",
+    "socat",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
@@ -34,6 +41,7 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
         "cais-engine",
         "cais-init",
         "cais-linux",
+        "cais-net",
         "cais-runtime",
         "cais-sys",
     ];

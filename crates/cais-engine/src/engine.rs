@@ -1,6 +1,7 @@
 //! What every use case needs: the store, who we are, and the tests' checkpoints.
 
 use crate::checkpoint::Checkpoints;
+use crate::config::Config;
 use crate::error::Result;
 use crate::store::Store;
 
@@ -11,6 +12,8 @@ pub struct Engine {
     pub store: Store,
     /// The moments at which tests kill it.
     pub checkpoints: Checkpoints,
+    /// What the administrator and the user set for all commands.
+    pub config: Config,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
 }
@@ -19,13 +22,14 @@ impl Engine {
     /// The engine of this user. `var` reads the environment.
     ///
     /// # Errors
-    /// Where the store cannot be located.
+    /// Where the store cannot be located, or the configuration is wrong.
     pub fn new(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let rootless = !rustix::process::geteuid().is_root();
         let checkpoints = Checkpoints::new(var("CAIS_TEST_KILL").as_deref());
         Ok(Self {
-            store: Store::locate(!rootless, var)?,
+            store: Store::locate(!rootless, &var)?,
             checkpoints,
+            config: Config::load(&var)?,
             rootless,
         })
     }

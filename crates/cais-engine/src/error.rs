@@ -34,6 +34,9 @@ pub enum EngineError {
     /// Something that the user gave does not fit.
     #[error("{0}")]
     Invalid(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// A file of the store could not be read, written or understood.
     #[error("cannot {action}")]
     Store {
@@ -90,6 +93,9 @@ pub enum EngineError {
         /// The cause.
         source: Box<cais_image::formats::FormatError>,
     },
+    /// A network.
+    #[error(transparent)]
+    Network(#[from] cais_net::NetError),
     /// The configuration cannot be planned.
     #[error("cannot plan the container")]
     Plan(#[source] cais_runtime::error::PlanError),

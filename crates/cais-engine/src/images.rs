@@ -7,20 +7,23 @@
 mod defaults;
 mod growing;
 mod import;
+mod pack;
 mod transfer;
 mod unpack;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
+pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use transfer::{Pulled, TransferOptions, pull, push};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list::containers;
 use crate::options::{RootSource, RunOptions};
+use crate::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Opens the store of images.
 ///
@@ -61,18 +64,37 @@ pub fn find(store: &ContentStore, text: &str) -> Result<Image> {
 /// # Errors
 /// Where one is not there.
 pub fn layers(store: &ContentStore, image: &Image) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::with_capacity(image.diff_ids.len());
-    for diff_id in image.diff_ids.iter().rev() {
-        let path = store
-            .layer_path(diff_id)
-            .map_err(EngineError::image(format!("find layer {diff_id}")))?;
-        paths.push(path.ok_or_else(|| {
+    let action = || EngineError::image("find the layers of the image");
+    let found = store.find_layers(&image.diff_ids).map_err(action())?;
+    let mut paths = Vec::with_capacity(found.len());
+    for (diff_id, found) in image.diff_ids.iter().zip(found).rev() {
+        let path = match found {
+            Some(layer) => store.layer_path(&layer).map_err(action())?,
+            None => None,
+        };
+        let path = path.ok_or_else(|| {
             EngineError::Invalid(format!(
                 "layer {diff_id} of the image is not there: load or pull it again"
             ))
-        })?);
+        })?;
+        let hides_all = is_opaque(&path);
+        paths.push(path);
+        if hides_all {
+            break;
+        }
     }
     Ok(paths)
+}
+
+/// Whether a layer hides everything below: overlayfs does not heed the attribute on the root
+/// of one.
+fn is_opaque(layer: &Path) -> bool {
+    ["trusted.overlay.opaque", "user.overlay.opaque"]
+        .iter()
+        .any(|name| {
+            let mut value = [0u8; 1];
+            rustix::fs::getxattr(layer, *name, &mut value[..]) == Ok(1) && value == *b"y"
+        })
 }
 
 /// Looks up the image that the options name, fills in its layers, and what it says of the
@@ -165,11 +187,11 @@ pub fn remove(engine: &Engine, text: &str) -> Result<Removed> {
 }
 
 /// Removes images without a name, or with `all` every image that no container is made of, and
-/// what belongs to none. Returns the images and the bytes that came free.
+/// what belongs to none; of the images only those that `filter` takes. Returns the images and the bytes that came free.
 ///
 /// # Errors
 /// Where the store cannot be read.
-pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
+pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Removed, u64)> {
     let store = open(engine)?;
     let in_use = in_use(engine)?;
     let action = || EngineError::image("remove images that are not used");
@@ -177,7 +199,7 @@ pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
     let mut result = Removed::default();
     for image in candidates
         .iter()
-        .filter(|image| !in_use.contains(&image.manifest.digest))
+        .filter(|image| !in_use.contains(&image.manifest.digest) && is_taken(&store, image, filter))
     {
         let removed = store
             .remove_image(&image.manifest.digest, &in_use)
@@ -187,6 +209,19 @@ pub fn prune(engine: &Engine, all: bool) -> Result<(Removed, u64)> {
     }
     let freed = collect(engine, &store)?;
     Ok((result, freed))
+}
+
+/// Whether the filter takes an image. One whose configuration cannot be read has no labels.
+fn is_taken(store: &ContentStore, image: &Image, filter: &PruneFilter) -> bool {
+    if filter.labels.is_empty() && filter.without.is_empty() {
+        return filter.takes(image.created.as_deref(), &[]);
+    }
+    let labels = store
+        .config(&image.id)
+        .map(|config| config.config.labels)
+        .unwrap_or_default();
+    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    filter.takes(image.created.as_deref(), &labels)
 }
 
 /// Removes from the disk what no image and no container needs. Returns the bytes that came

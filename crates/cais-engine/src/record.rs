@@ -21,6 +21,9 @@ pub struct Record {
     pub name: String,
     /// When it was made (RFC 3339).
     pub created: String,
+    /// When it was last started by a command (RFC 3339); absent before the first time.
+    #[serde(default)]
+    pub last_start: Option<String>,
     /// What the user asked.
     pub options: RunOptions,
 }
@@ -38,6 +41,48 @@ pub struct Exit {
     pub oom_killed: bool,
     /// Why it could not be started or followed, where that was so.
     pub error: String,
+    /// How often it was started again by its policy.
+    #[serde(default)]
+    pub restart_count: u32,
+}
+
+/// The file in a container's directory that says that the user asked it to end: no
+/// restart policy starts it again.
+const STOPPED: &str = "stopped";
+
+/// Notes that the user asked the container to end.
+///
+/// # Errors
+/// Where the note cannot be written.
+pub fn mark_stopped(store: &Store, id: &ContainerId) -> Result<()> {
+    let path = store.container(id).join(STOPPED);
+    match std::fs::File::create(&path) {
+        // Removed meanwhile: then nothing starts it again either.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other
+            .map(drop)
+            .map_err(EngineError::store(format!("write {}", path.display()))),
+    }
+}
+
+/// Whether the user asked the container to end since it was last started.
+#[must_use]
+pub fn is_marked_stopped(store: &Store, id: &ContainerId) -> bool {
+    store.container(id).join(STOPPED).exists()
+}
+
+/// Forgets it: the user starts the container.
+///
+/// # Errors
+/// Where the note cannot be removed.
+pub fn clear_stopped(store: &Store, id: &ContainerId) -> Result<()> {
+    let path = store.container(id).join(STOPPED);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::store(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Record {
@@ -70,6 +115,16 @@ impl Record {
 }
 
 impl Exit {
+    /// The end of a run that nobody saw: the machine stopped, or the monitor was killed.
+    #[must_use]
+    pub fn unseen(started: &str) -> Self {
+        Self {
+            started: started.to_owned(),
+            error: "how it ended was not seen: the machine or its monitor was stopped".to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Reads how the last run ended; `None` where there was none.
     ///
     /// # Errors

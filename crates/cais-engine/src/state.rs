@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::{Exit, Record};
 use crate::store::{Store, read_json, write_json};
+use cais_linux::cgroups::{Group, Layout};
 use cais_linux::process::start_time::read_stat;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,15 @@ pub struct RunState {
     pub id_range: Option<u32>,
     /// Whether the container is removed when it ends.
     pub remove: bool,
+    /// Whether its processes were stopped, or are about to be (`pause`). Its cgroup knows.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether its last run has ended and the monitor will start it again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often its policy has started it again since the user did.
+    #[serde(default)]
+    pub restart_count: u32,
 }
 
 impl RunState {
@@ -77,7 +87,7 @@ impl RunState {
 /// What a container is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// It is being made or started.
+    /// It was never started, or is being started for the first time.
     Created,
     /// It runs.
     Running {
@@ -86,8 +96,17 @@ pub enum Status {
         /// Since when.
         started: String,
     },
-    /// It does not run; how the last run ended, where there was one that was seen.
-    Exited(Option<Exit>),
+    /// Its processes stand still.
+    Paused {
+        /// Its first process.
+        init: ProcessName,
+        /// Since when it runs.
+        started: String,
+    },
+    /// Its last run ended so, and its policy will start it again.
+    Restarting(Exit),
+    /// It does not run; how the last run ended. Without a code nobody saw it.
+    Exited(Exit),
 }
 
 /// A container: what was asked and what it is doing.
@@ -111,23 +130,7 @@ impl Container {
             return Ok(None);
         };
         let state = RunState::read(store, id)?;
-        let status = match &state {
-            Some(RunState {
-                init: Some(init),
-                started,
-                ..
-            }) if init.is_alive() => Status::Running {
-                init: *init,
-                started: started.clone(),
-            },
-            Some(RunState {
-                init: None, monitor, ..
-            }) if monitor.is_alive() => Status::Created,
-            _ => match Exit::read(store, id)? {
-                None if state.is_none() => Status::Exited(None),
-                exit => Status::Exited(exit),
-            },
-        };
+        let status = find_status(store, &record, state.as_ref())?;
         Ok(Some(Self {
             record,
             status,
@@ -139,10 +142,54 @@ impl Container {
     #[must_use]
     pub fn init(&self) -> Option<ProcessName> {
         match &self.status {
-            Status::Running { init, .. } => Some(*init),
+            Status::Running { init, .. } | Status::Paused { init, .. } => Some(*init),
             _ => None,
         }
     }
+
+    /// Whether it runs or stands still, as Docker counts it.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.init().is_some()
+    }
+}
+
+fn find_status(store: &Store, record: &Record, state: Option<&RunState>) -> Result<Status> {
+    if let Some(state) = state {
+        if let Some(init) = state.init.filter(ProcessName::is_alive) {
+            let started = state.started.clone();
+            return Ok(if state.paused && is_frozen(&state.cgroup) {
+                Status::Paused { init, started }
+            } else {
+                Status::Running { init, started }
+            });
+        }
+        if state.restarting && state.monitor.is_alive() {
+            return Ok(Status::Restarting(
+                Exit::read(store, &record.id)?.unwrap_or_default(),
+            ));
+        }
+    }
+    let exit = Exit::read(store, &record.id)?;
+    // A start of which no end is recorded: unless it is going on, nobody saw the end.
+    let unseen = record
+        .last_start
+        .as_ref()
+        .filter(|start| exit.as_ref().is_none_or(|exit| exit.started < **start));
+    Ok(match (exit, unseen) {
+        (_, Some(start)) if state.is_none_or(|state| !state.monitor.is_alive()) => {
+            Status::Exited(Exit::unseen(start))
+        }
+        (Some(exit), _) => Status::Exited(exit),
+        (None, _) => Status::Created,
+    })
+}
+
+/// Whether the processes of this cgroup stand still.
+fn is_frozen(cgroup: &str) -> bool {
+    let layout = Layout::read().ok();
+    let group = layout.and_then(|layout| Group::open_existing(&layout, cgroup).ok().flatten());
+    group.is_some_and(|group| group.is_frozen())
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
             started: state.started.clone(),
             finished: time::now(),
             oom_killed: false,
+            restart_count: state.restart_count,
             error: "its monitor was killed, so how it ended is not known".to_owned(),
         };
         cleanup::finish_run(store, id, state, &exit, None)?;

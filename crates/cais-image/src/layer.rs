@@ -4,6 +4,7 @@
 //! A layer is unpacked without those below it. Two things need them, and are reported:
 //! directories that the archive does not describe, and hard links to files of layers below.
 
+mod ahead;
 mod assemble;
 mod attributes;
 mod compress;
@@ -14,6 +15,7 @@ mod marker;
 mod name;
 mod options;
 mod pack;
+mod place;
 mod record;
 mod remove;
 mod staging;
@@ -28,6 +30,7 @@ pub use error::{Problem, UnpackError};
 pub use marker::{Form, Whiteouts};
 pub use options::{UnpackLimits, UnpackOptions};
 pub use pack::{PackError, PackOptions, Packed, pack_layer};
+pub use place::{PlaceError, place_layer};
 pub use remove::{remove_children, remove_tree};
 pub use staging::{DeferredLink, LeftOut};
-pub use unpack::{Unpacked, unpack_layer};
+pub use unpack::{Unpacked, unpack_layer, unpack_layer_ahead};

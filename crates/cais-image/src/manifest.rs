@@ -8,7 +8,7 @@ pub mod config;
 mod error;
 mod validate;
 
-pub use config::{ContainerConfig, History, ImageConfig, RootFs, parse_config};
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs, parse_config};
 pub use error::ManifestError;
 pub use validate::{check_descriptor, media_type_of, parse_image, parse_index, parse_manifest};
 

@@ -24,6 +24,7 @@ mod index;
 mod layer;
 mod lease;
 mod lock;
+mod places;
 mod record;
 mod sweep;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use image::{Image, Removed};
 pub(crate) use index::{LAYOUT, REF_NAME, check_layout};
 pub use layer::{LayerClaim, LayerMeta, LayerState, Staging};
 pub use lease::Lease;
+pub use places::places;
 pub use record::{Record, decode_name, encode_name};
 pub use usage::{BlobUsage, ImageUsage, LayerUsage, Size, Usage};
 
@@ -85,6 +87,7 @@ impl ContentStore {
             ] {
                 files::ensure_directory(&directory)?;
             }
+            spread(&store.staging_directory());
             store.refresh_index()?;
         }
         index::ensure_layout(&store, &layout)?;
@@ -92,7 +95,9 @@ impl ContentStore {
     }
 
     /// Writes everything to the disk by one syncfs(2), and marks the layers that this store
-    /// took in as such. Without it, a layer counts as whole until the machine stops.
+    /// took in as such. Without it, a layer counts as whole until the machine stops. The marks
+    /// come after, and the last of them is synced by itself, which takes those before it along
+    /// in the journal; where it does not, a layer is fetched again after a power cut.
     ///
     /// # Errors
     /// As open(2) and syncfs(2).
@@ -100,8 +105,19 @@ impl ContentStore {
         let layers = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         let base = std::fs::File::open(&self.base).map_err(StoreError::at("open", &self.base))?;
         rustix::fs::syncfs(&base).map_err(|errno| StoreError::at("sync", &self.base)(errno.into()))?;
+        let mut last = None;
         for diff_id in &layers {
-            self.mark_synced(diff_id)?;
+            last = self.mark_synced(diff_id)?.or(last);
+        }
+        if let Some(path) = last {
+            let mark = std::fs::File::open(&path).and_then(|mark| mark.sync_all());
+            match mark {
+                // A collection may have taken it since.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::at("sync", &path)(error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -145,5 +161,20 @@ impl ContentStore {
 
     fn locks_directory(&self) -> PathBuf {
         self.base.join("locks")
+    }
+}
+
+/// Asks ext4 to put each directory made in this one somewhere else on the disk. Otherwise a
+/// layer lands where another was removed a moment ago, and every file that is made there
+/// steps over the inodes of those that were, since they rest for minutes (`recently_deleted`
+/// in fs/ext4/ialloc.c): measured, ten seconds instead of one for 10,000 files.
+fn spread(directory: &Path) {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let Ok(handle) = std::fs::File::open(directory) else {
+        return;
+    };
+    // Other file systems have no such flag, and no such need.
+    if let Ok(flags) = ioctl_getflags(&handle) {
+        ioctl_setflags(&handle, flags | IFlags::TOPDIR).unwrap_or_default();
     }
 }

@@ -8,9 +8,12 @@ use rustix::mm::{Advice, madvise};
 ///
 /// # Errors
 /// As poll(2).
-pub fn poll_without_memory(fds: &mut [rustix::event::PollFd<'_>]) -> Result<usize, Errno> {
+pub fn poll_without_memory(
+    fds: &mut [rustix::event::PollFd<'_>],
+    timeout: Option<&rustix::time::Timespec>,
+) -> Result<usize, Errno> {
     give_back();
-    rustix::event::poll(fds, None)
+    rustix::event::poll(fds, timeout)
 }
 
 /// Gives back memory that a process that only waits has no use for: free heap, and the

@@ -1,18 +1,26 @@
 //! The command line, defined once. One file for each larger command; the small ones
 //! stand here.
 
+pub mod config;
 pub mod exec;
+mod groups;
 pub mod image;
+pub mod pack;
+mod parse;
 pub mod run;
+pub mod system;
 
+pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
 pub use image::{
     HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub use pack::PackArgs;
+pub use parse::{command, command_path, parse};
 pub use run::RunArgs;
+pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::ffi::OsString;
+use clap::{Args, Parser, Subcommand};
 
 /// Run programs in containers: their own processes, network, files and users, under
 /// limits. No daemon.
@@ -65,6 +73,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Give out images as one archive
     Save(SaveArgs),
+    /// Make an image out of this machine's own programs, with only what they need
+    Pack(Box<PackArgs>),
     /// Give an image a further name
     Tag(TagArgs),
     /// Remove images
@@ -74,6 +84,15 @@ pub enum Command {
     /// Look at and clean up images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Work with containers: the commands above, and those that have no name of their own
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Look at and clean up everything
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show what this kernel can do, and what cais does without it
     Doctor(DoctorArgs),
     /// Show the version
@@ -98,6 +117,7 @@ pub struct NamesArgs {
 
 /// `cais ps`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct PsArgs {
     /// Show all containers, not only those that run
     #[arg(short, long)]
@@ -105,11 +125,25 @@ pub struct PsArgs {
     /// Show only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not shorten ids and commands
+    /// Show the last N containers that were made, whatever they are doing
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
+    pub last: Option<i64>,
+    /// Show the container that was made last, whatever it is doing
+    #[arg(short, long)]
+    pub latest: bool,
+    /// Show how much each has written
+    #[arg(short, long)]
+    pub size: bool,
+    /// Do not shorten ids, commands and mounts
     #[arg(long)]
     pub no_trunc: bool,
-    /// Output form: "json" prints one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["json", "table"])]
+    /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
+    /// network, health, is-task
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
+    /// template
+    #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 }
 
@@ -186,96 +220,4 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Parses a command line. Only the command that is used is built: the whole tree is
-/// needed for help and for mistakes alone, and building it takes longer than a mount.
-///
-/// # Errors
-/// What clap says: a mistake, or the text of `--help` and `--version`.
-pub fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    match arguments.get(1).and_then(|name| name.to_str()) {
-        Some("run") => parse_one::<RunArgs>("run", &arguments).map(|args| Command::Run(Box::new(args))),
-        Some("exec") => parse_one::<ExecArgs>("exec", &arguments).map(Command::Exec),
-        Some("ps") => parse_one::<PsArgs>("ps", &arguments).map(Command::Ps),
-        _ => return Cli::try_parse_from(arguments),
-    }
-    .map(|command| Cli { command })
-}
-
-fn parse_one<T: Args + FromArgMatches>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
-    let command = clap::Command::new(name)
-        .bin_name(format!("cais {name}"))
-        .max_term_width(100);
-    let command = T::augment_args(command)
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_version_flag(true);
-    let matches = command
-        .clone()
-        .try_get_matches_from(arguments.get(1..).unwrap_or(&[]));
-    match matches {
-        Ok(matches) => T::from_arg_matches(&matches),
-        // The whole tree knows the commands' own texts.
-        Err(_) => Err(match Cli::try_parse_from(arguments) {
-            Err(error) => error,
-            Ok(_) => clap::Error::new(clap::error::ErrorKind::Format).with_cmd(&command),
-        }),
-    }
-}
-
-/// The whole tree, for man pages and completions.
-#[must_use]
-pub fn command() -> clap::Command {
-    Cli::command()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_words(text: &str) -> Result<Cli, clap::Error> {
-        parse(text.split(' ').map(OsString::from).collect())
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn everything_after_the_image_belongs_to_the_command() {
-        let Command::Run(args) = parse_words("cais run --rm -it -e A=b host ls --rm -l")
-            .unwrap()
-            .command
-        else {
-            panic!("not a run");
-        };
-        assert!(args.rm && args.interactive && args.tty);
-        assert_eq!(args.words, ["host", "ls", "--rm", "-l"]);
-        let Command::Exec(args) = parse_words("cais exec -it web sh -c x").unwrap().command else {
-            panic!("not an exec")
-        };
-        assert_eq!((args.container.as_str(), args.command.len()), ("web", 3));
-    }
-
-    #[test]
-    fn flags_repeat_as_with_docker() {
-        let Command::Run(args) =
-            parse_words("cais run --name a --name b -v /a:/b -v /c:/d --rm=false host true")
-                .unwrap()
-                .command
-        else {
-            panic!("not a run");
-        };
-        assert_eq!(args.name.as_deref(), Some("b"));
-        assert_eq!(args.volume.len(), 2);
-        assert!(!args.rm);
-    }
-
-    #[test]
-    fn mistakes_are_errors() {
-        for bad in ["cais run --bogus host", "cais bogus", "cais exec", "cais rm"] {
-            assert!(parse_words(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -1,11 +1,14 @@
 //! The commands: one file each.
 
+pub(crate) mod config;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod pack;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod run;
@@ -15,7 +18,7 @@ pub(crate) mod stop;
 pub(crate) mod transfer;
 
 use crate::failure::Failure;
-use crate::output::{print, print_error};
+use crate::output::{print, print_error, program};
 use cais_engine::engine::Engine;
 use cais_runtime::create::Timing;
 
@@ -38,7 +41,11 @@ fn privileged_engine() -> Result<Engine, Failure> {
 /// the next command, and told here, but it stops nothing.
 fn sweep(engine: &Engine) {
     if let Err(error) = cais_engine::sweep::sweep(&engine.store) {
-        print_error(&format!("cais: warning: {}\n", cais_engine::run::chain(&error)));
+        print_error(&format!(
+            "{}: warning: {}\n",
+            program(),
+            cais_engine::run::chain(&error)
+        ));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A failure as the user sees it: what, why, what to do, and the exit code.
 
+use crate::output::program;
 use cais_engine::options::OptionError;
 use cais_engine::run::{chain, exit_code};
 use cais_engine::{EngineError, run};
@@ -14,8 +15,8 @@ pub(crate) struct Failure {
     hint: Option<&'static str>,
     /// The exit code.
     code: u8,
-    /// Whether the text is clap's own, printed as it is.
-    verbatim: Option<clap::error::ErrorKind>,
+    /// Whether the text is printed as it is.
+    verbatim: bool,
 }
 
 impl Failure {
@@ -25,7 +26,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             code: 1,
-            verbatim: None,
+            verbatim: false,
         }
     }
 
@@ -36,13 +37,16 @@ impl Failure {
     }
 
     /// A mistake on the command line, or a text that was asked for.
-    pub(crate) fn usage(error: &clap::Error) -> Self {
-        let code = if error.use_stderr() { 125 } else { 0 };
+    pub(crate) fn usage(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Self {
+        let (message, code) = match crate::usage::describe(error, arguments) {
+            Some(mistake) => (mistake.text, mistake.code),
+            None => (error.render().to_string(), 0),
+        };
         Self {
-            message: error.render().to_string(),
+            message,
             hint: None,
             code,
-            verbatim: Some(error.kind()),
+            verbatim: true,
         }
     }
 
@@ -58,7 +62,7 @@ impl Failure {
         reason = "the one place that shows failures"
     )]
     pub(crate) fn show(&self) -> u8 {
-        if self.verbatim.is_some() {
+        if self.verbatim {
             if self.code == 0 {
                 print!("{}", self.message);
             } else {
@@ -66,7 +70,7 @@ impl Failure {
             }
             return self.code;
         }
-        eprintln!("cais: {}", self.message);
+        eprintln!("{}: {}", program(), self.message);
         if let Some(hint) = self.hint {
             eprintln!("hint: {hint}");
         }
@@ -77,6 +81,12 @@ impl Failure {
 impl From<OptionError> for Failure {
     fn from(error: OptionError) -> Self {
         Self::new(error.to_string()).code(125)
+    }
+}
+
+impl From<cais::template::TemplateError> for Failure {
+    fn from(error: cais::template::TemplateError) -> Self {
+        Self::new(error.to_string())
     }
 }
 

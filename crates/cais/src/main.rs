@@ -4,6 +4,7 @@ mod commands;
 mod failure;
 mod oci;
 mod output;
+mod usage;
 
 use cais::cli::{self, Command};
 use failure::Failure;
@@ -19,9 +20,9 @@ fn main() -> ExitCode {
             .collect();
         return ExitCode::from(oci::main(&name, &words));
     }
-    match cli::parse(arguments) {
+    match cli::parse(&arguments) {
         Ok(cli) => finish(run(cli.command)),
-        Err(error) => finish(Err(Failure::usage(&error))),
+        Err(error) => finish(Err(Failure::usage(&error, &arguments))),
     }
 }
 
@@ -50,10 +51,14 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Push(args) => commands::transfer::push(&args),
         Command::Load(args) => commands::image::load(&args),
         Command::Save(args) => commands::image::save(&args),
+        Command::Pack(args) => commands::pack::pack(&args),
         Command::Tag(args) => commands::image::tag(&args),
         Command::Rmi(args) => commands::image::remove(&args),
         Command::History(args) => commands::image::history(&args),
         Command::Image(command) => commands::image::image(&command),
+        Command::Container(command) => commands::prune::container(&command),
+        Command::System(command) => commands::prune::system(&command),
+        Command::Config(command) => commands::config::config(&command),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Version => commands::version(),
     }

@@ -3,6 +3,20 @@
 use crate::failure::Failure;
 use std::io::{ErrorKind, Write};
 
+/// The name under which the user calls this program: those who link it as `docker` read
+/// of `docker`.
+pub(crate) fn program() -> &'static str {
+    let called = std::env::args_os().next();
+    let name = called
+        .as_deref()
+        .and_then(|path| std::path::Path::new(path).file_name());
+    match name.and_then(std::ffi::OsStr::to_str) {
+        Some("docker") => "docker",
+        Some("podman") => "podman",
+        _ => "cais",
+    }
+}
+
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout()

@@ -5,7 +5,7 @@ use crate::options::{IpcMode, MountKind, MountOption, RootSource, RunOptions};
 use cais_runtime::spec::Mount;
 
 /// `/dev/shm` without `--shm-size`, as Docker's.
-const SHM_SIZE: u64 = 64 * 1024 * 1024;
+pub(crate) const SHM_SIZE: u64 = 64 * 1024 * 1024;
 
 fn mount(destination: &str, kind: &str, options: &[&str]) -> Mount {
     Mount {

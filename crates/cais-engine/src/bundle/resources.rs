@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// The number of processes without `--pids-limit`: enough for any program of ours to
 /// know, too few for a fork bomb to be felt.
-pub(super) const DEFAULT_PIDS: i64 = 4096;
+pub(crate) const DEFAULT_PIDS: i64 = 4096;
 /// The period of `--cpus` in microseconds.
 const PERIOD: u64 = 100_000;
 

@@ -1,7 +1,7 @@
 //! What a container takes from its image unless the user says otherwise.
 
-use crate::options::RunOptions;
-use cais_image::manifest::ImageConfig;
+use crate::options::{HealthProbe, RunOptions};
+use cais_image::manifest::{Healthcheck, ImageConfig};
 
 /// Fills in what the user left open: program, environment, user, working directory, stop
 /// signal, labels.
@@ -30,10 +30,42 @@ pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
     if options.stop_signal.is_none() {
         options.stop_signal = config.stop_signal.clone().filter(|signal| !signal.is_empty());
     }
+    if let Some(check) = &config.healthcheck {
+        apply_healthcheck(options, check);
+    }
     for (key, value) in &config.labels {
         if !options.labels.iter().any(|(known, _)| known == key) {
             options.labels.push((key.clone(), value.clone()));
         }
+    }
+}
+
+/// Takes the image's HEALTHCHECK for what the user left open; his own probe replaces all of
+/// the image's `Test`.
+fn apply_healthcheck(options: &mut RunOptions, check: &Healthcheck) {
+    let health = &mut options.health;
+    if health.probe.is_none() && !health.disabled {
+        health.probe = match check.test.split_first() {
+            Some((kind, words)) if kind == "CMD" && !words.is_empty() => {
+                Some(HealthProbe::Command(words.to_vec()))
+            }
+            Some((kind, [line, ..])) if kind == "CMD-SHELL" => Some(HealthProbe::Shell(line.clone())),
+            _ => None,
+        };
+    }
+    let times = [
+        (&mut health.interval, check.interval),
+        (&mut health.timeout, check.timeout),
+        (&mut health.start_period, check.start_period),
+        (&mut health.start_interval, check.start_interval),
+    ];
+    for (mine, images) in times {
+        if *mine == 0 {
+            *mine = u64::try_from(images).unwrap_or(0);
+        }
+    }
+    if health.retries == 0 {
+        health.retries = u32::try_from(check.retries).unwrap_or(0);
     }
 }
 

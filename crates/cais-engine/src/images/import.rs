@@ -85,6 +85,7 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
         }
     }
     loaded.dedup();
+    store.sync().map_err(EngineError::image("sync the images"))?;
     Ok(loaded)
 }
 
@@ -179,7 +180,15 @@ pub(super) fn rebuild_layer<'a>(
     store: &ContentStore,
     diff_id: &Digest,
 ) -> std::result::Result<Option<Box<dyn Read + 'a>>, FormatError> {
-    let Some(path) = store.layer_path(diff_id)? else {
+    // Of a layer that is kept by its place any will do: all have the same archive.
+    let path = match store.layer_path(diff_id)? {
+        Some(path) => Some(path),
+        None => match store.any_place(diff_id)? {
+            Some(place) => store.layer_path(&place)?,
+            None => None,
+        },
+    };
+    let Some(path) = path else {
         return Ok(None);
     };
     let Some(directory) = path.parent() else {

@@ -2,23 +2,28 @@
 
 use super::growing::Growing;
 use crate::error::{EngineError, Result};
-use cais_image::layer::{Decoder, UnpackOptions, unpack_layer};
+use cais_image::layer::{
+    Compression, Decoder, DeferredLink, Expansion, UnpackOptions, Unpacked, place_layer, unpack_layer,
+    unpack_layer_ahead,
+};
 use cais_image::manifest::ImageManifest;
-use cais_image::store::{LayerClaim, LayerMeta, Lease, Staging};
+use cais_image::store::{LayerClaim, LayerMeta, Lease, Staging, places};
 use cais_image::{ContentStore, Descriptor, Digest};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, open};
+use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The record from which a layer's archive is made again, beside its files.
 pub(super) const RECORD: &str = "archive.zst";
-/// The directories that the archive does not describe, until they have the attributes of the
-/// layers below.
-const IMPLIED: &str = "implied";
+/// More than this is taken for a bomb. No layer in earnest has so many zeros, above a size
+/// that does no harm.
+const EXPANSION: Expansion = Expansion {
+    bytes: 256 << 30,
+    ratio: 200,
+    free: 4 << 30,
+};
 /// How many layers are unpacked at once: inflating keeps a processor busy.
 const AT_ONCE: usize = 4;
 
@@ -38,7 +43,17 @@ pub(super) struct Unpacker<'a> {
     pub(super) done: &'a (dyn Fn(&Descriptor) + Sync),
 }
 
-/// Unpacks the layers of an image that are not there yet.
+/// A layer that takes something from those below it: unpacked, and not named yet.
+struct Waiting {
+    staging: Staging,
+    meta: LayerMeta,
+    implied: Vec<PathBuf>,
+    deferred: Vec<DeferredLink>,
+}
+
+/// Unpacks the layers of an image that are not there yet, several at once and each without
+/// the others. What some of them take from those below comes last, in order. Nothing is
+/// synced.
 pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids: &[Digest]) -> Result<()> {
     if manifest.layers.len() != diff_ids.len() {
         return Err(EngineError::Invalid(format!(
@@ -47,17 +62,31 @@ pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids
             diff_ids.len()
         )));
     }
-    let jobs: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(diff_ids).collect();
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<()> {
-        while let Some((blob, diff_id)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            unpack_one(unpacker, blob, diff_id)?;
-            (unpacker.done)(blob);
+    let places = places(diff_ids);
+    let jobs: Vec<Job<'_>> = manifest
+        .layers
+        .iter()
+        .zip(diff_ids)
+        .zip(&places)
+        .map(|((blob, diff_id), place)| Job { blob, diff_id, place })
+        .collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || -> Result<Vec<(usize, Waiting)>> {
+        let mut waiting = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(index) else { break };
+            let unpacked = unpack_one(unpacker, job).inspect_err(|_error| {
+                // The others finish what they have begun, and begin nothing more.
+                failed.store(true, Ordering::Relaxed);
+            })?;
+            waiting.extend(unpacked.map(|unpacked| (index, unpacked)));
+            (unpacker.done)(job.blob);
         }
-        Ok(())
+        Ok(waiting)
     };
     let threads = AT_ONCE.min(jobs.len());
-    std::thread::scope(|scope| {
+    let waiting = std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         all.into_iter()
             .map(|thread| {
@@ -67,88 +96,119 @@ pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids
                     ))
                 })
             })
-            .collect::<Result<Vec<()>>>()
+            .collect::<Result<Vec<_>>>()
     })?;
-    patch_implied(unpacker.store, diff_ids)?;
-    unpacker
-        .store
-        .sync()
-        .map_err(EngineError::image("sync the layers"))
-}
-
-/// Directories that a layer's archive does not describe get the attributes that the layers
-/// below give them: overlayfs would show ours (facts: `/tmp` with 0755).
-fn patch_implied(store: &ContentStore, diff_ids: &[Digest]) -> Result<()> {
-    let mut below: Vec<PathBuf> = Vec::new();
-    for diff_id in diff_ids {
-        let action = || EngineError::image(format!("find layer {diff_id}"));
-        let Some(path) = store.layer_path(diff_id).map_err(action())? else {
-            continue;
-        };
-        let list = path.with_file_name(IMPLIED);
-        if let Ok(text) = std::fs::read_to_string(&list) {
-            for name in text.split('\0').filter(|name| !name.is_empty()) {
-                let found = below
-                    .iter()
-                    .rev()
-                    .find_map(|layer| read_attributes(layer, Path::new(name)));
-                if let Some(stat) = found {
-                    set_attributes(&path, Path::new(name), &stat).map_err(EngineError::system(format!(
-                        "give {name} the attributes of the layer below"
-                    )))?;
-                }
-            }
-            std::fs::remove_file(&list).map_err(EngineError::store(format!("remove {}", list.display())))?;
-        }
-        below.push(path);
+    let mut waiting: Vec<(usize, Waiting)> = waiting.into_iter().flatten().collect();
+    waiting.sort_by_key(|(index, _)| *index);
+    for (index, waiting) in waiting {
+        place(unpacker, &jobs, diff_ids, index, waiting)?;
     }
     Ok(())
 }
 
-fn read_attributes(layer: &Path, name: &Path) -> Option<rustix::fs::Stat> {
-    let root = cais_linux::mounts::tree::open_directory(layer).ok()?;
-    let directory = open_below(root.as_fd(), name).ok()?;
-    rustix::fs::fstat(&directory).ok()
+struct Job<'a> {
+    blob: &'a Descriptor,
+    diff_id: &'a Digest,
+    place: &'a Digest,
 }
 
-fn set_attributes(layer: &Path, name: &Path, stat: &rustix::fs::Stat) -> cais_linux::error::Result<()> {
-    let root = cais_linux::mounts::tree::open_directory(layer)?;
-    let failed = |call, errno| cais_linux::SysError::new(call, format!("{name:?}"), errno);
-    let directory = open_below(root.as_fd(), name).map_err(|errno| failed("openat2", errno))?;
-    let (uid, gid) = (
-        rustix::fs::Uid::from_raw(stat.st_uid),
-        rustix::fs::Gid::from_raw(stat.st_gid),
-    );
-    rustix::fs::fchown(&directory, Some(uid), Some(gid)).map_err(|errno| failed("fchown", errno))?;
-    rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777))
-        .map_err(|errno| failed("fchmod", errno))
-}
-
-/// Opens a directory of a layer without following any link.
-fn open_below(root: BorrowedFd<'_>, name: &Path) -> std::result::Result<OwnedFd, rustix::io::Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
-}
-
-fn unpack_one(unpacker: &Unpacker<'_>, blob: &Descriptor, diff_id: &Digest) -> Result<()> {
+/// Gives a layer what it takes from those below, which are all there by now, and names it.
+fn place(
+    unpacker: &Unpacker<'_>,
+    jobs: &[Job<'_>],
+    diff_ids: &[Digest],
+    index: usize,
+    waiting: Waiting,
+) -> Result<()> {
     let Unpacker { store, lease, .. } = *unpacker;
+    let Some(job) = jobs.get(index) else { return Ok(()) };
+    let action = || EngineError::image(format!("place layer {}", job.diff_id));
+    let mut below = Vec::with_capacity(index);
+    for found in store
+        .find_layers(diff_ids.get(..index).unwrap_or_default())
+        .map_err(action())?
+    {
+        let path = match found {
+            Some(layer) => store.layer_path(&layer).map_err(action())?,
+            None => None,
+        };
+        let path = path.ok_or_else(|| {
+            EngineError::Invalid(format!("a layer below {} is not there any more", job.diff_id))
+        })?;
+        below.push(open_directory(&path)?);
+    }
+    let layer = open_directory(&waiting.staging.diff())?;
+    let form = options(unpacker.rootless).form;
+    place_layer(layer.as_fd(), &below, (&waiting.implied, &waiting.deferred), form)
+        .map_err(|error| invalid(job.blob, &error))?;
+    store
+        .commit_layer(lease, waiting.staging, job.place, &waiting.meta)
+        .map_err(action())?;
+    store
+        .drop_blob(lease, &job.blob.digest)
+        .map(drop)
+        .map_err(action())
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    cais_linux::mounts::tree::open_directory(path).map_err(EngineError::system("open the place of a layer"))
+}
+
+fn options(rootless: bool) -> UnpackOptions {
+    if rootless {
+        UnpackOptions::rootless()
+    } else {
+        UnpackOptions::privileged()
+    }
+}
+
+fn invalid(blob: &Descriptor, error: &dyn std::error::Error) -> EngineError {
+    EngineError::Invalid(format!("layer {}: {}", blob.digest, crate::run::chain(error)))
+}
+
+/// Unpacks a layer and names it, unless it has to wait for those below.
+fn unpack_one(unpacker: &Unpacker<'_>, job: &Job<'_>) -> Result<Option<Waiting>> {
+    let Unpacker { store, lease, .. } = *unpacker;
+    let Job { blob, diff_id, place } = *job;
     let action = || EngineError::image(format!("unpack layer {}", blob.digest));
+    let is_placed = || -> Result<bool> {
+        lease.claim(place).map_err(action())?;
+        Ok(store.layer_path(place).map_err(action())?.is_some())
+    };
+    if is_placed()? {
+        return Ok(None);
+    }
     // The layer is claimed before its blob is opened: whoever waits holds nothing else.
-    let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
-        LayerClaim::Present(_) => return Ok(()),
+    let mut staging = match store.claim_layer(lease, diff_id).map_err(action())? {
+        LayerClaim::Present(_) => return Ok(None),
         LayerClaim::Missing(staging) => staging,
     };
-    let meta = match store.open_blob(&blob.digest).map_err(action())? {
+    // Whoever had the claim before may have placed it.
+    if is_placed()? {
+        return Ok(None);
+    }
+    let (meta, unpacked) = match store.open_blob(&blob.digest).map_err(action())? {
         Some(content) => fill(&staging, content, blob, diff_id, unpacker.rootless)?,
         None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
     };
+    if !unpacked.implied.is_empty() || !unpacked.deferred.is_empty() {
+        staging.detach().map_err(action())?;
+        return Ok(Some(Waiting {
+            staging,
+            meta: LayerMeta {
+                diff_id: Some(diff_id.clone()),
+                ..meta
+            },
+            implied: unpacked.implied,
+            deferred: unpacked.deferred,
+        }));
+    }
     store
         .commit_layer(lease, staging, diff_id, &meta)
         .map_err(action())?;
     // What is unpacked is made into the same archive again where somebody wants it.
     store.drop_blob(lease, &blob.digest).map_err(action())?;
-    Ok(())
+    Ok(None)
 }
 
 /// Unpacks a layer as it arrives. What was wrong with the blob is said rather than what came
@@ -158,7 +218,7 @@ fn fill_while_fetching(
     staging: &Staging,
     blob: &Descriptor,
     diff_id: &Digest,
-) -> Result<LayerMeta> {
+) -> Result<(LayerMeta, Unpacked)> {
     let missing = || EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest));
     let fetch = unpacker.fetch.ok_or_else(missing)?;
     let growing = Growing::default();
@@ -181,28 +241,22 @@ fn fill_while_fetching(
 
 fn fill(
     staging: &Staging,
-    content: impl Read,
+    content: impl Read + Send,
     blob: &Descriptor,
     diff_id: &Digest,
     rootless: bool,
-) -> Result<LayerMeta> {
-    let invalid = |error: &dyn std::error::Error| {
-        EngineError::Invalid(format!("layer {}: {}", blob.digest, crate::run::chain(error)))
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = open(staging.diff(), flags, Mode::empty())
-        .map_err(|errno| cais_linux::SysError::new("open", format!("{:?}", staging.diff()), errno))
-        .map_err(EngineError::system("open the place of a layer"))?;
+) -> Result<(LayerMeta, Unpacked)> {
+    let invalid = |error: &dyn std::error::Error| invalid(blob, error);
+    let directory = open_directory(&staging.diff())?;
     let path = staging.directory().join(RECORD);
     let mut record = File::create(&path).map_err(EngineError::store(format!("make {}", path.display())))?;
-    let archive = Decoder::new(content, None).map_err(|error| invalid(&error))?;
-    let options = if rootless {
-        UnpackOptions::rootless()
-    } else {
-        UnpackOptions::privileged()
-    };
-    let unpacked = unpack_layer(archive, directory.as_fd(), Some(&mut record), &options)
-        .map_err(|error| invalid(&error))?;
+    let archive = Decoder::new(content, Some(EXPANSION)).map_err(|error| invalid(&error))?;
+    let options = options(rootless);
+    let unpacked = match archive.compression() {
+        Compression::Plain => unpack_layer(archive, directory.as_fd(), Some(&mut record), &options),
+        _ => unpack_layer_ahead(archive, directory.as_fd(), Some(&mut record), &options),
+    }
+    .map_err(|error| invalid(&error))?;
     record
         .flush()
         .map_err(EngineError::store(format!("write {}", path.display())))?;
@@ -212,28 +266,11 @@ fn fill(
             blob.digest, unpacked.diff_id
         )));
     }
-    if !unpacked.implied.is_empty() {
-        let names: Vec<&[u8]> = unpacked
-            .implied
-            .iter()
-            .map(|path| path.as_os_str().as_bytes())
-            .collect();
-        let list = staging.directory().join(IMPLIED);
-        std::fs::write(&list, names.join(&0))
-            .map_err(EngineError::store(format!("write {}", list.display())))?;
-    }
-    if let Some(link) = unpacked.deferred.first() {
-        return Err(EngineError::Invalid(format!(
-            "layer {}: {} is a hard link to {} of a layer below, which is not supported yet",
-            blob.digest,
-            link.path.display(),
-            link.target.display()
-        )));
-    }
-    Ok(LayerMeta {
+    let meta = LayerMeta {
         size: unpacked.content_bytes,
         tar_size: Some(unpacked.archive_bytes),
         blobs: vec![blob.clone()],
         ..LayerMeta::default()
-    })
+    };
+    Ok((meta, unpacked))
 }

@@ -1,5 +1,6 @@
 //! Unpacks a layer.
 
+use super::ahead::{Digesting, Hashed, ahead};
 use super::attributes::{set_times, timestamps};
 use super::dirs::{Directories, Directory};
 use super::error::{Problem, UnpackError, lossy};
@@ -8,15 +9,15 @@ use super::name::{check_parents, is_below, join, parse_name, split};
 use super::options::{UnpackLimits, UnpackOptions};
 use super::record::Record;
 use super::staging::{DeferredLink, LeftOut, Staging};
+use crate::Digest;
 use crate::tar::{Entry, Kind, Reader};
-use crate::{Digest, Hasher};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ftruncate, linkat, makedev, mkdirat, mknodat, openat, symlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -66,13 +67,36 @@ pub fn unpack_layer(
     record: Option<&mut dyn Write>,
     options: &UnpackOptions,
 ) -> Result<Unpacked, UnpackError> {
+    unpack(Hashed::new(archive), staging, record, options)
+}
+
+/// The same for an archive whose reading is work, such as inflating: it is read and hashed by
+/// a thread of its own.
+///
+/// # Errors
+/// As [`unpack_layer`].
+pub fn unpack_layer_ahead(
+    archive: impl Read + Send,
+    staging: BorrowedFd<'_>,
+    record: Option<&mut dyn Write>,
+    options: &UnpackOptions,
+) -> Result<Unpacked, UnpackError> {
+    let (decoding, decoded) = ahead();
+    std::thread::scope(|scope| {
+        scope.spawn(move || decoding.run(archive));
+        unpack(decoded, staging, record, options)
+    })
+}
+
+fn unpack(
+    archive: impl Digesting,
+    staging: BorrowedFd<'_>,
+    record: Option<&mut dyn Write>,
+    options: &UnpackOptions,
+) -> Result<Unpacked, UnpackError> {
     let limits = &options.limits;
     let staging = Staging::new(staging, options).map_err(UnpackError::Staging)?;
     let record = Record::new(record).map_err(|error| UnpackError::Staging(Problem::Record(error)))?;
-    let archive = Hashed {
-        inner: archive,
-        hasher: Hasher::sha256(),
-    };
     let mut reader = Reader::with_tap(archive, limits.tar.clone(), record);
     let mut unpacker = Unpacker {
         staging,
@@ -101,7 +125,7 @@ pub fn unpack_layer(
     reader.finish(limits.inline)?;
     let archive_bytes = reader.position();
     let (archive, record) = reader.into_parts();
-    let diff_id = archive.hasher.finish();
+    let diff_id = archive.digest();
     record
         .finish(archive_bytes, &diff_id)
         .map_err(|error| UnpackError::Staging(Problem::Record(error)))?;
@@ -110,21 +134,7 @@ pub fn unpack_layer(
         .map_err(UnpackError::Staging)
 }
 
-/// Computes the digest of everything that is read.
-struct Hashed<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(bytes)?;
-        self.hasher.update(&bytes[..length]);
-        Ok(length)
-    }
-}
-
-type Archive<'w, R> = Reader<Hashed<R>, Record<'w>>;
+type Archive<'w, R> = Reader<R, Record<'w>>;
 
 struct Unpacker<'a> {
     staging: Staging,

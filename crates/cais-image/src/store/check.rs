@@ -287,11 +287,9 @@ impl ContentStore {
             if !self.has_blob(&image.config)? {
                 missing.insert(image.config.digest.clone());
             }
+            let unpacked = self.find_layers(&record.diff_ids)?;
             for (number, layer) in image.layers.iter().enumerate() {
-                let is_unpacked = match record.diff_ids.get(number) {
-                    Some(diff_id) => self.layer_path(diff_id)?.is_some(),
-                    None => false,
-                };
+                let is_unpacked = matches!(unpacked.get(number), Some(Some(_)));
                 let is_elsewhere =
                     layer.media_type == MediaType::DOCKER_FOREIGN_LAYER || !layer.urls.is_empty();
                 if !is_unpacked && !is_elsewhere && !self.has_blob(layer)? {
@@ -309,10 +307,12 @@ impl ContentStore {
 impl ContentStore {
     pub(super) fn missing_for_test(&self, record: &Record) -> Vec<Digest> {
         let mut missing = self.missing_of(record).unwrap();
-        for diff_id in &record.diff_ids {
-            if self.layer_path(diff_id).unwrap().is_none() {
-                missing.push(diff_id.clone());
-            }
+        for (diff_id, found) in record
+            .diff_ids
+            .iter()
+            .zip(self.find_layers(&record.diff_ids).unwrap())
+        {
+            missing.extend(found.is_none().then(|| diff_id.clone()));
         }
         missing
     }

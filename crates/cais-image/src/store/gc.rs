@@ -4,6 +4,7 @@
 use super::ContentStore;
 use super::error::{Result, StoreError};
 use super::files::{remove_file, remove_tree};
+use super::places::hold_layers;
 use super::usage::{Size, Walk};
 use crate::digest::Digest;
 use crate::manifest::{MAX_JSON, Manifest, parse_config, parse_manifest};
@@ -153,7 +154,7 @@ impl ContentStore {
             for digest in [&record.target.digest, &record.manifest.digest, &record.config] {
                 self.mark(marks, digest)?;
             }
-            marks.held.extend(record.diff_ids);
+            hold_layers(&mut marks.held, &record.diff_ids);
         }
         Ok(())
     }
@@ -182,7 +183,7 @@ impl ContentStore {
                 }
                 Err(_) => {
                     if let Ok(config) = parse_config(&bytes) {
-                        marks.held.extend(config.rootfs.diff_ids);
+                        hold_layers(&mut marks.held, &config.rootfs.diff_ids);
                     }
                 }
             }

@@ -4,6 +4,7 @@ use super::ContentStore;
 use super::error::{Result, StoreError};
 use super::gc::Marks;
 use super::lease::Lease;
+use super::places::{hold_layers, places};
 use super::record::{Record, check_name};
 use crate::descriptor::{Descriptor, MediaType};
 use crate::digest::Digest;
@@ -263,7 +264,7 @@ impl ContentStore {
             lease.claim(digest)?;
             self.mark(&mut marks, digest)?;
         }
-        marks.held.extend(image.diff_ids.iter().cloned());
+        hold_layers(&mut marks.held, &image.diff_ids);
         marks.held.iter().try_for_each(|digest| lease.claim(digest))
     }
 
@@ -272,12 +273,8 @@ impl ContentStore {
     /// # Errors
     /// As open(2).
     pub fn is_unpacked(&self, image: &Image) -> Result<bool> {
-        for diff_id in &image.diff_ids {
-            if self.layer_path(diff_id)?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let layers = self.find_layers(&image.diff_ids)?;
+        Ok(layers.iter().all(Option::is_some))
     }
 
     /// Reads what a record says of an image, and takes hold of all of it.
@@ -366,12 +363,19 @@ impl ContentStore {
         known: &mut HashMap<Digest, Option<u64>>,
     ) -> Result<(u64, bool)> {
         let (mut sum, mut is_whole) = (0, true);
-        for diff_id in diff_ids {
+        let mut all_places = None;
+        for (index, diff_id) in diff_ids.iter().enumerate() {
             let size = match known.get(diff_id) {
                 Some(size) => *size,
                 None => {
                     // A layer whose meta is damaged is found by the check, not here.
-                    let size = self.layer_meta(diff_id).ok().flatten().map(|meta| meta.size);
+                    let size_of =
+                        |digest: &Digest| self.own_meta(digest).ok().flatten().map(|meta| meta.size);
+                    let mut size = size_of(diff_id);
+                    if size.is_none() {
+                        let all = all_places.get_or_insert_with(|| places(diff_ids));
+                        size = all.get(index).and_then(size_of);
+                    }
                     *known.entry(diff_id.clone()).or_insert(size)
                 }
             };

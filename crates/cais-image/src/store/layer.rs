@@ -30,6 +30,9 @@ const MAX_META: u64 = 1 << 20;
 pub struct LayerMeta {
     /// The sum of the sizes of its regular files in bytes, each hard link counted once.
     pub size: u64,
+    /// Its diff_id, where it is kept by its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<Digest>,
     /// The size of the archive without compression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tar_size: Option<u64>,
@@ -209,7 +212,18 @@ impl ContentStore {
     /// # Errors
     /// As open(2); [`StoreError::Damaged`].
     pub fn layer_meta(&self, diff_id: &Digest) -> Result<Option<LayerMeta>> {
-        let path = self.layer_directory(diff_id).join("meta.json");
+        match self.own_meta(diff_id)? {
+            Some(meta) => Ok(Some(meta)),
+            None => match self.any_place(diff_id)? {
+                Some(place) => self.own_meta(&place),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// What is known of what is kept by just this digest.
+    pub(super) fn own_meta(&self, digest: &Digest) -> Result<Option<LayerMeta>> {
+        let path = self.layer_directory(digest).join("meta.json");
         let Some(bytes) = read_file(&path, MAX_META)? else {
             return Ok(None);
         };
@@ -246,13 +260,15 @@ impl ContentStore {
         Ok(digests)
     }
 
-    pub(super) fn mark_synced(&self, diff_id: &Digest) -> Result<()> {
+    pub(super) fn mark_synced(&self, diff_id: &Digest) -> Result<Option<PathBuf>> {
         let directory = self.layer_directory(diff_id);
         // A collection may have taken it since.
-        if directory.exists() {
-            write_file(self, &directory.join("synced"), b"")?;
+        if !directory.exists() {
+            return Ok(None);
         }
-        Ok(())
+        let mark = directory.join("synced");
+        write_file(self, &mark, b"")?;
+        Ok(Some(mark))
     }
 
     /// Takes a layer of a certain state out of its place, under its lock. What is in the
@@ -295,6 +311,19 @@ impl Staging {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Gives up the claim of its diff_id, for a layer that is to be kept by its place: nobody
+    /// waits for it any more.
+    ///
+    /// # Errors
+    /// As rename(2).
+    pub fn detach(&mut self) -> Result<()> {
+        let directory = self.directory.with_file_name(unique("layer"));
+        // The lock goes with the directory.
+        fs::rename(&self.directory, &directory).map_err(StoreError::at("rename", &self.directory))?;
+        self.directory = directory;
+        Ok(())
     }
 
     fn discard(&mut self) -> Result<()> {

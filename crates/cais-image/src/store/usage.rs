@@ -3,6 +3,7 @@
 use super::ContentStore;
 use super::error::{Result, StoreError};
 use super::gc::Marks;
+use super::places::hold_layers;
 use crate::digest::Digest;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, Metadata};
@@ -165,7 +166,7 @@ impl ContentStore {
             for digest in [&image.target.digest, &image.manifest.digest, &image.id] {
                 self.mark(&mut marks, digest)?;
             }
-            marks.held.extend(image.diff_ids.iter().cloned());
+            hold_layers(&mut marks.held, &image.diff_ids);
             for digest in &marks.held {
                 *holders.entry(digest.clone()).or_default() += 1;
             }

@@ -2,7 +2,6 @@
 //! as they go; a later version gives all of them.
 
 use super::engine;
-use super::ps::{image, state};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::NamesArgs;
@@ -51,7 +50,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "Created": record.created,
         "Path": words.first(),
         "Args": words.get(1..).unwrap_or(&[]),
-        "Image": image(container),
+        "Image": container.image_text(),
         "State": describe_state(container),
         "LogPath": log::path(&directory),
         "GraphDriver": { "Name": "overlay", "Data": { "UpperDir": directory.join("upper"), "WorkDir": directory.join("work") } },
@@ -92,7 +91,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
 
 fn describe_state(container: &Container) -> Value {
     let exit = match &container.status {
-        Status::Exited(exit) => exit.clone().unwrap_or_default(),
+        Status::Exited(exit) | Status::Restarting(exit) => exit.clone(),
         _ => cais_engine::record::Exit::default(),
     };
     let moment = |text: &str| {
@@ -103,14 +102,14 @@ fn describe_state(container: &Container) -> Value {
         }
     };
     let (pid, started) = match &container.status {
-        Status::Running { init, started } => (init.pid, started.clone()),
+        Status::Running { init, started } | Status::Paused { init, started } => (init.pid, started.clone()),
         _ => (0, moment(&exit.started)),
     };
     json!({
-        "Status": state(container),
-        "Running": matches!(container.status, Status::Running { .. }),
-        "Paused": false,
-        "Restarting": false,
+        "Status": container.state_word(),
+        "Running": container.is_running(),
+        "Paused": matches!(container.status, Status::Paused { .. }),
+        "Restarting": matches!(container.status, Status::Restarting(_)),
         "OOMKilled": exit.oom_killed,
         "Dead": false,
         "Pid": pid,

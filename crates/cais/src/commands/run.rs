@@ -3,7 +3,7 @@
 use super::run_options::options_of;
 use super::{privileged_engine, show_timings, sweep};
 use crate::failure::Failure;
-use crate::output::{print, print_error};
+use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
 use cais_engine::options::process::parse_detach_keys;
 use cais_engine::run::{Manner, Outcome, explain, prepare, run as start};
@@ -12,9 +12,9 @@ use cais_engine::run::{Manner, Outcome, explain, prepare, run as start};
 pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
-    let mut options = options_of(args)?;
-    let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     let engine = privileged_engine()?;
+    let mut options = options_of(args, &engine.config)?;
+    let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     super::transfer::ensure_image(&engine, &options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     if args.explain {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let prepared = prepare(&engine, options, false).map_err(Failure::of_start)?;
     for warning in &prepared.plan.warnings {
-        print_error(&format!("cais: warning: {warning}\n"));
+        print_error(&format!("{}: warning: {warning}\n", program()));
     }
     if let Some(path) = cidfile {
         std::fs::write(&path, prepared.record.id.as_str()).map_err(|error| {
@@ -43,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let manner = Manner {
         detach: args.detach,
         interactive: args.interactive,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
     };

@@ -8,7 +8,6 @@ use cais_engine::engine::Engine;
 use cais_engine::list;
 use cais_engine::options::process::parse_detach_keys;
 use cais_engine::run::{Manner, Outcome, prepare_again, start_again};
-use cais_engine::state::Status;
 
 pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
@@ -25,6 +24,8 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     let manner = Manner {
         detach: false,
         interactive: args.interactive,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: keys,
         timings: None,
     };
@@ -38,6 +39,8 @@ fn background() -> Result<Manner, Failure> {
     Ok(Manner {
         detach: true,
         interactive: false,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: parse_detach_keys(DETACH_KEYS)?,
         timings: None,
     })
@@ -46,7 +49,7 @@ fn background() -> Result<Manner, Failure> {
 /// Starts one container; one that runs already is no error, as with Docker.
 fn start_one(engine: &Engine, name: &str, manner: &Manner) -> Result<Option<Outcome>, Failure> {
     let container = list::container(&engine.store, name)?;
-    if matches!(container.status, Status::Running { .. }) {
+    if container.is_running() {
         return Ok(None);
     }
     let prepared = prepare_again(engine, container.record).map_err(Failure::of_start)?;

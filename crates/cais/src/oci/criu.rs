@@ -116,7 +116,7 @@ pub(super) fn restore(call: &Call) -> Outcome {
         call.log.warn(&super::log::describe(&problem));
     }
     match signals {
-        Some(signals) => make::wait(call, id, created, signals),
+        Some(signals) => make::wait(call, id, created, &signals),
         None => Ok(0),
     }
 }

@@ -84,13 +84,13 @@ pub(super) fn run(call: &Call) -> Outcome {
         call.log.warn(&super::log::describe(&problem));
     }
     match signals {
-        Some(signals) => wait(call, id, created, signals),
+        Some(signals) => wait(call, id, created, &signals),
         None => Ok(0),
     }
 }
 
 /// Waits for the end of a container, and deletes it.
-pub(super) fn wait(call: &Call, id: &str, created: Created, signals: OwnedFd) -> Outcome {
+pub(super) fn wait(call: &Call, id: &str, created: Created, signals: &OwnedFd) -> Outcome {
     let code = foreground::wait(&created.process.pidfd, created.terminal, signals);
     if !call.given.has("keep") {
         remove(call, id, true)?;

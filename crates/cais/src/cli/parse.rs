@@ -1,0 +1,225 @@
+//! From words to commands.
+
+use super::groups::{ALIASES, add_groups};
+use super::{Cli, Command, ExecArgs, PsArgs, RunArgs};
+use clap::builder::ValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches};
+use std::ffi::OsString;
+
+/// Parses a command line. Only the command that is used is built: the whole tree is
+/// needed for help and for mistakes alone, and building it takes longer than a mount.
+///
+/// # Errors
+/// What clap says: a mistake, or the text of `--help` and `--version`.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let arguments = plain(arguments.to_vec());
+    match arguments.get(1).and_then(|name| name.to_str()) {
+        Some("run") => parse_one::<RunArgs>("run", &arguments).map(|args| Command::Run(Box::new(args))),
+        Some("exec") => parse_one::<ExecArgs>("exec", &arguments).map(Command::Exec),
+        Some("ps") => parse_one::<PsArgs>("ps", &arguments).map(Command::Ps),
+        _ => return parse_whole(&arguments),
+    }
+    .map(|command| Cli { command })
+}
+
+fn parse_whole(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let called = arguments.first().map(std::path::Path::new);
+    let name = called
+        .and_then(|path| path.file_stem()?.to_str())
+        .unwrap_or("cais");
+    let matches = command()
+        .bin_name(name.to_owned())
+        .try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn parse_one<T: Args + FromArgMatches>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
+    let command = clap::Command::new(name)
+        .bin_name(format!("cais {name}"))
+        .max_term_width(100);
+    let command = T::augment_args(command)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true);
+    let command = as_docker_reads(command);
+    let matches = command
+        .clone()
+        .try_get_matches_from(arguments.get(1..).unwrap_or(&[]));
+    match matches {
+        Ok(matches) => T::from_arg_matches(&matches),
+        // The whole tree knows the commands' own texts.
+        Err(_) => Err(match parse_whole(arguments) {
+            Err(error) => error,
+            Ok(_) => clap::Error::new(clap::error::ErrorKind::Format).with_cmd(&command),
+        }),
+    }
+}
+
+/// The words with Docker's other names for commands replaced: `container ls` is `ps`,
+/// `help run` is `run --help`.
+fn plain(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let word = |arguments: &[OsString], index: usize| {
+        arguments
+            .get(index)
+            .and_then(|word| word.to_str())
+            .map(str::to_owned)
+    };
+    match word(&arguments, 1).as_deref() {
+        Some("help") => {
+            arguments.remove(1);
+            arguments.push("--help".into());
+        }
+        Some("-v") => {
+            arguments.splice(1..2, [OsString::from("--version")]);
+        }
+        _ => {}
+    }
+    if let (Some(group), Some(name)) = (word(&arguments, 1), word(&arguments, 2))
+        && let Some(alias) = ALIASES
+            .iter()
+            .find(|alias| alias.group == group && alias.name == name)
+    {
+        arguments.splice(1..3, [OsString::from(alias.command)]);
+    }
+    arguments
+}
+
+/// The whole tree, for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    as_docker_reads(add_groups(Cli::command()))
+}
+
+/// The command that the words name, and its name without the program's: where a mistake
+/// was made.
+#[must_use]
+pub fn command_path(arguments: &[OsString]) -> (clap::Command, String) {
+    let mut found = command();
+    let mut path = Vec::new();
+    for word in arguments.iter().skip(1) {
+        let next = word.to_str().and_then(|word| found.find_subcommand(word));
+        let Some(next) = next.cloned() else { break };
+        path.push(next.get_name().to_owned());
+        found = next;
+    }
+    (found, path.join(" "))
+}
+
+/// Flags as Docker's command line takes them: a truth value may be given to each that is
+/// one (`--rm=false`), and of a flag that is given twice the last one counts.
+fn as_docker_reads(command: clap::Command) -> clap::Command {
+    command
+        .args_override_self(true)
+        .mut_args(|argument| match argument.get_action() {
+            ArgAction::SetTrue => argument
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_value("false")
+                .default_missing_value("true")
+                .hide_default_value(true)
+                .value_name("BOOL")
+                .value_parser(ValueParser::new(parse_bool)),
+            _ => argument,
+        })
+        .mut_subcommands(as_docker_reads)
+}
+
+/// A truth value as Go reads it.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(text: &str) -> Result<Cli, clap::Error> {
+        parse(&text.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_image_belongs_to_the_command() {
+        let Command::Run(args) = parse_words("cais run --rm -it -e A=b host ls --rm -l")
+            .unwrap()
+            .command
+        else {
+            panic!("not a run");
+        };
+        assert!(args.rm && args.interactive && args.tty);
+        assert_eq!(args.words, ["host", "ls", "--rm", "-l"]);
+        let Command::Exec(args) = parse_words("cais exec -it web sh -c x").unwrap().command else {
+            panic!("not an exec")
+        };
+        assert_eq!((args.container.as_str(), args.command.len()), ("web", 3));
+    }
+
+    #[test]
+    fn flags_repeat_as_with_docker() {
+        let Command::Run(args) =
+            parse_words("cais run --name a --name b -v /a:/b -v /c:/d --rm=false host true")
+                .unwrap()
+                .command
+        else {
+            panic!("not a run");
+        };
+        assert_eq!(args.name.as_deref(), Some("b"));
+        assert_eq!(args.volume.len(), 2);
+        assert!(!args.rm);
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        for bad in ["cais run --bogus host", "cais bogus", "cais exec", "cais rm"] {
+            assert!(parse_words(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn truth_values_as_go_reads_them() {
+        for (text, want) in [
+            ("ps -a", true),
+            ("ps --all=true", true),
+            ("ps --all=1", true),
+            ("ps -a=F", false),
+            ("ps -a --all=false", false),
+            ("container ls -a", true),
+            ("container list -a=t", true),
+        ] {
+            let Command::Ps(args) = parse_words(&format!("cais {text}")).unwrap().command else {
+                panic!("{text}")
+            };
+            assert_eq!(args.all, want, "{text}");
+        }
+        assert!(parse_words("cais ps --all=maybe").is_err());
+    }
+
+    #[test]
+    fn commands_by_their_other_names() {
+        for (text, want) in [
+            ("container run host true", "run"),
+            ("container rm x", "rm"),
+            ("container remove x", "rm"),
+            ("image ls", "images"),
+            ("image pull x", "pull"),
+        ] {
+            let words = std::iter::once("cais").chain(text.split(' ')).map(OsString::from);
+            let plain = plain(words.collect());
+            assert_eq!(plain[1], want, "{text}");
+        }
+        let help = parse_words("cais help run").unwrap_err();
+        assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
+        let path = |text: &str| command_path(&text.split(' ').map(OsString::from).collect::<Vec<_>>()).1;
+        assert_eq!(path("cais container run --bogus x"), "container run");
+        assert_eq!(path("cais --bogus"), "");
+        assert_eq!(path("cais rm ps"), "rm");
+    }
+}

@@ -1,0 +1,101 @@
+//! `cais container prune` and `cais system prune`.
+
+use super::image::{familiar, size};
+use super::{engine, sweep};
+use crate::failure::Failure;
+use crate::output::print;
+use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+use cais_engine::images;
+use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
+use std::io::BufRead;
+use std::time::SystemTime;
+
+pub(crate) fn container(command: &ContainerCommand) -> Result<u8, Failure> {
+    match command {
+        ContainerCommand::Prune(args) => prune(args),
+    }
+}
+
+pub(crate) fn system(command: &SystemCommand) -> Result<u8, Failure> {
+    match command {
+        SystemCommand::Prune(args) => prune_all(args),
+    }
+}
+
+/// Asks on standard output and reads the answer; anything but y is no.
+pub(crate) fn ask(warning: &str) -> Result<bool, Failure> {
+    print(&format!(
+        "WARNING! {warning}\nAre you sure you want to continue? [y/N] "
+    ))?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::new(format!("standard input: {error}")))?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+fn prune(args: &PruneArgs) -> Result<u8, Failure> {
+    let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
+    let engine = engine()?;
+    if !args.force && !ask("This will remove all stopped containers.")? {
+        return Ok(0);
+    }
+    sweep(&engine);
+    let pruned = prune_containers(&engine, &filter)?;
+    show("Deleted Containers:", &pruned)?;
+    print(&format!("Total reclaimed space: {}\n", size(pruned.freed)))?;
+    Ok(0)
+}
+
+/// The names of what is gone, under a heading, where anything is.
+fn show(heading: &str, pruned: &Pruned) -> Result<(), Failure> {
+    if pruned.removed.is_empty() {
+        return Ok(());
+    }
+    print(&format!("{heading}\n{}\n\n", pruned.removed.join("\n")))
+}
+
+fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
+    let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
+    let engine = engine()?;
+    if !args.force && !ask(&warning(args))? {
+        return Ok(0);
+    }
+    sweep(&engine);
+    let pruned = prune_containers(&engine, &filter)?;
+    show("Deleted Containers:", &pruned)?;
+    let mut freed = pruned.freed;
+    let (removed, bytes) = images::prune(&engine, args.all, &filter)?;
+    freed = freed.saturating_add(bytes);
+    let untagged = removed.untagged.iter().map(|name| familiar(name));
+    let lines: Vec<String> = untagged
+        .map(|name| format!("untagged: {name}"))
+        .chain(removed.deleted.iter().map(|id| format!("deleted: {id}")))
+        .collect();
+    show(
+        "Deleted Images:",
+        &Pruned {
+            removed: lines,
+            freed: bytes,
+        },
+    )?;
+    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    Ok(0)
+}
+
+fn warning(args: &SystemPruneArgs) -> String {
+    let images = if args.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
+    };
+    let mut text = format!("This will remove:\n  - all stopped containers\n  - {images}\n");
+    if !args.filter.is_empty() {
+        text.push_str("\n  Items to be pruned will be filtered with:\n");
+        for filter in &args.filter {
+            text.push_str(&format!("  - {filter}\n"));
+        }
+    }
+    text
+}
