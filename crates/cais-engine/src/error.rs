@@ -85,6 +85,9 @@ pub enum EngineError {
         /// The cause.
         source: Box<cais_image::registry::RegistryError>,
     },
+    /// The configuration of registries.
+    #[error(transparent)]
+    RegistryConfig(Box<cais_image::registry::ConfigError>),
     /// An archive or a layout of images.
     #[error("cannot {action}")]
     ImageFormat {
