@@ -46,7 +46,11 @@ fn no_test_file_is_forgotten() {
         return;
     };
     for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().replace(".rs", "");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A directory holds what tests compare with.
+        let Some(name) = name.strip_suffix(".rs") else {
+            continue;
+        };
         assert!(
             name == "main" || text.contains(&format!("mod {name};")),
             "tests/it/{name}.rs"
