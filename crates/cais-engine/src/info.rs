@@ -75,10 +75,7 @@ pub fn read_info(engine: &Engine, version: &str) -> Result<Value> {
         .map_err(EngineError::image("list the images"))?;
     let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
     let has = |controller: &str| layout.is_unified() || layout.v1_with(controller).is_some();
-    let release = read_text("/etc/os-release");
-    let (machine, _) = architectures();
     let forwarding = read_text("/proc/sys/net/ipv4/ip_forward").trim() == "1";
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let descriptors = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let mut info = json!({
         "ID": read_text("/etc/machine-id").trim(),
@@ -117,7 +114,18 @@ pub fn read_info(engine: &Engine, version: &str) -> Result<Value> {
         "CgroupVersion": if layout.is_unified() { "2" } else { "1" },
         "NEventsListener": 0,
     });
-    let more = json!({
+    if let (Value::Object(info), Value::Object(more)) = (&mut info, of_machine(engine, version, &layout)) {
+        info.extend(more);
+    }
+    Ok(info)
+}
+
+/// The second half of it: the machine, and this program.
+fn of_machine(engine: &Engine, version: &str, layout: &Layout) -> Value {
+    let release = read_text("/etc/os-release");
+    let (machine, _) = architectures();
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    json!({
         "KernelVersion": kernel_release(),
         "OperatingSystem": release_value(&release, "PRETTY_NAME").unwrap_or_default(),
         "OSVersion": release_value(&release, "VERSION_ID").unwrap_or_default(),
@@ -161,13 +169,9 @@ pub fn read_info(engine: &Engine, version: &str) -> Result<Value> {
         "RuncCommit": { "ID": "", "Expected": "" },
         "InitCommit": { "ID": "", "Expected": "" },
         "SecurityOptions": security_options(engine),
-        "Warnings": warnings(&layout),
+        "Warnings": warnings(layout),
         "ClientInfo": { "Debug": false, "Context": "default", "Plugins": [], "Warnings": null },
-    });
-    if let (Value::Object(info), Value::Object(more)) = (&mut info, more) {
-        info.extend(more);
-    }
-    Ok(info)
+    })
 }
 
 /// The kind of file system below the store, by its mount (proc_pid_mountinfo(5)).

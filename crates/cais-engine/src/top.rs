@@ -103,7 +103,7 @@ fn parse_options(options: &[String]) -> Result<Columns> {
         Ok(columns)
     } else {
         Err(EngineError::Invalid(
-            "Couldn't find PID field in ps output: add the column pid".to_owned(),
+            "Couldn't find PID field in ps output".to_owned(),
         ))
     }
 }

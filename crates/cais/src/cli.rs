@@ -153,7 +153,7 @@ pub struct PsArgs {
     pub no_trunc: bool,
     /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
     /// network, health, is-task
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
     /// template

@@ -71,11 +71,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column(&["etimes"], "ELAPSED", |process, machine| {
         machine.age(process).as_secs().to_string()
     }),
-    column(
-        &["stime", "start_time", "start", "bsdstart"],
-        "STIME",
-        |process, machine| start(process, machine),
-    ),
+    column(&["stime", "start_time", "start", "bsdstart"], "STIME", start),
     column(&["lstart"], "STARTED", |process, machine| machine.start(process)),
     column(&["ni", "nice"], "NI", |process, _| process.field(19).to_string()),
     column(&["pri"], "PRI", |process, _| (39 - process.field(18)).to_string()),

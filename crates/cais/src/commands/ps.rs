@@ -1,8 +1,8 @@
 //! `cais ps`. Only the files that are needed are read, and no lock is taken: a container
 //! that is stuck stops nobody from looking.
 
-use super::{engine, sweep};
 use super::ports::port_list;
+use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
 use cais::cli::PsArgs;
