@@ -21,12 +21,8 @@ mod images_peers;
 mod kill_steps;
 mod limits;
 mod namespaces;
-mod network_attacks;
-mod network_egress;
-mod network_matrix;
-mod network_names;
+#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
 mod network_support;
-mod network_upstream;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;

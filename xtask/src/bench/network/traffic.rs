@@ -32,12 +32,15 @@ impl Drop for Server {
     }
 }
 
+/// A command in an engine's client container.
+type Exec<'a> = dyn Fn(&[&str]) -> Command + 'a;
+
 /// One engine's commands.
 struct Engine<'a> {
     name: &'static str,
     port: u16,
     pings: u16,
-    exec: Box<dyn Fn(&[&str]) -> Command + 'a>,
+    exec: Box<Exec<'a>>,
     address: String,
 }
 
