@@ -107,6 +107,7 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     let name = name.clone();
     let store = open(engine)?;
     let image = find(&store, &name)?;
+    crate::budget::note_use(engine, &store, &image);
     let config = store
         .config(&image.id)
         .map_err(EngineError::image("read the image's configuration"))?;

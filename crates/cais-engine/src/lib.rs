@@ -5,7 +5,9 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod budget;
 pub mod bundle;
+pub mod check;
 pub mod cleanup;
 pub mod config;
 pub mod diff;
@@ -31,6 +33,7 @@ pub mod state;
 pub mod stop;
 pub mod store;
 pub mod sweep;
+pub mod usage;
 pub mod userns;
 
 pub use cais_runtime::{checkpoint, time};

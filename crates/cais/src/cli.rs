@@ -16,7 +16,9 @@ pub use image::{
 };
 pub use parse::{command, command_path, parse};
 pub use run::RunArgs;
-pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use system::{
+    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+};
 
 use clap::{Args, Parser, Subcommand};
 

@@ -130,11 +130,7 @@ pub enum ImageCommand {
         images: Vec<String>,
     },
     /// Remove images without a name, or with --all every image that no container is made of
-    Prune {
-        /// Every image that no container is made of
-        #[arg(short, long)]
-        all: bool,
-    },
+    Prune(super::SystemPruneArgs),
     /// List images
     Ls(ImagesArgs),
     /// Remove images

@@ -7,7 +7,6 @@ use crate::output::{print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
 use cais_engine::images::{self, Removed};
-use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use std::path::Path;
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
         ImageCommand::Inspect { images } => inspect(images),
-        ImageCommand::Prune { all } => prune(*all),
+        ImageCommand::Prune(args) => super::prune::prune_images(args),
         ImageCommand::Ls(args) => list(args),
         ImageCommand::Rm(args) => remove(args),
     }
@@ -225,13 +224,6 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
         }
     }
     Ok(code)
-}
-
-fn prune(all: bool) -> Result<u8, Failure> {
-    let (removed, freed) = images::prune(&engine()?, all, &PruneFilter::default())?;
-    show_removed(&removed)?;
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
-    Ok(0)
 }
 
 pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
