@@ -7,11 +7,13 @@
 mod defaults;
 mod growing;
 mod import;
+mod pack;
 mod transfer;
 mod unpack;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
+pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use transfer::{Pulled, TransferOptions, pull, push};
 
 use crate::engine::Engine;

@@ -5,6 +5,7 @@ pub mod digest;
 pub mod formats;
 pub mod layer;
 pub mod manifest;
+pub mod pack;
 pub mod platform;
 pub mod reference;
 pub mod registry;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod exec;
 mod groups;
 pub mod image;
+pub mod pack;
 mod parse;
 pub mod run;
 pub mod system;
@@ -14,6 +15,7 @@ pub use exec::ExecArgs;
 pub use image::{
     HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
 };
+pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use run::RunArgs;
 pub use system::{
@@ -73,6 +75,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Give out images as one archive
     Save(SaveArgs),
+    /// Make an image out of this machine's own programs, with only what they need
+    Pack(Box<PackArgs>),
     /// Give an image a further name
     Tag(TagArgs),
     /// Remove images
@@ -115,6 +119,7 @@ pub struct NamesArgs {
 
 /// `cais ps`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct PsArgs {
     /// Show all containers, not only those that run
     #[arg(short, long)]
@@ -122,11 +127,25 @@ pub struct PsArgs {
     /// Show only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not shorten ids and commands
+    /// Show the last N containers that were made, whatever they are doing
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
+    pub last: Option<i64>,
+    /// Show the container that was made last, whatever it is doing
+    #[arg(short, long)]
+    pub latest: bool,
+    /// Show how much each has written
+    #[arg(short, long)]
+    pub size: bool,
+    /// Do not shorten ids, commands and mounts
     #[arg(long)]
     pub no_trunc: bool,
-    /// Output form: "json" prints one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["json", "table"])]
+    /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
+    /// network, health, is-task
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
+    /// template
+    #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 }
 

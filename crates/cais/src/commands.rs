@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod pack;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;

@@ -51,6 +51,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Push(args) => commands::transfer::push(&args),
         Command::Load(args) => commands::image::load(&args),
         Command::Save(args) => commands::image::save(&args),
+        Command::Pack(args) => commands::pack::pack(&args),
         Command::Tag(args) => commands::image::tag(&args),
         Command::Rmi(args) => commands::image::remove(&args),
         Command::History(args) => commands::image::history(&args),

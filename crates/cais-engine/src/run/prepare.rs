@@ -8,7 +8,7 @@ use crate::bundle::{BundleFacts, plan_spec};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::options::{MountKind, RootSource, RunOptions};
+use crate::options::{MountKind, NetworkMode, RootSource, RunOptions};
 use crate::record::Record;
 use crate::state::Container;
 use crate::store::read_json;
@@ -87,6 +87,11 @@ pub fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
 fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared> {
     if !dry {
         engine.store.ensure()?;
+    }
+    if let NetworkMode::Networks(_) = record.options.namespaces.network {
+        return Err(EngineError::Invalid(
+            "networks other than none, host and container: are not there yet".to_owned(),
+        ));
     }
     let shared = Shared::find(engine, &record.options)?;
     let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;

@@ -1,11 +1,11 @@
 //! The commands about images.
 
 use super::engine;
-use super::ps::since;
 use crate::failure::Failure;
 use crate::output::{print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
+use cais_engine::describe::since;
 use cais_engine::images::{self, Removed};
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::SystemTime;
 
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
@@ -80,7 +81,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let created = |image: &Image| match &image.created {
-        Some(created) => format!("{} ago", since(created)),
+        Some(created) => format!("{} ago", since(created, SystemTime::now())),
         None => "N/A".to_owned(),
     };
     if args.format.as_deref() == Some("json") {
@@ -121,7 +122,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
 }
 
 /// Bytes in Docker's words: three digits and a unit of 1000.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut whole = bytes;
@@ -168,7 +169,7 @@ pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
 }
 
 /// A full name as users write it.
-pub(super) fn familiar(name: &str) -> String {
+pub(crate) fn familiar(name: &str) -> String {
     name.parse::<Reference>()
         .map_or_else(|_bad| name.to_owned(), |reference| reference.familiar())
 }
@@ -253,10 +254,10 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
         } else {
             by.chars().take(44).collect::<String>() + "…"
         };
-        let created = step
-            .created
-            .as_ref()
-            .map_or_else(|| "N/A".to_owned(), |created| format!("{} ago", since(created)));
+        let created = step.created.as_ref().map_or_else(
+            || "N/A".to_owned(),
+            |created| format!("{} ago", since(created, SystemTime::now())),
+        );
         lines.push(vec![
             created,
             by,
