@@ -44,8 +44,8 @@ pub(crate) struct Answer {
     pub(crate) cut: Option<usize>,
     /// The body is sent in pieces of this size, each as a packet of its own.
     pub(crate) drip: Option<usize>,
-    /// Nothing more comes after the headers, and the connection stays open.
-    pub(crate) stall: bool,
+    /// After so many bytes nothing more comes, and the connection stays open.
+    pub(crate) stall: Option<usize>,
 }
 
 impl Answer {
@@ -133,7 +133,11 @@ impl Mock {
 
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> String {
         let digest = digest(bytes);
-        self.state.blobs.lock().unwrap().insert(digest.clone(), bytes.to_vec());
+        self.state
+            .blobs
+            .lock()
+            .unwrap()
+            .insert(digest.clone(), bytes.to_vec());
         digest
     }
 
@@ -325,7 +329,9 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Ask
         headers,
         body: Vec::new(),
     };
-    let length = asked.header("content-length").and_then(|value| value.parse().ok());
+    let length = asked
+        .header("content-length")
+        .and_then(|value| value.parse().ok());
     asked.body.resize(length.unwrap_or(0), 0);
     reader.read_exact(&mut asked.body)?;
     Ok(Some(asked))
@@ -352,14 +358,17 @@ fn write_answer(
     if asked.method == "HEAD" || answer.status == 204 {
         return Ok(true);
     }
-    if answer.stall {
+    if let Some(length) = answer.stall {
+        connection.write_all(answer.body.get(..length).unwrap_or_default())?;
         // Until the client goes, or the test ends.
         let mut byte = [0];
         connection.set_read_timeout(Some(std::time::Duration::from_millis(50)))?;
         while !state.stop.load(Ordering::SeqCst) && !matches!(connection.read(&mut byte), Ok(0)) {}
         return Ok(false);
     }
-    let whole = answer.body.get(..answer.cut.unwrap_or(usize::MAX).min(answer.body.len()));
+    let whole = answer
+        .body
+        .get(..answer.cut.unwrap_or(usize::MAX).min(answer.body.len()));
     let whole = whole.unwrap_or_default();
     connection.set_nodelay(true)?;
     for piece in whole.chunks(answer.drip.unwrap_or(usize::MAX)) {
@@ -396,10 +405,7 @@ impl State {
             let media_type = asked.header("content-type").unwrap_or("").to_owned();
             let digest = digest(&asked.body);
             manifests.insert(key, (media_type.clone(), asked.body.clone()));
-            manifests.insert(
-                format!("{repository}/{digest}"),
-                (media_type, asked.body.clone()),
-            );
+            manifests.insert(format!("{repository}/{digest}"), (media_type, asked.body.clone()));
             return Answer::new(201, "").with("docker-content-digest", digest);
         }
         match manifests.get(&key) {
@@ -407,7 +413,8 @@ impl State {
                 .with("content-type", media_type)
                 .with("docker-content-digest", digest(bytes)),
             None => {
-                let body = json!({ "errors": [{ "code": "MANIFEST_UNKNOWN", "message": "manifest unknown" }] });
+                let body =
+                    json!({ "errors": [{ "code": "MANIFEST_UNKNOWN", "message": "manifest unknown" }] });
                 Answer::new(404, body.to_string())
             }
         }
@@ -416,7 +423,10 @@ impl State {
     fn serve_blob(&self, asked: &Asked, digest: &str) -> Answer {
         let blobs = self.blobs.lock().unwrap();
         let Some(bytes) = blobs.get(digest) else {
-            return Answer::new(404, r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}"#);
+            return Answer::new(
+                404,
+                r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}"#,
+            );
         };
         let range = asked.header("range").and_then(|range| {
             let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
@@ -448,7 +458,9 @@ impl State {
                 .with("location", path)
                 .with("range", range(bytes)),
             "PATCH" => {
-                let first = asked.header("content-range").and_then(|range| range.split_once('-'));
+                let first = asked
+                    .header("content-range")
+                    .and_then(|range| range.split_once('-'));
                 let first = first.map_or(0, |(first, _)| first.parse().unwrap_or(0));
                 if first != bytes.len() {
                     return Answer::new(416, "").with("range", range(bytes));

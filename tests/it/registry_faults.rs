@@ -71,7 +71,8 @@ fn read(client: &Client, of: &Descriptor) -> Result<Vec<u8>, RegistryError> {
 fn ranges(mock: &Mock) -> Vec<Option<String>> {
     let asked = mock.asked();
     let gets = asked.iter().filter(|asked| asked.is_get_blob());
-    gets.map(|asked| asked.header("range").map(str::to_owned)).collect()
+    gets.map(|asked| asked.header("range").map(str::to_owned))
+        .collect()
 }
 
 fn once(count: usize, answer: Answer) -> Option<Answer> {
@@ -88,7 +89,11 @@ fn a_body_that_is_cut_goes_on_where_it_was() {
             cut: Some(100_000),
             ..Answer::new(200, whole.clone())
         };
-        if asked.is_get_blob() { once(count, cut) } else { None }
+        if asked.is_get_blob() {
+            once(count, cut)
+        } else {
+            None
+        }
     });
     let client = client(&mock, |_| {});
     assert!(read(&client, &of).unwrap() == bytes);
@@ -110,7 +115,10 @@ fn cut_again_and_again_it_is_given_up() {
     let error = read(&client, &of).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network);
     let text = error.to_string();
-    assert!(text.contains("broken off after ") && text.contains("of 1000 bytes"), "{text}");
+    assert!(
+        text.contains("broken off after ") && text.contains("of 1000 bytes"),
+        "{text}"
+    );
     assert_eq!(ranges(&mock).len(), 5);
 }
 
@@ -126,7 +134,10 @@ fn wrong_bytes_are_no_network_failure() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert_eq!(
         error.to_string(),
-        format!("blob {REPOSITORY}@{0}: the bytes have the digest {found}, not {0}", of.digest)
+        format!(
+            "blob {REPOSITORY}@{0}: the bytes have the digest {found}, not {0}",
+            of.digest
+        )
     );
     assert_eq!(ranges(&mock).len(), 1, "not asked for again");
     assert!(client.waits.0.lock().unwrap().is_empty());
@@ -146,7 +157,10 @@ fn a_content_length_that_is_wrong() {
         });
         let error = read(&client(&mock, |_| {}), &of).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Mismatch);
-        assert!(error.to_string().ends_with(&format!("{length} bytes, not 1000")), "{error}");
+        assert!(
+            error.to_string().ends_with(&format!("{length} bytes, not 1000")),
+            "{error}"
+        );
         assert_eq!(ranges(&mock).len(), 1);
     }
 }
@@ -171,7 +185,13 @@ fn a_server_that_does_no_parts() {
 fn a_part_that_was_not_asked_for() {
     let mock = Mock::new();
     let (of, bytes) = blob(&mock, 1000);
-    for told in ["bytes 0-999/1000", "bytes 400-999/1000", "bytes 300-998/1000000", "bytes x", ""] {
+    for told in [
+        "bytes 0-999/1000",
+        "bytes 400-999/1000",
+        "bytes 300-998/1000000",
+        "bytes x",
+        "",
+    ] {
         let bytes = bytes.clone();
         mock.fault(move |asked, count| {
             let cut = Answer {
@@ -179,12 +199,18 @@ fn a_part_that_was_not_asked_for() {
                 ..Answer::new(200, bytes.clone())
             };
             let wrong = || Answer::new(206, bytes[300..].to_vec()).with("content-range", told);
-            asked.is_get_blob().then(|| once(count, cut).unwrap_or_else(wrong))
+            asked
+                .is_get_blob()
+                .then(|| once(count, cut).unwrap_or_else(wrong))
         });
         let error = read(&client(&mock, |_| {}), &of).unwrap_err();
         assert_eq!(
             error.kind(),
-            if told.ends_with("1000000") { ErrorKind::Mismatch } else { ErrorKind::Protocol },
+            if told.ends_with("1000000") {
+                ErrorKind::Mismatch
+            } else {
+                ErrorKind::Protocol
+            },
             "{told}: {error}"
         );
     }
@@ -212,7 +238,10 @@ fn no_credentials_beyond_a_redirect() {
     let asked = elsewhere.asked();
     assert_eq!(asked.iter().filter(|asked| asked.is_get_blob()).count(), 1);
     for asked in asked {
-        assert_eq!((asked.header("authorization"), asked.header("x-secret")), (None, None));
+        assert_eq!(
+            (asked.header("authorization"), asked.header("x-secret")),
+            (None, None)
+        );
     }
 }
 
@@ -241,10 +270,20 @@ fn no_credentials_for_the_urls_of_a_descriptor() {
     of.urls = vec![format!("http://{}/v2/x/blobs/{digest}", elsewhere.address)];
     let client = client(&mock, |options| options.credentials = Some(password()));
     assert!(read(&client, &of).unwrap() == bytes);
-    assert!(elsewhere.asked().iter().all(|asked| asked.header("authorization").is_none()));
+    assert!(
+        elsewhere
+            .asked()
+            .iter()
+            .all(|asked| asked.header("authorization").is_none())
+    );
     // Even when it asks for them.
     assert!(read(&client, &of).is_err());
-    assert!(elsewhere.asked().iter().all(|asked| asked.header("authorization").is_none()));
+    assert!(
+        elsewhere
+            .asked()
+            .iter()
+            .all(|asked| asked.header("authorization").is_none())
+    );
 }
 
 /// A token that runs out in the middle of a blob: another one, and on from there.
@@ -258,7 +297,10 @@ fn unauthorized_in_the_middle() {
     mock.fault(move |asked, _| {
         if asked.path.starts_with("/token") {
             let number = tokens.fetch_add(1, Ordering::SeqCst) + 1;
-            return Some(Answer::new(200, format!(r#"{{"token":"t{number}","expires_in":300}}"#)));
+            return Some(Answer::new(
+                200,
+                format!(r#"{{"token":"t{number}","expires_in":300}}"#),
+            ));
         }
         let number = tokens.load(Ordering::SeqCst);
         let authorized = asked.header("authorization") == Some(&format!("Bearer t{number}"));
@@ -269,7 +311,9 @@ fn unauthorized_in_the_middle() {
                 ..Answer::new(200, whole.clone())
             });
         }
-        let challenge = format!(r#"Bearer realm="http://{address}/token",service="mock",scope="repository:team/pier:pull""#);
+        let challenge = format!(
+            r#"Bearer realm="http://{address}/token",service="mock",scope="repository:team/pier:pull""#
+        );
         Some(Answer::new(401, "").with("www-authenticate", challenge))
     });
     let client = client(&mock, |options| options.credentials = Some(password()));
@@ -301,7 +345,10 @@ fn too_many_requests() {
     mock.fault(busy("7200"));
     let error = read(&client(&mock, |_| {}), &of).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
-    let expected = format!("{} refuses more requests for 7200 s: TOOMANYREQUESTS: slow down", mock.address);
+    let expected = format!(
+        "{} refuses more requests for 7200 s: TOOMANYREQUESTS: slow down",
+        mock.address
+    );
     assert_eq!(error.to_string(), expected);
     assert_eq!(ranges(&mock).len(), 1);
 }
@@ -320,7 +367,10 @@ fn server_errors_pass() {
     mock.fault(|asked, _| asked.is_get_blob().then(|| Answer::new(503, "gone for good")));
     let error = read(&client(&mock, |_| {}), &of).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().ends_with("status 503: gone for good"), "{error}");
+    assert!(
+        error.to_string().ends_with("status 503: gone for good"),
+        "{error}"
+    );
     // What will not pass is not tried again.
     mock.fault(|asked, _| asked.is_get_blob().then(|| Answer::new(501, "never")));
     assert!(read(&client(&mock, |_| {}), &of).is_err());
@@ -343,10 +393,14 @@ fn drops_and_silence() {
     let whole = bytes.clone();
     mock.fault(move |asked, count| {
         let silent = Answer {
-            stall: true,
+            stall: Some(0),
             ..Answer::new(200, whole.clone())
         };
-        if asked.is_get_blob() { once(count, silent) } else { None }
+        if asked.is_get_blob() {
+            once(count, silent)
+        } else {
+            None
+        }
     });
     let client = client(&mock, |options| options.stall = Duration::from_millis(200));
     assert!(read(&client, &of).unwrap() == bytes);
@@ -354,12 +408,18 @@ fn drops_and_silence() {
 }
 
 fn push(client: &Client, of: &Descriptor, bytes: &[u8]) -> Result<(), RegistryError> {
-    client.registry.push_blob(REPOSITORY, of, &mut Cursor::new(bytes.to_vec()))
+    client
+        .registry
+        .push_blob(REPOSITORY, of, &mut Cursor::new(bytes.to_vec()))
 }
 
 fn unpushed(length: usize) -> (Descriptor, Vec<u8>) {
     let bytes: Vec<u8> = (0..length).map(|place| (place % 239).to_le_bytes()[0]).collect();
-    let of = Descriptor::new(MediaType::LAYER_GZIP, digest(&bytes).parse().unwrap(), length as u64);
+    let of = Descriptor::new(
+        MediaType::LAYER_GZIP,
+        digest(&bytes).parse().unwrap(),
+        length as u64,
+    );
     (of, bytes)
 }
 
@@ -432,7 +492,10 @@ fn a_mount_that_is_refused_goes_on_as_an_upload() {
     let mock = Mock::new();
     let (of, bytes) = unpushed(500);
     let client = client(&mock, |_| {});
-    let started = client.registry.mount_blob(REPOSITORY, &of.digest, Some("team/quay")).unwrap();
+    let started = client
+        .registry
+        .mount_blob(REPOSITORY, &of.digest, Some("team/quay"))
+        .unwrap();
     let Started::Upload(upload) = started else {
         panic!("the registry has no such blob");
     };
@@ -441,8 +504,17 @@ fn a_mount_that_is_refused_goes_on_as_an_upload() {
         .push_into(upload, &of, &mut Cursor::new(bytes.clone()))
         .unwrap();
     assert!(mock.blob(of.digest.as_str()).unwrap() == bytes);
-    let first = &mock.asked().into_iter().find(|asked| asked.method == "POST").unwrap().path;
-    assert!(first.contains("mount=sha256") && first.contains("from=team/quay") || first.contains("from=team%2Fquay"), "{first}");
+    let first = &mock
+        .asked()
+        .into_iter()
+        .find(|asked| asked.method == "POST")
+        .unwrap()
+        .path;
+    assert!(
+        first.contains("mount=sha256") && first.contains("from=team/quay")
+            || first.contains("from=team%2Fquay"),
+        "{first}"
+    );
     mock.fault(|asked, _| (asked.method == "POST").then(|| Answer::new(201, "")));
     assert!(matches!(
         client.registry.mount_blob(REPOSITORY, &of.digest, None).unwrap(),
@@ -458,14 +530,20 @@ fn locations_are_kept_as_they_are() {
     let (of, bytes) = unpushed(500);
     let address = mock.address.clone();
     mock.fault(move |asked, _| match asked.method.as_str() {
-        "POST" => Some(Answer::new(202, "").with("location", format!("http://{address}/elsewhere/1?state=a%2Fb"))),
+        "POST" => {
+            Some(Answer::new(202, "").with("location", format!("http://{address}/elsewhere/1?state=a%2Fb")))
+        }
         "PUT" => Some(Answer::new(201, "")),
         _ => None,
     });
     push(&client(&mock, |_| {}), &of, &bytes).unwrap();
     let asked = mock.asked();
     let put = asked.iter().find(|asked| asked.method == "PUT").unwrap();
-    assert!(put.path.starts_with("/elsewhere/1?state=a%2Fb&digest=sha256"), "{}", put.path);
+    assert!(
+        put.path.starts_with("/elsewhere/1?state=a%2Fb&digest=sha256"),
+        "{}",
+        put.path
+    );
 }
 
 #[test]
@@ -484,12 +562,18 @@ fn pages_in_a_circle_and_elsewhere() {
         asked.path.contains("/tags/list").then_some(page)
     });
     let error = client(&mock, |_| {}).registry.tags(REPOSITORY).unwrap_err();
-    assert!(error.to_string().contains("the next page is elsewhere"), "{error}");
+    assert!(
+        error.to_string().contains("the next page is elsewhere"),
+        "{error}"
+    );
 }
 
 fn manifest(client: &Client, name: &str) -> Result<Vec<u8>, RegistryError> {
     let target = Target::Tag(name.to_owned());
-    client.registry.fetch_manifest(REPOSITORY, &target).map(|fetched| fetched.bytes)
+    client
+        .registry
+        .fetch_manifest(REPOSITORY, &target)
+        .map(|fetched| fetched.bytes)
 }
 
 /// CVE-2023-25153 and its kin: nothing of any size is read into memory.
@@ -500,16 +584,26 @@ fn a_manifest_of_ten_megabytes() {
     mock.put_manifest(REPOSITORY, "huge", MANIFEST, huge.as_bytes());
     let client = client(&mock, |_| {});
     let error = manifest(&client, "huge").unwrap_err();
-    assert_eq!(error.to_string(), "manifest team/pier:huge: more than 8388608 bytes");
+    assert_eq!(
+        error.to_string(),
+        "manifest team/pier:huge: more than 8388608 bytes"
+    );
     // Nor where the length is not told.
     mock.fault(move |asked, _| {
-        let body = [format!("{:x}\r\n", huge.len()).as_bytes(), huge.as_bytes(), b"\r\n0\r\n\r\n"].concat();
+        let body = [
+            format!("{:x}\r\n", huge.len()).as_bytes(),
+            huge.as_bytes(),
+            b"\r\n0\r\n\r\n",
+        ]
+        .concat();
         let answer = Answer::new(200, body)
             .with("content-type", MANIFEST)
             .with("content-length", "x");
         let mut answer = answer;
         answer.headers.pop();
-        answer.headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+        answer
+            .headers
+            .push(("transfer-encoding".to_owned(), "chunked".to_owned()));
         asked.path.contains("/manifests/").then_some(answer)
     });
     assert!(manifest(&client, "huge").is_err());
@@ -550,7 +644,9 @@ fn a_digest_header_that_lies() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert!(error.to_string().contains(&lie), "{error}");
     let target = Target::Tag("1".to_owned());
-    let put = client.registry.put_manifest(REPOSITORY, &target, MANIFEST, bytes.as_bytes());
+    let put = client
+        .registry
+        .put_manifest(REPOSITORY, &target, MANIFEST, bytes.as_bytes());
     assert_eq!(put.unwrap_err().kind(), ErrorKind::Mismatch);
 }
 
@@ -559,11 +655,17 @@ fn a_digest_header_that_lies() {
 fn documents_of_two_types() {
     let mock = Mock::new();
     let index = "application/vnd.oci.image.index.v1+json";
-    let both = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{}},"layers":[],"manifests":[]}}"#);
+    let both =
+        format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{}},"layers":[],"manifests":[]}}"#);
     mock.put_manifest(REPOSITORY, "both", MANIFEST, both.as_bytes());
     let plain = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{}},"layers":[]}}"#);
     mock.put_manifest(REPOSITORY, "other", index, plain.as_bytes());
-    mock.put_manifest(REPOSITORY, "right", &format!("{MANIFEST}; charset=utf-8"), plain.as_bytes());
+    mock.put_manifest(
+        REPOSITORY,
+        "right",
+        &format!("{MANIFEST}; charset=utf-8"),
+        plain.as_bytes(),
+    );
     mock.put_manifest(REPOSITORY, "text", "text/html", b"<html>");
     let client = client(&mock, |_| {});
     for (name, said) in [
@@ -584,7 +686,10 @@ fn redirects_without_end() {
     let (of, _) = blob(&mock, 10);
     mock.fault(|asked, _| {
         let place = format!("{}x", asked.path);
-        asked.path.contains("/blobs/").then(|| Answer::new(302, "").with("location", place))
+        asked
+            .path
+            .contains("/blobs/")
+            .then(|| Answer::new(302, "").with("location", place))
     });
     let error = read(&client(&mock, |_| {}), &of).unwrap_err();
     assert!(error.to_string().ends_with("more than 10 redirects"), "{error}");

@@ -3,7 +3,9 @@
 use crate::error::{EngineError, Result};
 use cais_image::store::Size;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat,
+};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::path::Path;
@@ -34,7 +36,10 @@ pub fn measure(path: &Path) -> Result<Size> {
     walk(path, &mut |stat| {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         size += Size {
-            apparent: u64::try_from(stat.st_size).ok().filter(|_| !is_directory).unwrap_or(0),
+            apparent: u64::try_from(stat.st_size)
+                .ok()
+                .filter(|_| !is_directory)
+                .unwrap_or(0),
             // In units of 512 bytes (inode(7)).
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
         };
@@ -110,7 +115,11 @@ mod tests {
         std::fs::write(base.join("a/b/three"), [0; 5]).unwrap();
         std::os::unix::fs::symlink("/", base.join("a/root")).unwrap();
         assert_eq!(read_size(&base).unwrap(), 15);
-        let du = std::process::Command::new("du").args(["-sB1"]).arg(&base).output().unwrap();
+        let du = std::process::Command::new("du")
+            .args(["-sB1"])
+            .arg(&base)
+            .output()
+            .unwrap();
         let du = String::from_utf8(du.stdout).unwrap();
         let du = du.split_whitespace().next().unwrap().parse().unwrap();
         assert_eq!(measure(&base).unwrap().allocated, du);

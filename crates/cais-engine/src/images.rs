@@ -30,6 +30,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Where it cannot be made or read.
 pub fn open(engine: &Engine) -> Result<ContentStore> {
+    if let Some(step) = engine.checkpoints.store() {
+        cais_image::store::kill_at_step(step);
+    }
     ContentStore::open(engine.store.data()).map_err(EngineError::image("open the store of images"))
 }
 

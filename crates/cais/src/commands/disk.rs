@@ -24,7 +24,11 @@ pub(crate) fn df(args: &SystemDfArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     sweep(&engine);
     let usage = disk_usage(&engine)?;
-    let shown: Shown = if args.bytes { |bytes| bytes.to_string() } else { size };
+    let shown: Shown = if args.bytes {
+        |bytes| bytes.to_string()
+    } else {
+        size
+    };
     if args.verbose && args.format.is_none() {
         return show_all(&usage, shown);
     }
@@ -63,14 +67,14 @@ impl Part {
 
 fn parts(usage: &DiskUsage) -> Vec<Part> {
     let sum = |all: &mut dyn Iterator<Item = u64>| all.sum::<u64>();
-    let stopped = || {
+    let stopped = || usage.containers.iter().filter(|container| !is_active(container));
+    let running = usage.containers.len() - stopped().count();
+    let logs = || {
         usage
             .containers
             .iter()
-            .filter(|container| !is_active(container))
+            .filter(|container| container.log.apparent > 0)
     };
-    let running = usage.containers.len() - stopped().count();
-    let logs = || usage.containers.iter().filter(|container| container.log.apparent > 0);
     let unused = || usage.volumes.iter().filter(|volume| volume.links == 0);
     vec![
         Part {
@@ -124,7 +128,11 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
             "InUse": layer.in_use.to_string(),
         })
     });
-    text += &section("Layers", "{{.LayerID}}\t{{.Size}}\t{{.Images}}\t{{.InUse}}", &layers.collect::<Vec<_>>())?;
+    text += &section(
+        "Layers",
+        "{{.LayerID}}\t{{.Size}}\t{{.Images}}\t{{.InUse}}",
+        &layers.collect::<Vec<_>>(),
+    )?;
     let containers = usage.containers.iter().map(|container| {
         let of = &container.container;
         json!({
