@@ -15,12 +15,16 @@ mod engines_support;
 mod flags;
 mod host_untouched;
 mod images;
+mod images_faults;
+mod images_kills;
 mod images_layers;
 mod images_peers;
 mod kill_steps;
 mod limits;
 mod mock_registry;
 mod namespaces;
+#[allow(dead_code, reason = "the tests of networks come with them")]
+mod network_support;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;

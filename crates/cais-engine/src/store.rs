@@ -103,6 +103,24 @@ impl Store {
         self.data.join("names")
     }
 
+    /// The sockets at which monitors can be reached.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.run.join("attach")
+    }
+
+    /// What is known of the health of containers.
+    #[must_use]
+    pub fn healths(&self) -> PathBuf {
+        self.run.join("health")
+    }
+
+    /// The journal of events.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.run.join("events")
+    }
+
     /// The directory of leases of id ranges.
     #[must_use]
     pub fn userns(&self) -> PathBuf {

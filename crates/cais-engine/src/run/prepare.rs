@@ -31,6 +31,8 @@ const ACCOUNT_FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// A container that is ready to be made and started.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Whether it is made now.
+    pub(crate) is_new: bool,
     /// What will be its record.
     pub record: Record,
     /// The OCI configuration.
@@ -73,7 +75,9 @@ impl Prepared {
 /// Where the options name something that is not there or cannot be.
 pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepared> {
     let record = new_record(ContainerId::random()?, options);
-    prepare_record(engine, record, dry)
+    let mut prepared = prepare_record(engine, record, dry)?;
+    prepared.is_new = true;
+    Ok(prepared)
 }
 
 /// Prepares a container that was made before, for another run.
@@ -140,6 +144,7 @@ fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {
+        is_new: false,
         lease,
         cgroup_path: facts.cgroup_path,
         layout,

@@ -97,7 +97,7 @@ impl ContentStore {
         self.keep_dangling(&record)?;
         self.remove_record(&record)?;
         drop(lock);
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(true)
     }
 
@@ -118,7 +118,7 @@ impl ContentStore {
         }
         self.remove_record(&record)?;
         drop(lock);
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(Removed {
             untagged: vec![name.to_owned()],
             deleted: is_last.then_some(record.manifest.digest),
@@ -157,7 +157,7 @@ impl ContentStore {
             drop(lock);
         }
         removed.deleted = Some(manifest.clone());
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(removed)
     }
 

@@ -1,10 +1,10 @@
 //! `cais system df` and `cais system check`.
 
-use super::image::{familiar, size};
+use super::image::familiar;
 use super::ps::{self, since};
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::{print, print_error};
+use crate::output::{human_size, print, print_error};
 use cais::cli::{SystemCheckArgs, SystemDfArgs};
 use cais::template::Format;
 use cais_engine::check::check as check_all;

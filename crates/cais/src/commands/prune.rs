@@ -1,9 +1,9 @@
 //! `cais container prune` and `cais system prune`.
 
-use super::image::{familiar, size};
+use super::image::familiar;
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{human_size, print};
 use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 use cais_engine::engine::Engine;
 use cais_engine::images;
@@ -47,7 +47,7 @@ fn prune(args: &PruneArgs) -> Result<u8, Failure> {
     sweep(&engine);
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
-    print(&format!("Total reclaimed space: {}\n", size(pruned.freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(pruned.freed)))?;
     Ok(0)
 }
 
@@ -70,7 +70,7 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
     show("Deleted Containers:", &pruned)?;
     let mut freed = pruned.freed;
     freed = freed.saturating_add(prune_some_images(&engine, args.all, &filter)?);
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn prune_images(args: &SystemPruneArgs) -> Result<u8, Failure> {
     }
     sweep(&engine);
     let freed = prune_some_images(&engine, args.all, &filter)?;
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 
