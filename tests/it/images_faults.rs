@@ -49,10 +49,17 @@ fn killed_in_the_middle_it_goes_on_where_it_was() {
         })
     });
     let name = format!("{}/team/pier:1", mock.address);
-    let mut child = env.command(&["pull", "-q", &name]).stderr(Stdio::null()).spawn().unwrap();
-    let partial = env.path("data/ingest").join(format!("part-{}", big.replace(':', "-")));
+    let mut child = env
+        .command(&["pull", "-q", &name])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let partial = env
+        .path("data/ingest")
+        .join(format!("part-{}", big.replace(':', "-")));
     eventually("the other layers are there, and a part of this one", || {
-        count(&env, "layers/sha256") == 2 && fs::metadata(&partial).is_ok_and(|data| data.len() == length as u64)
+        count(&env, "layers/sha256") == 2
+            && fs::metadata(&partial).is_ok_and(|data| data.len() == length as u64)
     });
     child.kill().unwrap();
     child.wait().unwrap();
@@ -66,7 +73,11 @@ fn killed_in_the_middle_it_goes_on_where_it_was() {
         .map(|asked| (asked.path.rsplit('/').next().unwrap(), asked.header("range")))
         .collect();
     let range = format!("bytes={length}-{}", layers[1].blob.len() - 1);
-    assert_eq!(blobs, [(big.as_str(), Some(range.as_str()))], "only what was missing");
+    assert_eq!(
+        blobs,
+        [(big.as_str(), Some(range.as_str()))],
+        "only what was missing"
+    );
     assert_sound(&env);
     // And nothing at all the next time.
     mock.heal();
@@ -79,7 +90,10 @@ fn two_pulls_of_one_image_share_the_work() {
     let (env, mock) = (TestEnv::new(), Mock::new());
     let layers = three_layers();
     mock.put_image("team/pier", "1", &layers);
-    let blobs: Vec<_> = layers.iter().map(|layer| (digest(&layer.blob), layer.blob.clone())).collect();
+    let blobs: Vec<_> = layers
+        .iter()
+        .map(|layer| (digest(&layer.blob), layer.blob.clone()))
+        .collect();
     mock.fault(move |asked, _| {
         let found = blobs.iter().find(|(digest, _)| asked.path.ends_with(digest))?;
         Some(Answer {
@@ -89,7 +103,12 @@ fn two_pulls_of_one_image_share_the_work() {
     });
     let name = format!("{}/team/pier:1", mock.address);
     let pulls: Vec<_> = (0..4)
-        .map(|_| env.command(&["pull", "-q", &name]).stdout(Stdio::piped()).spawn().unwrap())
+        .map(|_| {
+            env.command(&["pull", "-q", &name])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
         .collect();
     for pull in pulls {
         let done = Done::from(pull.wait_with_output().unwrap());
@@ -98,7 +117,10 @@ fn two_pulls_of_one_image_share_the_work() {
     let asked = mock.asked();
     for layer in &layers {
         let wanted = digest(&layer.blob);
-        let times = asked.iter().filter(|asked| asked.is_get_blob() && asked.path.ends_with(&wanted)).count();
+        let times = asked
+            .iter()
+            .filter(|asked| asked.is_get_blob() && asked.path.ends_with(&wanted))
+            .count();
         assert_eq!(times, 1, "{wanted}");
     }
     assert_sound(&env);
@@ -116,7 +138,12 @@ fn what_is_wrong_leaves_nothing_and_says_so() {
         let path = format!("/blobs/{wanted}");
         let mut blob = mock.blob(wanted).unwrap();
         blob[100] ^= 1;
-        mock.fault(move |asked, _| asked.path.ends_with(&path).then(|| Answer::new(200, blob.clone())));
+        mock.fault(move |asked, _| {
+            asked
+                .path
+                .ends_with(&path)
+                .then(|| Answer::new(200, blob.clone()))
+        });
         let done = env.cais(&["pull", &name]);
         assert!(
             done.code == 1 && done.stderr.contains(said) && done.stderr.contains(wanted.as_str()),
@@ -131,13 +158,26 @@ fn what_is_wrong_leaves_nothing_and_says_so() {
     let path = format!("/blobs/{big}");
     mock.fault(move |asked, _| asked.path.ends_with(&path).then(|| Answer::new(404, "")));
     let done = env.cais(&["pull", &name]);
-    assert!(done.code == 1 && done.stderr.contains("has no blob"), "{}", done.stderr);
+    assert!(
+        done.code == 1 && done.stderr.contains("has no blob"),
+        "{}",
+        done.stderr
+    );
     // A document that is none, under the right name.
     let path = format!("/manifests/{manifest}");
-    mock.fault(move |asked, _| asked.path.ends_with(&path).then(|| Answer::new(200, "{}").with("content-type", MANIFEST)));
+    mock.fault(move |asked, _| {
+        asked
+            .path
+            .ends_with(&path)
+            .then(|| Answer::new(200, "{}").with("content-type", MANIFEST))
+    });
     let by_digest = format!("{}/team/pier@{manifest}", mock.address);
     let done = env.cais(&["pull", &by_digest]);
-    assert!(done.code == 1 && done.stderr.contains(&manifest), "{}", done.stderr);
+    assert!(
+        done.code == 1 && done.stderr.contains(&manifest),
+        "{}",
+        done.stderr
+    );
     env.ok(&["image", "prune", "-f"]);
     assert_empty(&env);
     // What was there is fetched no second time.
@@ -157,10 +197,10 @@ fn images_that_contradict_themselves() {
     };
     mock.put_image("team/lies", "1", &[lies]);
     let media_type = "application/vnd.oci.image.config.v1+json";
-    let config = json!({ "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } });
+    let config =
+        json!({ "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] } });
     let config = config.to_string().into_bytes();
-    let descriptor =
-        |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": mock.put_blob(bytes), "size": bytes.len() });
+    let descriptor = |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": mock.put_blob(bytes), "size": bytes.len() });
     let layer = descriptor(&small.blob, "application/vnd.oci.image.layer.v1.tar+gzip");
     let with = |config: serde_json::Value, layers: serde_json::Value| {
         json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers }).to_string()
@@ -170,14 +210,21 @@ fn images_that_contradict_themselves() {
     };
     put("count", with(descriptor(&config, media_type), json!([layer])));
     // CVE-2024-3727, CVE-2014-9358: a digest is no path.
-    for (tag, digest) in [("path", "sha256:../../../../etc/passwd"), ("short", "sha256:00"), ("upper", &"sha256:AB".repeat(32))] {
+    for (tag, digest) in [
+        ("path", "sha256:../../../../etc/passwd"),
+        ("short", "sha256:00"),
+        ("upper", &"sha256:AB".repeat(32)),
+    ] {
         let mut bad = layer.clone();
         bad["digest"] = json!(digest);
         put(tag, with(descriptor(&config, media_type), json!([bad])));
     }
     let mut negative = layer.clone();
     negative["size"] = json!(-1);
-    put("negative", with(descriptor(&config, media_type), json!([negative])));
+    put(
+        "negative",
+        with(descriptor(&config, media_type), json!([negative])),
+    );
     let mut huge = descriptor(&config, media_type);
     huge["size"] = json!(5_000_000_000_u64);
     put("huge", with(huge, json!([])));
@@ -191,7 +238,11 @@ fn images_that_contradict_themselves() {
         ("huge", "bytes"),
     ] {
         let done = env.cais(&["pull", &format!("{}/team/lies:{tag}", mock.address)]);
-        assert!(done.code == 1 && done.stderr.contains(said), "{tag}: {}", done.stderr);
+        assert!(
+            done.code == 1 && done.stderr.contains(said),
+            "{tag}: {}",
+            done.stderr
+        );
         env.ok(&["image", "prune", "-f"]);
         assert_empty(&env);
     }
@@ -217,22 +268,46 @@ fn hostile_layers() {
         ("root-link", archive(&[(".", b'2', to)]), "."),
         ("whiteout", archive(&[("d/.wh..", b'0', b"")]), "d/.wh.."),
         ("device", archive(&[("zero", b'3', b"")]), "zero"),
-        ("truncated", archive(&[("file", b'0', &[1; 2000])])[..1500].to_vec(), "file"),
+        (
+            "truncated",
+            archive(&[("file", b'0', &[1; 2000])])[..1500].to_vec(),
+            "file",
+        ),
     ];
     for (what, archive, entry) in refused {
         mock.put_image("team/hostile", what, &[Layer::new(&archive)]);
         let done = env.cais(&["pull", &format!("{}/team/hostile:{what}", mock.address)]);
         assert_eq!(done.code, 1, "{what}");
-        assert!(done.stderr.contains(&format!("entry {entry:?}")) || done.stderr.contains(entry), "{what}: {}", done.stderr);
+        assert!(
+            done.stderr.contains(&format!("entry {entry:?}")) || done.stderr.contains(entry),
+            "{what}: {}",
+            done.stderr
+        );
         env.ok(&["image", "prune", "-f"]);
         assert_empty(&env);
     }
     // Taken in, and harmless.
     let harmless = [
-        ("symlink", archive(&[("out", b'2', to), ("out/file", b'0', b"dead")])),
-        ("relative", archive(&[("out", b'2', up_to.as_bytes()), ("out/file", b'0', b"dead"), ("out", b'5', b"")])),
-        ("through", archive(&[("out", b'2', to), ("out/.wh.file", b'0', b"")])),
-        ("hard", archive(&[("out", b'2', to), ("link", b'1', b"out"), ("link", b'0', b"dead")])),
+        (
+            "symlink",
+            archive(&[("out", b'2', to), ("out/file", b'0', b"dead")]),
+        ),
+        (
+            "relative",
+            archive(&[
+                ("out", b'2', up_to.as_bytes()),
+                ("out/file", b'0', b"dead"),
+                ("out", b'5', b""),
+            ]),
+        ),
+        (
+            "through",
+            archive(&[("out", b'2', to), ("out/.wh.file", b'0', b"")]),
+        ),
+        (
+            "hard",
+            archive(&[("out", b'2', to), ("link", b'1', b"out"), ("link", b'0', b"dead")]),
+        ),
         ("large", archive(&[("zeros", b'0', &bomb)])),
     ];
     for (what, archive) in harmless {
@@ -241,7 +316,10 @@ fn hostile_layers() {
     }
     assert_eq!(fs::read_to_string(canary.join("file")).unwrap(), "alive");
     assert_eq!(fs::read_dir(&canary).unwrap().count(), 1);
-    assert_eq!(fs::metadata(&canary).unwrap().permissions().mode() & 0o7777, 0o711);
+    assert_eq!(
+        fs::metadata(&canary).unwrap().permissions().mode() & 0o7777,
+        0o711
+    );
     env.ok(&["image", "prune", "-af"]);
     assert_empty(&env);
 }
@@ -262,7 +340,11 @@ fn a_full_disk() {
     env.ok(&["pull", "-q", &name("small")]);
     mock.heal();
     let done = env.cais(&["pull", &name("large")]);
-    assert!(done.code == 1 && done.stderr.contains("No space left on device"), "{}", done.stderr);
+    assert!(
+        done.code == 1 && done.stderr.contains("No space left on device"),
+        "{}",
+        done.stderr
+    );
     let first = mock.asked().iter().filter(|asked| asked.is_get_blob()).count();
     // The store stands, and what is in it can be used and removed.
     assert!(env.ok(&["images"]).contains("team/small"));
@@ -286,12 +368,21 @@ fn a_full_disk() {
     let large = digest(&layers[1].blob);
     assert!(first >= 1);
     assert_eq!(
-        blobs.iter().filter(|asked| asked.path.ends_with(&digest(&layers[0].blob))).count(),
+        blobs
+            .iter()
+            .filter(|asked| asked.path.ends_with(&digest(&layers[0].blob)))
+            .count(),
         0,
         "the small layer was there"
     );
-    let of_large: Vec<_> = blobs.iter().filter(|asked| asked.path.ends_with(&large)).collect();
-    assert!(of_large.len() == 1 && of_large[0].header("range").is_some(), "{of_large:?}");
+    let of_large: Vec<_> = blobs
+        .iter()
+        .filter(|asked| asked.path.ends_with(&large))
+        .collect();
+    assert!(
+        of_large.len() == 1 && of_large[0].header("range").is_some(),
+        "{of_large:?}"
+    );
     assert_sound(&env);
     env.ok(&["rmi", &name("large")]);
     env.ok(&["rmi", &name("small")]);

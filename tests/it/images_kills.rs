@@ -35,8 +35,15 @@ struct Images {
 /// Two images that share a layer, one of which takes something from the layer below.
 fn images(env: &TestEnv) -> Images {
     let mock = Mock::new();
-    let base = Layer::new(&archive(&[("etc", b'5', b""), ("etc/file", b'0', b"x"), ("etc/.wh.gone", b'0', b"")]));
-    let placed = Layer::new(&archive(&[("etc/link", b'1', b"etc/file"), ("srv/deep/file", b'0', b"y")]));
+    let base = Layer::new(&archive(&[
+        ("etc", b'5', b""),
+        ("etc/file", b'0', b"x"),
+        ("etc/.wh.gone", b'0', b""),
+    ]));
+    let placed = Layer::new(&archive(&[
+        ("etc/link", b'1', b"etc/file"),
+        ("srv/deep/file", b'0', b"y"),
+    ]));
     let large = Layer::random("large", 600_000);
     mock.put_image("team/pier", "1", &[base.clone(), placed, large]);
     mock.put_image("team/quay", "1", &[base]);
@@ -46,7 +53,12 @@ fn images(env: &TestEnv) -> Images {
     let file = env.path("saved.tar").to_str().unwrap().to_owned();
     env.ok(&["save", "-o", &file, &name]);
     env.ok(&["rmi", &name]);
-    Images { mock, name, other, file }
+    Images {
+        mock,
+        name,
+        other,
+        file,
+    }
 }
 
 impl Images {

@@ -230,9 +230,16 @@ impl ContentStore {
             };
             digests.iter().any(|digest| digest.hex().starts_with(hex)) && name.is_none_or(has_name)
         });
+        // One image that came in several forms, pulled and loaded for instance, has one id and
+        // several manifests.
+        let is_one = found.windows(2).all(|pair| pair[0].id == pair[1].id);
         match found.len() {
             0 => Err(StoreError::NoImage(text.to_owned())),
             1 => Ok(found.remove(0)),
+            _ if is_one => {
+                let named = found.iter().position(|image| !image.names.is_empty());
+                Ok(found.swap_remove(named.unwrap_or(0)))
+            }
             _ => Err(StoreError::AmbiguousId {
                 text: text.to_owned(),
                 images: found.iter().map(|image| image.id.to_string()).collect(),

@@ -1,17 +1,18 @@
 //! `cais system df` and `cais system check`.
 
 use super::image::familiar;
-use super::ps::{self, since};
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print, print_error};
 use cais::cli::{SystemCheckArgs, SystemDfArgs};
 use cais::template::Format;
 use cais_engine::check::check as check_all;
+use cais_engine::describe::since;
 use cais_engine::usage::{ContainerUsage, DiskUsage, disk_usage};
 use cais_image::Reference;
 use cais_image::store::{Image, ImageUsage};
 use serde_json::{Value, json};
+use std::time::SystemTime;
 
 /// How numbers of bytes are shown.
 type Shown = fn(u64) -> String;
@@ -27,7 +28,7 @@ pub(crate) fn df(args: &SystemDfArgs) -> Result<u8, Failure> {
     let shown: Shown = if args.bytes {
         |bytes| bytes.to_string()
     } else {
-        size
+        human_size
     };
     if args.verbose && args.format.is_none() {
         return show_all(&usage, shown);
@@ -137,11 +138,11 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
         let of = &container.container;
         json!({
             "ContainerID": of.record.id.short(),
-            "Image": ps::image(of),
+            "Image": of.image_text(),
             "Size": shown(container.files.allocated),
             "LogSize": shown(container.log.allocated),
-            "Created": format!("{} ago", since(&of.record.created)),
-            "State": ps::state(of),
+            "Created": format!("{} ago", since(&of.record.created, SystemTime::now())),
+            "State": of.state_word(),
             "Names": of.record.name,
         })
     });
@@ -221,7 +222,7 @@ fn image_row(
     shown: Shown,
 ) -> Value {
     let created = match &image.created {
-        Some(created) => format!("{} ago", since(created)),
+        Some(created) => format!("{} ago", since(created, SystemTime::now())),
         None => "N/A".to_owned(),
     };
     json!({
