@@ -38,6 +38,7 @@ pub(crate) struct Corpus {
     _registry: Daemon,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn io(error: std::io::Error) -> String {
     error.to_string()
 }
@@ -84,8 +85,11 @@ pub(crate) fn prepare(work: &Path) -> Result<Corpus, String> {
 }
 
 /// Debian's registry on a free port.
-fn start_registry(work: &Path) -> Result<(String, Daemon), String> {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(io)?.port();
+pub(crate) fn start_registry(work: &Path) -> Result<(String, Daemon), String> {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .map_err(io)?
+        .port();
     let host = format!("127.0.0.1:{port}");
     let config = work.join("registry.yml");
     let settings = format!(
@@ -109,7 +113,12 @@ fn start_registry(work: &Path) -> Result<(String, Daemon), String> {
 
 /// All names below a tree with their sizes, in the order of directories.
 fn list(root: &Path) -> Result<Vec<(String, u64)>, String> {
-    let listed = output(Command::new("find").arg(root).args(["-mindepth", "1", "-printf", "%P\\t%y\\t%s\\n"]))?;
+    let listed =
+        output(
+            Command::new("find")
+                .arg(root)
+                .args(["-mindepth", "1", "-printf", "%P\\t%y\\t%s\\n"]),
+        )?;
     let mut entries: Vec<(String, u64)> = listed
         .lines()
         .filter_map(|line| {
@@ -148,7 +157,17 @@ fn add_layer(
     let (list, archive) = (layout.join("list"), layout.join("layer.tar"));
     let names: String = entries.iter().map(|(name, _)| format!("{name}\0")).collect();
     fs::write(&list, names).map_err(io)?;
-    let words = ["--numeric-owner", "--no-recursion", "--null", "-C", &text(root), "-cf", &text(&archive), "-T", &text(&list)];
+    let words = [
+        "--numeric-owner",
+        "--no-recursion",
+        "--null",
+        "-C",
+        &text(root),
+        "-cf",
+        &text(&archive),
+        "-T",
+        &text(&list),
+    ];
     output(Command::new("tar").args(words))?;
     let sum = output(Command::new("sha256sum").arg(&archive))?;
     let diff_id = format!("sha256:{}", sum.split_whitespace().next().unwrap_or(""));
@@ -158,7 +177,11 @@ fn add_layer(
         _ => (["gzip", "-n", "-f", "-6"], "gz"),
     };
     output(Command::new(command[0]).args(&command[1..]).arg(&archive))?;
-    let descriptor = add_blob(layout, &archive.with_extension(format!("tar.{ending}")), &media_type)?;
+    let descriptor = add_blob(
+        layout,
+        &archive.with_extension(format!("tar.{ending}")),
+        &media_type,
+    )?;
     Ok((descriptor, diff_id))
 }
 
@@ -200,7 +223,10 @@ fn make_image(
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     fs::write(layout.join("index.json"), index.to_string()).map_err(io)?;
     let repository = format!("bench-{form}-{count}");
-    let (from, to) = (format!("oci:{}:1", layout.display()), format!("docker://{host}/{repository}:1"));
+    let (from, to) = (
+        format!("oci:{}:1", layout.display()),
+        format!("docker://{host}/{repository}:1"),
+    );
     output(Command::new("skopeo").args(["copy", "-q", "--dest-tls-verify=false", &from, &to]))?;
     let plural = if count == 1 { "" } else { "s" };
     Ok(BenchImage {
@@ -232,7 +258,8 @@ pub(crate) fn many_images(work: &Path, count: usize) -> Result<PathBuf, String> 
         });
         let config = add_document(&layout, "application/vnd.oci.image.config.v1+json", &config)?;
         let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer] });
+        let manifest =
+            json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer] });
         let mut manifest = add_document(&layout, media_type, &manifest)?;
         let name = format!("bench.example/many/image{number}:1");
         manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
