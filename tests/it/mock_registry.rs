@@ -363,8 +363,12 @@ fn write_answer(
         // Until the client goes, or the test ends.
         let mut byte = [0];
         connection.set_read_timeout(Some(std::time::Duration::from_millis(50)))?;
-        while !state.stop.load(Ordering::SeqCst) && !matches!(connection.read(&mut byte), Ok(0)) {}
-        return Ok(false);
+        loop {
+            let is_gone = matches!(connection.read(&mut byte), Ok(0));
+            if is_gone || state.stop.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+        }
     }
     let whole = answer
         .body

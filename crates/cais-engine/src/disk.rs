@@ -121,7 +121,7 @@ mod tests {
             .output()
             .unwrap();
         let du = String::from_utf8(du.stdout).unwrap();
-        let du = du.split_whitespace().next().unwrap().parse().unwrap();
+        let du: u64 = du.split_whitespace().next().unwrap().parse().unwrap();
         assert_eq!(measure(&base).unwrap().allocated, du);
         // More directories than there may be open files.
         for number in 0..1200 {
