@@ -2,10 +2,10 @@
 //! least recently used others go until everything fits; never one that a container is made
 //! of, nor the one that came in.
 
+use crate::disk_usage::disk_usage;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::images;
-use crate::usage::disk_usage;
 use cais_image::Digest;
 use cais_image::store::{GcOptions, StoreError};
 

@@ -1,5 +1,6 @@
 //! The commands about everything at once.
 
+use super::InspectKindArgs;
 use clap::{Args, Subcommand};
 
 /// `cais system …`.
@@ -39,6 +40,8 @@ pub struct SystemCheckArgs {
 /// themselves.
 #[derive(Debug, Subcommand)]
 pub enum ContainerCommand {
+    /// Show everything known about containers as JSON
+    Inspect(InspectKindArgs),
     /// Remove all stopped containers
     Prune(PruneArgs),
 }

@@ -8,7 +8,7 @@ use cais::cli::{SystemCheckArgs, SystemDfArgs};
 use cais::template::Format;
 use cais_engine::check::check as check_all;
 use cais_engine::describe::since;
-use cais_engine::usage::{ContainerUsage, DiskUsage, disk_usage};
+use cais_engine::disk_usage::{ContainerUsage, DiskUsage, disk_usage};
 use cais_image::Reference;
 use cais_image::store::{Image, ImageUsage};
 use serde_json::{Value, json};
