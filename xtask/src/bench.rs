@@ -2,6 +2,7 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod images;
 mod network;
 mod peers;
 mod plot;
@@ -17,6 +18,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         ["start", rest @ ..] => start::run(rest),
         ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
-        _ => Err("cargo xtask bench start|runtime|network [--rounds N]".to_owned()),
+        ["images", rest @ ..] => images::run(rest),
+        _ => Err("cargo xtask bench start|runtime|images|network [--rounds N]".to_owned()),
     }
 }
