@@ -18,6 +18,7 @@ mod images;
 mod images_layers;
 mod images_peers;
 mod kill_steps;
+mod life;
 mod limits;
 mod namespaces;
 mod oci_attacks;

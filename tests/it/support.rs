@@ -50,7 +50,7 @@ impl TestEnv {
             .env("CAIS_RUN", self.base.join("run"))
             .env("CAIS_CONFIG", "");
         command.args(words.first()).stdin(Stdio::null());
-        if words.first() == Some(&"run") {
+        if matches!(words.first(), Some(&("run" | "create"))) {
             command.args(["--cgroup-parent", &self.cgroup]);
         }
         command.args(words.get(1..).unwrap_or(&[]));

@@ -5,7 +5,9 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod attach;
 pub mod bundle;
+pub mod change;
 pub mod cleanup;
 pub mod config;
 pub mod describe;
@@ -17,6 +19,7 @@ pub mod events;
 pub mod exec;
 pub mod filter;
 pub mod follow;
+pub mod health;
 pub mod id;
 pub mod images;
 pub mod list;
@@ -26,6 +29,7 @@ pub mod moment;
 pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod pause;
 pub mod prune;
 pub mod record;
 pub mod remove;
@@ -35,6 +39,7 @@ pub mod stop;
 pub mod store;
 pub mod sweep;
 pub mod userns;
+pub mod wait;
 
 pub use cais_runtime::{checkpoint, time};
 pub use error::{EngineError, Result};

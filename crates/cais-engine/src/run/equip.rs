@@ -11,6 +11,7 @@
 //!    calls it too, and doing it again does nothing.
 
 use crate::error::Result;
+use crate::health;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::record::Record;
@@ -33,11 +34,15 @@ pub(crate) fn connect(_store: &Store, _record: &Record, _state: &mut RunState) -
 /// # Errors
 /// The start fails with it.
 pub(crate) fn attendants(
-    _store: &Store,
-    _record: &Record,
-    _state: &RunState,
+    store: &Store,
+    record: &Record,
+    state: &RunState,
 ) -> Result<Vec<Box<dyn Attendant>>> {
-    Ok(Vec::new())
+    let mut all: Vec<Box<dyn Attendant>> = Vec::new();
+    if let Some(keeper) = health::Keeper::of(store, record, state)? {
+        all.push(Box::new(keeper));
+    }
+    Ok(all)
 }
 
 /// Gives back what [`connect`] took.

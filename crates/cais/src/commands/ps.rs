@@ -11,6 +11,7 @@ use cais_engine::describe::since;
 use cais_engine::disk::read_size;
 use cais_engine::engine::Engine;
 use cais_engine::filter::ContainerFilter;
+use cais_engine::health;
 use cais_engine::list;
 use cais_engine::options::RootSource;
 use cais_engine::state::Container;
@@ -139,7 +140,7 @@ impl View<'_> {
             "Command": format!("\"{}\"", self.shorten(&container.command_words().join(" "), 20)),
             "CreatedAt": created_at(&record.created),
             "RunningFor": format!("{} ago", since(&record.created, self.now)),
-            "Status": container.status_text(None, self.now),
+            "Status": container.status_text(health::word(&self.engine.store, container), self.now),
             "State": container.state_word(),
             "Size": self.size(container)?,
             "Names": record.name,
