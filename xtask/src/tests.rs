@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -20,6 +20,8 @@ const PACKAGES: [&str; 20] = [
     "docker-registry",
     "skopeo",
     "umoci",
+    // What checkpoint and restore drive.
+    "criu",
     // Networks: who looks on from outside.
     "curl",
     "bind9-dnsutils",

@@ -8,17 +8,17 @@ pub mod image;
 pub mod life;
 pub mod pack;
 mod parse;
+pub mod registry;
 pub mod run;
 pub mod system;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
-pub use image::{
-    HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
-};
+pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
+pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 
@@ -85,6 +85,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Give an image to a registry
     Push(PushArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive

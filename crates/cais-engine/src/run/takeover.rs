@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::lock::ContainerLock;
 use crate::monitor::{Streams, new_pipe};
+use crate::network::connect::Connected;
 use crate::pause::open_group;
 use crate::record::Record;
 use crate::state::{ProcessName, RunState};
@@ -67,7 +68,8 @@ fn monitor_main(
     let streams = reopen_streams(&state, group.as_ref())?;
     state.monitor = this;
     state.write(store, &record.id)?;
-    let attendants = equip::attendants(store, record, &state)?;
+    // The rules for its ports are the kernel's; the sockets that kept them are gone.
+    let attendants = equip::attendants(store, record, &state, Connected::default())?;
     lock.release();
     // The command may be gone.
     channel::send(front.as_fd(), b"g", &[]).unwrap_or_default();

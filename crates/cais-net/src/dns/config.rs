@@ -3,6 +3,7 @@
 //! one with each question.
 
 use super::name::Name;
+use crate::subnet::Subnet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -42,36 +43,6 @@ pub struct HostName {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-}
-
-/// All addresses that share their first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    /// Any of them.
-    pub address: IpAddr,
-    /// How many bits they share.
-    pub prefix: u8,
-}
-
-impl Subnet {
-    /// Whether the address is one of them.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let mask = |bits: u32, width: u32| {
-            let free = width.saturating_sub(bits);
-            u128::MAX.checked_shl(free).unwrap_or(0)
-        };
-        let prefix = u32::from(self.prefix);
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                (u128::from(ours.to_bits()) ^ u128::from(theirs.to_bits())) & mask(prefix, 32) == 0
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                (ours.to_bits() ^ theirs.to_bits()) & mask(prefix, 128) == 0
-            }
-            _ => false,
-        }
-    }
 }
 
 /// One name, or with `*.` in front all names below it.
@@ -130,32 +101,6 @@ impl From<NamePattern> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn subnets() {
-        for (subnet, prefix, address, want) in [
-            ("10.1.2.3", 24, "10.1.2.255", true),
-            ("10.1.2.3", 24, "10.1.3.0", false),
-            ("10.1.2.3", 0, "192.168.0.1", true),
-            ("10.1.2.3", 32, "10.1.2.3", true),
-            ("10.1.2.3", 32, "10.1.2.4", false),
-            ("10.1.2.3", 33, "10.1.2.4", false),
-            ("fd00::1", 64, "fd00::ffff", true),
-            ("fd00::1", 64, "fd00:0:0:1::", false),
-            ("fd00::1", 0, "::1", true),
-            ("10.0.0.0", 0, "::1", false),
-        ] {
-            let subnet = Subnet {
-                address: subnet.parse().unwrap(),
-                prefix,
-            };
-            assert_eq!(
-                subnet.contains(address.parse().unwrap()),
-                want,
-                "{subnet:?} {address}"
-            );
-        }
-    }
 
     #[test]
     fn patterns() {

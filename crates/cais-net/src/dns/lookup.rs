@@ -133,9 +133,10 @@ fn look_up_address(
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::{HostName, NetworkNames, Subnet};
+    use super::super::config::{HostName, NetworkNames};
     use super::super::name_file::plan_entries;
     use super::*;
+    use crate::subnet::Subnet;
 
     fn ask(config: &ResolverConfig, name: &str, kind: u16) -> String {
         let question = Question {
@@ -183,10 +184,7 @@ mod tests {
             config.networks.push(NetworkNames {
                 name: network.to_owned(),
                 directory,
-                subnets: vec![Subnet {
-                    address: address.parse().unwrap(),
-                    prefix: 24,
-                }],
+                subnets: vec![Subnet::new(address.parse().unwrap(), 24)],
             });
         }
         let mut closed = config.clone();

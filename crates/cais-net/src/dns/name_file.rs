@@ -177,6 +177,11 @@ impl NameFile {
         if new == text {
             return Ok(());
         }
+        if new.is_empty() {
+            return rustix::fs::unlinkat(&directory, FILE, rustix::fs::AtFlags::empty()).map_err(|errno| {
+                SysError::new("unlinkat", format!("{:?}", self.directory.join(FILE)), errno)
+            });
+        }
         write_names(directory.as_fd(), new.as_bytes())
             .map_err(|(call, errno)| SysError::new(call, format!("{:?}", self.directory.join(NEW)), errno))
     }

@@ -1,9 +1,9 @@
 //! `cais ps`. Only the files that are needed are read, and no lock is taken: a container
 //! that is stuck stops nobody from looking.
 
-use super::image::size;
 use super::{engine, sweep};
 use crate::failure::Failure;
+use crate::output::human_size as size;
 use crate::output::print;
 use cais::cli::PsArgs;
 use cais::template::{Format, Label};
