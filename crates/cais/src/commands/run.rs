@@ -60,7 +60,7 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
     }
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
-    super::transfer::ensure_image(&engine, &options, &args.pull)?;
+    super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     let prepared = prepare_new(&engine, options)?;
     let id = make(&engine, &prepared).map_err(Failure::of_start)?;
