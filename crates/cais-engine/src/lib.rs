@@ -6,13 +6,16 @@
 //! meets something half made or left behind removes it ([`sweep`]).
 
 pub mod attach;
+pub mod budget;
 pub mod bundle;
 pub mod change;
+pub mod check;
 pub mod cleanup;
 pub mod config;
 pub mod describe;
 pub mod diff;
 pub mod disk;
+pub mod disk_usage;
 pub mod engine;
 pub mod error;
 pub mod events;
