@@ -21,5 +21,6 @@ pub mod reserve;
 pub mod subnet;
 pub mod table;
 pub mod veth;
+pub mod watch;
 
 pub use error::{NetError, Result};
