@@ -51,10 +51,11 @@ pub fn connect(engine: &Engine, container: &str, attachment: Attachment) -> Resu
     let mut record = Record::read(store, &id)?
         .ok_or_else(|| EngineError::NoSuchContainer(container.record.name.clone()))?;
     let networks = store.networks();
-    if attachments(&record)
-        .iter()
-        .any(|each| networks.find(&each.network).is_ok_and(|known| known.id == network.id))
-    {
+    if attachments(&record).iter().any(|each| {
+        networks
+            .find(&each.network)
+            .is_ok_and(|known| known.id == network.id)
+    }) {
         return Err(invalid(format!(
             "container {} is already connected to network {}",
             record.name, network.name
@@ -94,7 +95,7 @@ fn connect_noted(
     let pass = |name| engine.checkpoints.pass(name);
     let networks = store.networks();
     let running = state.filter(|state| state.init.is_some_and(|init| init.is_alive()));
-    if let Some(state) = running
+    if running.is_some()
         && let Some(mut endpoints) = networks.read_endpoints(record.id.as_str())?
     {
         pass("lease addresses");
@@ -120,6 +121,7 @@ fn connect_noted(
     record.write(store)?;
     pass("make the names known");
     if let Some(state) = running {
+        super::hold::hold(store, record, state)?;
         resolver::announce(store, record)?;
         nudge(state.monitor);
     }
@@ -128,7 +130,11 @@ fn connect_noted(
 }
 
 /// Makes the last of the interfaces.
-fn make_interface(networks: &NetworkStore, endpoints: &mut Endpoints, checkpoints: &Checkpoints) -> Result<()> {
+fn make_interface(
+    networks: &NetworkStore,
+    endpoints: &mut Endpoints,
+    checkpoints: &Checkpoints,
+) -> Result<()> {
     let (pid, start) = endpoints.process.unwrap_or_default();
     let Some(endpoint) = endpoints.endpoints.last() else {
         return Ok(());
@@ -175,9 +181,11 @@ pub fn disconnect(engine: &Engine, network: &str, container: &str) -> Result<()>
     let container = list::container(store, container)?;
     let id = container.record.id.clone();
     let held = lock(store, &container)?;
-    let is_in = attachments(&container.record)
-        .iter()
-        .any(|each| networks.find(&each.network).is_ok_and(|known| known.id == network.id));
+    let is_in = attachments(&container.record).iter().any(|each| {
+        networks
+            .find(&each.network)
+            .is_ok_and(|known| known.id == network.id)
+    });
     if !is_in {
         return Err(invalid(format!(
             "container {} is not connected to network {}",
@@ -210,9 +218,9 @@ pub(super) fn take_out(store: &Store, id: &ContainerId, network_id: &str) -> Res
     {
         let before = attachments.len();
         attachments.retain(|each| {
-            networks
+            !networks
                 .find(&each.network)
-                .is_ok_and(|known| known.id != network_id)
+                .is_ok_and(|known| known.id == network_id)
         });
         if attachments.len() != before {
             record.write(store)?;
@@ -223,7 +231,11 @@ pub(super) fn take_out(store: &Store, id: &ContainerId, network_id: &str) -> Res
     };
     let mut after = endpoints.clone();
     after.endpoints.retain(|each| each.network_id != network_id);
-    let Some(gone) = endpoints.endpoints.iter().find(|each| each.network_id == network_id) else {
+    let Some(gone) = endpoints
+        .endpoints
+        .iter()
+        .find(|each| each.network_id == network_id)
+    else {
         return Ok(());
     };
     let (pid, start) = endpoints.process.unwrap_or_default();

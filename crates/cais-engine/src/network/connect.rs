@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::run::Prepared;
-use crate::state::{ProcessName, RunState};
+use crate::state::RunState;
 use crate::store::Store;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, port_elements};
@@ -192,4 +192,3 @@ pub(crate) fn disconnect(store: &Store, id: &ContainerId) -> Result<()> {
     result?;
     Ok(networks.forget_endpoints(id.as_str())?)
 }
-

@@ -131,6 +131,14 @@ pub fn add_veth(batch: &mut Batch, host_name: &str, master: u32, interface: &New
     });
 }
 
+/// Makes an interface a port of a bridge.
+pub fn set_master(batch: &mut Batch, name: &str, master: u32) {
+    batch.message(RTM_SETLINK, 0, &body(0, UP, UP), |attributes| {
+        attributes.text(IFLA_IFNAME, name);
+        attributes.u32(IFLA_MASTER, master);
+    });
+}
+
 /// Keeps a port of a bridge from reaching the other ports that are kept so
 /// (`IFLA_BRPORT_ISOLATED`): for networks whose containers do not reach each other.
 pub fn isolate_port(batch: &mut Batch, host_name: &str) {
