@@ -17,10 +17,13 @@ const DIFFERENT: &[(&str, bool)] = &[
     ("host -> published 6", true),
 ];
 
+/// A command of an engine.
+type Call<'a> = dyn Fn(&[&str]) -> Done + 'a;
+
 /// An engine with the application in it.
 struct Application<'a> {
     lan: &'a Lan,
-    call: Box<dyn Fn(&[&str]) -> Done + 'a>,
+    call: Box<Call<'a>>,
 }
 
 impl Application<'_> {
@@ -65,10 +68,15 @@ impl Application<'_> {
     fn matrix(&self) -> Matrix {
         let mut matrix = Matrix::new();
         let containers = ["web", "api", "db", "alone"];
-        let addresses: Vec<(&str, String)> = containers.iter().map(|name| (*name, self.address(name))).collect();
+        let addresses: Vec<(&str, String)> = containers
+            .iter()
+            .map(|name| (*name, self.address(name)))
+            .collect();
         // Somebody outside routes the containers' addresses by way of the host.
         for (_, address) in &addresses {
-            self.lan.outside.sh(&format!("ip route add {address}/32 via {HOST4}"));
+            self.lan
+                .outside
+                .sh(&format!("ip route add {address}/32 via {HOST4}"));
         }
         for from in ["host", "outside", "web", "api", "db", "alone"] {
             let mut targets: Vec<(String, String)> = vec![
@@ -77,9 +85,15 @@ impl Application<'_> {
                 ("published locally".to_owned(), format!("http://{HOST4}:8081/x")),
             ];
             if from == "host" {
-                targets.push(("published at 127.0.0.1".to_owned(), "http://127.0.0.1:8080/x".to_owned()));
+                targets.push((
+                    "published at 127.0.0.1".to_owned(),
+                    "http://127.0.0.1:8080/x".to_owned(),
+                ));
                 targets.push(("published at ::1".to_owned(), "http://[::1]:8080/x".to_owned()));
-                targets.push(("published locally at 127.0.0.1".to_owned(), "http://127.0.0.1:8081/x".to_owned()));
+                targets.push((
+                    "published locally at 127.0.0.1".to_owned(),
+                    "http://127.0.0.1:8081/x".to_owned(),
+                ));
             }
             for (name, address) in &addresses {
                 targets.push((format!("address of {name}"), format!("http://{address}/x")));
@@ -123,7 +137,19 @@ fn the_same_application_under_docker() {
     let socket = format!("unix://{}", bench.path("docker.sock"));
     let nsenter = format!("--net={}", lan.host.path());
     let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
-    bench.start(&["nsenter", &nsenter, "dockerd", "--data-root", &data, "--exec-root", &exec, "-p", &pid, "-H", &socket]);
+    bench.start(&[
+        "nsenter",
+        &nsenter,
+        "dockerd",
+        "--data-root",
+        &data,
+        "--exec-root",
+        &exec,
+        "-p",
+        &pid,
+        "-H",
+        &socket,
+    ]);
     let call = |words: &[&str]| {
         let mut command = Command::new("docker");
         command.args(["-H", &socket]).args(words);

@@ -25,7 +25,9 @@ fn pause(microseconds: u64) {
         tv_sec: 0,
         tv_nsec: i64::try_from(microseconds * 1000).unwrap(),
     };
-    rustix::event::poll(&mut [], Some(&time)).map(drop).unwrap_or_default();
+    rustix::event::poll(&mut [], Some(&time))
+        .map(drop)
+        .unwrap_or_default();
 }
 
 /// The processes of cais that belong to this test: commands and monitors.
@@ -57,7 +59,19 @@ fn a_hundred_kills_under_load() {
                 while !over.load(Ordering::SeqCst) {
                     let name = format!("w{worker}");
                     let port = format!("{}:80", 9000 + worker);
-                    let words = ["run", "-d", "--name", &name, "--network", "net:alias=all", "-p", &port, "host", "sleep", "1000"];
+                    let words = [
+                        "run",
+                        "-d",
+                        "--name",
+                        &name,
+                        "--network",
+                        "net:alias=all",
+                        "-p",
+                        &port,
+                        "host",
+                        "sleep",
+                        "1000",
+                    ];
                     site.cais(&words);
                     pause(numbers.below(20_000));
                     site.cais(&["port", "add", &name, &format!("{}:81/udp", 9100 + worker)]);

@@ -242,3 +242,33 @@ fn two_hundred_containers_and_a_name_that_changes_under_load() {
         ["2000", &site.address("c1", 4)]
     );
 }
+
+#[test]
+fn a_container_that_serves_names_itself() {
+    let site = Site::new();
+    site.ok(&["network", "create", "net"]);
+    let serve =
+        "socat UDP4-RECVFROM:53,fork SYSTEM:'echo mine' & exec socat TCP4-LISTEN:53,fork SYSTEM:'echo mine'";
+    site.start(
+        "server",
+        &["--network", "net", "-p", "53:53/udp", "-p", "53:53"],
+        serve,
+    );
+    crate::support::eventually("it listens", || {
+        site.lan
+            .outside
+            .try_sh("echo x | socat -t1 -T1 - UDP:192.0.2.1:53")
+            .stdout
+            .contains("mine")
+    });
+    assert!(
+        site.lan
+            .outside
+            .sh("socat -T1 - TCP:192.0.2.1:53 </dev/null")
+            .contains("mine")
+    );
+    // Its own questions go to our resolver all the same.
+    let own = site.address("server", 4);
+    assert_eq!(short(&site, "server", "server A"), std::slice::from_ref(&own));
+    assert_eq!(short(&site, "server", "+tcp server A"), [own]);
+}
