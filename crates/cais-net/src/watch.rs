@@ -27,11 +27,9 @@ impl RemovalWatch {
     /// As socket(2), setsockopt(2), bind(2).
     pub fn open() -> Result<Self> {
         let failed = |call: &'static str| {
-            move |errno| {
-                NetError::System {
-                    action: "listen for changes of the packet filter".to_owned(),
-                    source: SysError::new(call, "NETLINK_NETFILTER", errno),
-                }
+            move |errno| NetError::System {
+                action: "listen for changes of the packet filter".to_owned(),
+                source: SysError::new(call, "NETLINK_NETFILTER", errno),
             }
         };
         let fd = socket_with(

@@ -1,7 +1,7 @@
 //! Descriptors over a unix socket (unix(7), `SCM_RIGHTS`), in fixed buffers.
 
-use core::mem::MaybeUninit;
 use crate::syscall::{check, syscall6};
+use core::mem::MaybeUninit;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
@@ -63,10 +63,7 @@ const SETSOCKOPT: usize = if cfg!(target_arch = "x86_64") { 54 } else { 208 };
 ///
 /// # Errors
 /// As setsockopt(2): `EINVAL` for a program that the kernel does not accept.
-pub fn attach_filter(
-    socket: BorrowedFd<'_>,
-    program: &[crate::seccomp::SockFilter],
-) -> Result<(), Errno> {
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[crate::seccomp::SockFilter]) -> Result<(), Errno> {
     const SOL_SOCKET: usize = 1;
     const SO_ATTACH_FILTER: usize = 26;
     /// `struct sock_fprog`.
@@ -76,7 +73,7 @@ pub fn attach_filter(
         filter: *const crate::seccomp::SockFilter,
     }
     let described = Program {
-        length: u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,
+        length: u16::try_from(program.len()).ok().ok_or(Errno::TOOBIG)?,
         filter: program.as_ptr(),
     };
     let arguments = [

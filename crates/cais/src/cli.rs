@@ -5,6 +5,7 @@ pub mod config;
 pub mod exec;
 mod groups;
 pub mod image;
+pub mod network;
 pub mod pack;
 mod parse;
 pub mod registry;
@@ -15,6 +16,7 @@ pub mod views;
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
 pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use network::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
@@ -99,6 +101,9 @@ pub enum Command {
     /// Work with containers: the commands above, and those that have no name of their own
     #[command(subcommand)]
     Container(ContainerCommand),
+    /// Make, look at and remove networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Look at and clean up everything
     #[command(subcommand)]
     System(SystemCommand),

@@ -9,6 +9,7 @@ pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod pack;
 pub(crate) mod port;
 mod ports;

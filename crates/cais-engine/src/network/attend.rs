@@ -31,7 +31,11 @@ pub(crate) fn attendants(
         return Ok(all);
     };
     let networks = store.networks();
-    if endpoints.endpoints.iter().any(|each| each.driver == Driver::Bridge) {
+    if endpoints
+        .endpoints
+        .iter()
+        .any(|each| each.driver == Driver::Bridge)
+    {
         all.push(Box::new(Guard {
             watch: RemovalWatch::open()?,
             networks: networks.clone(),

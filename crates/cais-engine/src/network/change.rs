@@ -51,10 +51,11 @@ pub fn connect(engine: &Engine, container: &str, attachment: Attachment) -> Resu
     let mut record = Record::read(store, &id)?
         .ok_or_else(|| EngineError::NoSuchContainer(container.record.name.clone()))?;
     let networks = store.networks();
-    if attachments(&record)
-        .iter()
-        .any(|each| networks.find(&each.network).is_ok_and(|known| known.id == network.id))
-    {
+    if attachments(&record).iter().any(|each| {
+        networks
+            .find(&each.network)
+            .is_ok_and(|known| known.id == network.id)
+    }) {
         return Err(invalid(format!(
             "container {} is already connected to network {}",
             record.name, network.name
@@ -94,7 +95,7 @@ fn connect_noted(
     let pass = |name| engine.checkpoints.pass(name);
     let networks = store.networks();
     let running = state.filter(|state| state.init.is_some_and(|init| init.is_alive()));
-    if let Some(state) = running
+    if running.is_some()
         && let Some(mut endpoints) = networks.read_endpoints(record.id.as_str())?
     {
         pass("lease addresses");
@@ -111,7 +112,7 @@ fn connect_noted(
         }
         pass("write the endpoints down");
         networks.write_endpoints(&endpoints)?;
-        make_interface(&networks, &mut endpoints, &engine.checkpoints)?;
+        make_interface(&networks, &endpoints, &engine.checkpoints)?;
     }
     pass("record the network");
     if let NetworkMode::Networks(attachments) = &mut record.options.namespaces.network {
@@ -128,7 +129,7 @@ fn connect_noted(
 }
 
 /// Makes the last of the interfaces.
-fn make_interface(networks: &NetworkStore, endpoints: &mut Endpoints, checkpoints: &Checkpoints) -> Result<()> {
+fn make_interface(networks: &NetworkStore, endpoints: &Endpoints, checkpoints: &Checkpoints) -> Result<()> {
     let (pid, start) = endpoints.process.unwrap_or_default();
     let Some(endpoint) = endpoints.endpoints.last() else {
         return Ok(());
@@ -143,15 +144,10 @@ fn make_interface(networks: &NetworkStore, endpoints: &mut Endpoints, checkpoint
         return Err(EngineError::NotRunning(endpoints.name.clone()));
     }
     checkpoints.pass("make the interface");
-    let before = endpoints.clone();
-    let last = endpoints.endpoints.len() - 1;
-    let (_, new) = endpoints.endpoints.split_at_mut(last);
+    let new = std::slice::from_ref(endpoint);
     veth::attach(&mut route, inside.as_fd(), new)?;
     checkpoints.pass("set the interface up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, new)?;
-    if *endpoints != before {
-        networks.write_endpoints(endpoints)?;
-    }
     // It may be the first network that ports can lead to.
     checkpoints.pass("publish the ports");
     super::connect::publish_ports(&mut firewall, endpoints)
@@ -175,9 +171,11 @@ pub fn disconnect(engine: &Engine, network: &str, container: &str) -> Result<()>
     let container = list::container(store, container)?;
     let id = container.record.id.clone();
     let held = lock(store, &container)?;
-    let is_in = attachments(&container.record)
-        .iter()
-        .any(|each| networks.find(&each.network).is_ok_and(|known| known.id == network.id));
+    let is_in = attachments(&container.record).iter().any(|each| {
+        networks
+            .find(&each.network)
+            .is_ok_and(|known| known.id == network.id)
+    });
     if !is_in {
         return Err(invalid(format!(
             "container {} is not connected to network {}",
@@ -210,9 +208,9 @@ pub(super) fn take_out(store: &Store, id: &ContainerId, network_id: &str) -> Res
     {
         let before = attachments.len();
         attachments.retain(|each| {
-            networks
+            !networks
                 .find(&each.network)
-                .is_ok_and(|known| known.id != network_id)
+                .is_ok_and(|known| known.id == network_id)
         });
         if attachments.len() != before {
             record.write(store)?;
@@ -223,7 +221,11 @@ pub(super) fn take_out(store: &Store, id: &ContainerId, network_id: &str) -> Res
     };
     let mut after = endpoints.clone();
     after.endpoints.retain(|each| each.network_id != network_id);
-    let Some(gone) = endpoints.endpoints.iter().find(|each| each.network_id == network_id) else {
+    let Some(gone) = endpoints
+        .endpoints
+        .iter()
+        .find(|each| each.network_id == network_id)
+    else {
         return Ok(());
     };
     let (pid, start) = endpoints.process.unwrap_or_default();

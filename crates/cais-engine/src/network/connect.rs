@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::run::Prepared;
-use crate::state::{ProcessName, RunState};
+use crate::state::RunState;
 use crate::store::Store;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, port_elements};
@@ -63,11 +63,7 @@ pub(crate) fn connect(
         .init
         .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
     let inside = namespace::open_of(init.pid)?;
-    let before = endpoints.clone();
-    veth::attach(&mut route, inside.as_fd(), &mut endpoints.endpoints)?;
-    if endpoints != before {
-        networks.write_endpoints(&endpoints)?;
-    }
+    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
     pass("set the interfaces up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
     pass("publish the ports");
@@ -192,4 +188,3 @@ pub(crate) fn disconnect(store: &Store, id: &ContainerId) -> Result<()> {
     result?;
     Ok(networks.forget_endpoints(id.as_str())?)
 }
-

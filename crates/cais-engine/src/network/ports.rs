@@ -85,7 +85,9 @@ pub fn remove(engine: &Engine, container: &str, mapping: &PortMapping) -> Result
     let is_meant = |port: &PublishedPort| {
         port.protocol == mapping.protocol
             && is_in(mapping.container_ports, port.container_port)
-            && mapping.host_ports.is_none_or(|range| is_in(range, port.host_port))
+            && mapping
+                .host_ports
+                .is_none_or(|range| is_in(range, port.host_port))
             && (mapping.host.is_none() || mapping.host == port.host)
     };
     let (gone, kept): (Vec<PublishedPort>, Vec<PublishedPort>) =

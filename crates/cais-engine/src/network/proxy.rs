@@ -123,7 +123,9 @@ impl Forwarding {
         let mut all = Vec::new();
         let has_room = self.connections.len() < MOST;
         for (number, kept) in self.ports.iter().enumerate() {
-            let Some(socket) = &kept.reserved.socket else { continue };
+            let Some(socket) = &kept.reserved.socket else {
+                continue;
+            };
             let port = &kept.reserved.port;
             if !self.targets.leaves_something(port) {
                 continue;
@@ -183,8 +185,12 @@ impl Forwarding {
     }
 
     fn serve(&mut self, number: usize) {
-        let Some(kept) = self.ports.get_mut(number) else { return };
-        let Some(socket) = &kept.reserved.socket else { return };
+        let Some(kept) = self.ports.get_mut(number) else {
+            return;
+        };
+        let Some(socket) = &kept.reserved.socket else {
+            return;
+        };
         let Some(target) = self.targets.address(&kept.reserved.port) else {
             return;
         };
@@ -230,7 +236,11 @@ mod tests {
             (four, Some("192.0.2.1"), false),
             (Targets { all: true, ..both }, Some("192.0.2.1"), true),
         ] {
-            assert_eq!(targets.leaves_something(&port(host)), expected, "{targets:?} {host:?}");
+            assert_eq!(
+                targets.leaves_something(&port(host)),
+                expected,
+                "{targets:?} {host:?}"
+            );
         }
         assert_eq!(
             four.address(&port(None)),

@@ -74,7 +74,12 @@ fn forget(networks: &NetworkStore, network: &Network) -> Result<()> {
     let mut firewall = Firewall::open(networks)?;
     match firewall.read_elements() {
         // The last network takes the table along.
-        Ok(Some(_)) if networks.list()?.iter().all(|other| other.driver != Driver::Bridge) => {
+        Ok(Some(_))
+            if networks
+                .list()?
+                .iter()
+                .all(|other| other.driver != Driver::Bridge) =>
+        {
             Ok(firewall.remove_table()?)
         }
         Ok(Some(_)) => Ok(firewall.remove(&network_elements(network))?),

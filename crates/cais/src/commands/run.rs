@@ -31,6 +31,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         );
         return Err(Failure::new(text).code(125));
     }
+    for finding in cais_engine::network::check::first_warnings(&engine.store, &options) {
+        let text = format!("{}; to let them through: {}", finding.what, finding.remedy);
+        print_error(&format!("{}: warning: {text}\n", program()));
+    }
     let prepared = prepare(&engine, options, false).map_err(Failure::of_start)?;
     for warning in &prepared.plan.warnings {
         print_error(&format!("{}: warning: {warning}\n", program()));

@@ -79,7 +79,8 @@ impl Flows {
             return self.flows.get_mut(number);
         }
         if self.flows.len() >= MOST
-            && let Some(number) = (0..self.flows.len()).min_by_key(|number| self.flows.get(*number).map(|it| it.last))
+            && let Some(number) =
+                (0..self.flows.len()).min_by_key(|number| self.flows.get(*number).map(|it| it.last))
         {
             self.flows.swap_remove(number);
         }
