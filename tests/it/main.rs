@@ -25,6 +25,7 @@ mod life;
 mod limits;
 mod mock_registry;
 mod namespaces;
+mod network;
 mod network_attacks;
 mod network_docker;
 mod network_egress;

@@ -73,7 +73,7 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[crate::seccomp::SockFilt
         filter: *const crate::seccomp::SockFilter,
     }
     let described = Program {
-        length: u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?,
+        length: u16::try_from(program.len()).ok().ok_or(Errno::TOOBIG)?,
         filter: program.as_ptr(),
     };
     let arguments = [

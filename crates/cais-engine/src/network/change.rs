@@ -112,7 +112,7 @@ fn connect_noted(
         }
         pass("write the endpoints down");
         networks.write_endpoints(&endpoints)?;
-        make_interface(&networks, &mut endpoints, &engine.checkpoints)?;
+        make_interface(&networks, &endpoints, &engine.checkpoints)?;
     }
     pass("record the network");
     if let NetworkMode::Networks(attachments) = &mut record.options.namespaces.network {
@@ -130,11 +130,7 @@ fn connect_noted(
 }
 
 /// Makes the last of the interfaces.
-fn make_interface(
-    networks: &NetworkStore,
-    endpoints: &mut Endpoints,
-    checkpoints: &Checkpoints,
-) -> Result<()> {
+fn make_interface(networks: &NetworkStore, endpoints: &Endpoints, checkpoints: &Checkpoints) -> Result<()> {
     let (pid, start) = endpoints.process.unwrap_or_default();
     let Some(endpoint) = endpoints.endpoints.last() else {
         return Ok(());
@@ -149,15 +145,10 @@ fn make_interface(
         return Err(EngineError::NotRunning(endpoints.name.clone()));
     }
     checkpoints.pass("make the interface");
-    let before = endpoints.clone();
-    let last = endpoints.endpoints.len() - 1;
-    let (_, new) = endpoints.endpoints.split_at_mut(last);
+    let new = std::slice::from_ref(endpoint);
     veth::attach(&mut route, inside.as_fd(), new)?;
     checkpoints.pass("set the interface up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, new)?;
-    if *endpoints != before {
-        networks.write_endpoints(endpoints)?;
-    }
     // It may be the first network that ports can lead to.
     checkpoints.pass("publish the ports");
     super::connect::publish_ports(&mut firewall, endpoints)

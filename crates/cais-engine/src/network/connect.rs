@@ -63,11 +63,7 @@ pub(crate) fn connect(
         .init
         .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
     let inside = namespace::open_of(init.pid)?;
-    let before = endpoints.clone();
-    veth::attach(&mut route, inside.as_fd(), &mut endpoints.endpoints)?;
-    if endpoints != before {
-        networks.write_endpoints(&endpoints)?;
-    }
+    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
     pass("set the interfaces up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
     pass("publish the ports");
