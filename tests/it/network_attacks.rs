@@ -93,27 +93,27 @@ fn networks_are_apart() {
     site.ok(&["network", "create", "one"]);
     site.ok(&["network", "create", "two"]);
     site.ok(&["network", "create", "--internal", "inner"]);
-    site.start("a", &["--network", "one"], &format!("exec {}", tcp_echo(80)));
-    site.start("b", &["--network", "two"], "sleep 1000");
-    site.start("c", &["--network", "inner"], "sleep 1000");
-    site.start("d", &["--network", "one"], "sleep 1000");
+    site.start("first", &["--network", "one"], &format!("exec {}", tcp_echo(80)));
+    site.start("second", &["--network", "two"], "sleep 1000");
+    site.start("third", &["--network", "inner"], "sleep 1000");
+    site.start("fourth", &["--network", "one"], "sleep 1000");
     let _echo = site.lan.outside.spawn(&tcp_echo(8000));
     let reaches = |name: &str, target: &str| {
         let script = format!("socat -t1 -T2 - TCP:{target},connect-timeout=1 </dev/null");
         !site.exec(name, &script).stdout.is_empty()
     };
-    let (four, six) = (site.address("a", 4), site.address("a", 6));
-    eventually("the server listens", || reaches("d", &format!("{four}:80")));
-    assert!(reaches("d", &format!("[{six}]:80")));
-    for name in ["b", "c"] {
+    let (four, six) = (site.address("first", 4), site.address("first", 6));
+    eventually("the server listens", || reaches("fourth", &format!("{four}:80")));
+    assert!(reaches("fourth", &format!("[{six}]:80")));
+    for name in ["second", "third"] {
         assert!(!reaches(name, &format!("{four}:80")), "{name}");
         assert!(!reaches(name, &format!("[{six}]:80")), "{name}");
     }
-    eventually("the echo listens", || reaches("b", &format!("{OUTSIDE4}:8000")));
-    assert!(!reaches("c", &format!("{OUTSIDE4}:8000")));
+    eventually("the echo listens", || reaches("second", &format!("{OUTSIDE4}:8000")));
+    assert!(!reaches("third", &format!("{OUTSIDE4}:8000")));
     // Not by pretending to have another's address either.
     let spoof = site.exec(
-        "c",
+        "third",
         &format!("socat -t1 -T2 - TCP:{OUTSIDE4}:8000,connect-timeout=1,bind={four} </dev/null"),
     );
     assert!(spoof.stdout.is_empty());

@@ -164,12 +164,15 @@ fn check_all(site: &Site, with: &str) {
     for way in WAYS {
         for protocol in ["tcp", "udp"] {
             for origin in ORIGINS {
-                let source = asked(site, origin, protocol, way.address, way.port);
+                let expected = way.by.contains(&origin);
+                // A datagram may be late on a busy machine; what must not answer is asked once.
+                let tries = if expected { 5 } else { 1 };
+                let source = (0..tries).find_map(|_| asked(site, origin, protocol, way.address, way.port));
                 let here = format!(
                     "{with}: {origin:?} {protocol} {} {}: {source:?}",
                     way.address, way.port
                 );
-                if way.by.contains(&origin) != source.is_some() {
+                if expected != source.is_some() {
                     wrong.push(here.clone());
                 }
                 // From outside the real address, never the host's.

@@ -15,7 +15,9 @@ fn status(site: &Site, name: &str, question: &str) -> String {
 
 fn short(site: &Site, name: &str, question: &str) -> Vec<String> {
     let text = site.prints(name, &format!("dig +short +time=3 +tries=2 {question}"));
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // What dig says of itself begins with a semicolon.
+    let answers = text.lines().filter(|line| !line.starts_with(';'));
+    let mut lines: Vec<String> = answers.map(str::to_owned).collect();
     lines.sort();
     lines
 }
@@ -65,7 +67,7 @@ fn containers_find_each_other() {
     assert_eq!(short(&site, "web", "app A").len(), 2);
     let firsts = site.prints(
         "web",
-        "for i in $(seq 40); do dig +short app A | head -1; done | sort | uniq | wc -l",
+        "for i in $(seq 40); do dig +short app A | grep -v '^;' | head -1; done | sort | uniq | wc -l",
     );
     assert_eq!(firsts, "2");
     // No such record is not the same as no such name.
@@ -210,14 +212,6 @@ fn two_hundred_containers_and_a_name_that_changes_under_load() {
     );
     assert_eq!(found, "200");
     assert_eq!(short(&site, "c7", "+tcp all A").len(), 200);
-    let last = site.address("c199", 4);
-    assert_eq!(
-        site.prints(
-            "c3",
-            &format!("echo x | socat -t1 - UDP:{last}:9,connect-timeout=1 && echo sent")
-        ),
-        "sent"
-    );
     // Somebody asks all the time; others come and go.
     let asker = {
         let words = [

@@ -120,6 +120,21 @@ pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
     ))
 }
 
+/// Lets a container whose ports lead here reach them by the host's address itself.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn let_frames_return(endpoint: &Endpoint) -> Result<()> {
+    let Some(name) = &endpoint.host_interface else {
+        return Ok(());
+    };
+    let mut batch = Batch::default();
+    link::let_frames_return(&mut batch, name);
+    Socket::open(Protocol::Route)?
+        .apply(&mut batch)
+        .map_err(NetError::netlink(format!("set up the bridge port {name}"), "RTM_NEWLINK"))
+}
+
 /// Opens a socket inside a network namespace.
 ///
 /// # Errors

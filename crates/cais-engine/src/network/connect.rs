@@ -138,6 +138,9 @@ pub(super) fn publish_ports(firewall: &mut Firewall, endpoints: &Endpoints) -> R
     if entries.is_empty() {
         return Ok(());
     }
+    if let Some(endpoint) = endpoints.published_to() {
+        veth::let_frames_return(endpoint)?;
+    }
     firewall.add(&port_elements(entries))?;
     forget_flows(firewall, &endpoints.ports)
 }

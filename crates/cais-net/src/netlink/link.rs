@@ -149,6 +149,20 @@ pub fn isolate_port(batch: &mut Batch, host_name: &str) {
     });
 }
 
+/// Lets a port of a bridge have frames back that came by it (`IFLA_BRPORT_MODE`). Where
+/// br_netfilter translates addresses within the bridge, a container reaches its own
+/// published port only so.
+pub fn let_frames_return(batch: &mut Batch, host_name: &str) {
+    const IFLA_BRPORT_MODE: u16 = 4;
+    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
+        attributes.text(IFLA_IFNAME, host_name);
+        attributes.nest(IFLA_LINKINFO, |info| {
+            info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
+        });
+    });
+}
+
 /// Which frames a macvlan interface sees of its siblings (`enum macvlan_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MacvlanMode {
