@@ -36,6 +36,7 @@ pub mod stop;
 pub mod store;
 pub mod sweep;
 pub mod userns;
+pub mod volumes;
 
 pub use cais_runtime::{checkpoint, time};
 pub use error::{EngineError, Result};

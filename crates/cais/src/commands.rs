@@ -1,10 +1,14 @@
 //! The commands: one file each.
 
+pub(crate) mod archive;
 pub(crate) mod config;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod logs;
@@ -17,6 +21,7 @@ mod run_options;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod transfer;
+pub(crate) mod volume;
 
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};

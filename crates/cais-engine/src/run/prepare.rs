@@ -47,6 +47,8 @@ pub struct Prepared {
     layout: Option<Layout>,
     /// The host's uid and gid of the program's user, where they are mapped.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Its volumes, which nobody removes before it is recorded.
+    pub(crate) volumes: crate::volumes::Held,
 }
 
 impl Prepared {
@@ -74,6 +76,8 @@ impl Prepared {
 /// # Errors
 /// Where the options name something that is not there or cannot be.
 pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepared> {
+    let mut options = options;
+    crate::volumes::name_all(&mut options)?;
     let record = new_record(ContainerId::random()?, options);
     let mut prepared = prepare_record(engine, record, dry)?;
     prepared.is_new = true;
@@ -99,7 +103,15 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     }
     let shared = Shared::find(engine, &record.options)?;
     let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;
-    let prepared = prepare_with(engine, record, &shared, lease);
+    let volumes = match dry {
+        true => Ok(crate::volumes::Held::default()),
+        false => crate::volumes::hold(engine, &record),
+    };
+    let prepared = volumes.and_then(|volumes| {
+        let mut prepared = prepare_with(engine, record, &shared, lease)?;
+        prepared.volumes = volumes;
+        Ok(prepared)
+    });
     if let (Err(_), Some(lease), false) = (&prepared, lease, dry) {
         // The error that counts is the one that stopped the preparation.
         crate::userns::release(&engine.store, lease.index).unwrap_or_default();
@@ -122,6 +134,7 @@ fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<
     let size = || crate::monitor::front::terminal_size();
     let mut facts = BundleFacts {
         short_id: id.short().to_owned(),
+        volumes: crate::volumes::directory(&engine.store),
         shared: shared.processes.clone(),
         join_user: shared.join_user.clone(),
         hidden: hidden_paths(engine, options),
@@ -149,6 +162,7 @@ fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<
         cgroup_path: facts.cgroup_path,
         layout,
         owner,
+        volumes: crate::volumes::Held::default(),
         record,
         spec,
         plan,

@@ -10,7 +10,7 @@ pub(crate) fn rm(args: &RmArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     sweep(&engine);
     for_each(&args.containers, |name| {
-        match remove(&engine.store, name, args.force) {
+        match remove(&engine.store, name, args.force, args.volumes) {
             Err(EngineError::NoSuchContainer(_)) if args.force => Ok(()),
             other => Ok(other?),
         }
