@@ -10,13 +10,14 @@ mod parse;
 pub mod registry;
 pub mod run;
 pub mod system;
+pub mod views;
 pub mod volume;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
 pub use image::{
-    ExportArgs, HistoryArgs, ImageCommand, ImageInspectArgs, ImageMountArgs, ImagePruneArgs, ImagesArgs,
-    ImportArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs, UntagArgs,
+    ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagePruneArgs, ImagesArgs, ImportArgs, LoadArgs,
+    RmiArgs, SaveArgs, TagArgs, UntagArgs,
 };
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
@@ -25,6 +26,7 @@ pub use registry::{
 };
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
 };
@@ -66,8 +68,14 @@ pub enum Command {
     Wait(NamesArgs),
     /// Remove containers
     Rm(RmArgs),
-    /// Show everything known about containers as JSON
-    Inspect(NamesArgs),
+    /// Show everything known about containers and images as JSON
+    Inspect(InspectArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Show what containers use of CPU, memory, network and disks
+    Stats(StatsArgs),
+    /// Show the published ports of a container
+    Port(PortArgs),
     /// Show the output of a container
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
@@ -122,8 +130,10 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show what this kernel can do, and what cais does without it
     Doctor(DoctorArgs),
+    /// Show the machine and what is on it
+    Info(FormatArgs),
     /// Show the version
-    Version,
+    Version(FormatArgs),
 }
 
 /// Arguments of commands that take one container.
@@ -166,7 +176,7 @@ pub struct PsArgs {
     pub no_trunc: bool,
     /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
     /// network, health, is-task
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
     /// template

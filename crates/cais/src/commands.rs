@@ -9,17 +9,22 @@ pub(crate) mod exec;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod images;
+pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;
+pub(crate) mod port;
+mod ports;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod run;
 mod run_options;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod transfer;
 pub(crate) mod volume;
 
@@ -90,10 +95,4 @@ fn show_timings(timings: &[Timing]) {
         "{:>9.3} ms  in all (what init does runs beside)\n",
         total * 1e3
     ));
-}
-
-/// `cais version`.
-pub(crate) fn version() -> Result<u8, Failure> {
-    print(&format!("cais version {}\n", env!("CARGO_PKG_VERSION")))?;
-    Ok(0)
 }

@@ -105,7 +105,10 @@ fn copy(engine: &Engine, source: &OwnedFd, to: &Path, name: &str) -> Result<()> 
         nanoseconds: true,
         ..PackOptions::new(form)
     };
-    let target = tree::open_directory(to).map_err(EngineError::system("open the volume"))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = open(to, flags, Mode::empty())
+        .map_err(|errno| cais_linux::SysError::new("open", format!("{to:?}"), errno))
+        .map_err(EngineError::system("open the volume"))?;
     let (reader, writer) = std::io::pipe().map_err(EngineError::store("make a pipe"))?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(|| pack_layer(source.as_fd(), writer, &pack).map(drop));

@@ -1,5 +1,6 @@
 //! The commands about images.
 
+use super::InspectKindArgs;
 use clap::{Args, Subcommand};
 
 /// `cais images`.
@@ -146,17 +147,6 @@ pub struct ExportArgs {
     pub container: String,
 }
 
-/// `cais image inspect`.
-#[derive(Debug, Args)]
-pub struct ImageInspectArgs {
-    /// Output form: json, or a Go template
-    #[arg(short, long, value_name = "FORMAT")]
-    pub format: Option<String>,
-    /// Names or ids of images
-    #[arg(value_name = "IMAGE", required = true)]
-    pub images: Vec<String>,
-}
-
 /// `cais image prune`.
 #[derive(Debug, Args)]
 pub struct ImagePruneArgs {
@@ -189,7 +179,7 @@ pub struct ImageMountArgs {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Show everything known about images as JSON
-    Inspect(ImageInspectArgs),
+    Inspect(InspectKindArgs),
     /// Mount images where their files can be looked at
     Mount(ImageMountArgs),
     /// Remove images without a name, or with --all every image that no container is made of

@@ -1,25 +1,20 @@
 //! The commands about images that have no file of their own.
 
+use super::inspect::{Kind, inspect_kind};
 use super::prune::ask;
 use super::{engine, for_each};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
-use cais::cli::{
-    ImageCommand, ImageInspectArgs, ImageMountArgs, ImagePruneArgs, RmiArgs, TagArgs, UntagArgs,
-};
-use cais::template::Template;
+use cais::cli::{ImageCommand, ImageMountArgs, ImagePruneArgs, RmiArgs, TagArgs, UntagArgs};
 use cais_engine::EngineError;
-use cais_engine::engine::Engine;
 use cais_engine::images::{self, Removed};
 use cais_engine::prune::PruneFilter;
 use cais_image::Reference;
-use cais_image::store::Image;
-use serde_json::{Value, json};
 use std::time::SystemTime;
 
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
-        ImageCommand::Inspect(args) => inspect(args),
+        ImageCommand::Inspect(args) => inspect_kind(args, Kind::Image),
         ImageCommand::Mount(args) => mount(args),
         ImageCommand::Prune(args) => prune(args),
         ImageCommand::Unmount(args) => unmount(args),
@@ -128,100 +123,4 @@ fn unmount(args: &ImageMountArgs) -> Result<u8, Failure> {
     for_each(&names, |name| {
         Ok(images::unmount_image(&engine, name, args.force).map(drop)?)
     })
-}
-
-fn inspect(args: &ImageInspectArgs) -> Result<u8, Failure> {
-    let engine = engine()?;
-    let mut found = Vec::new();
-    let mut code = 0;
-    for name in &args.images {
-        match describe(&engine, name) {
-            Ok(object) => found.push(object),
-            Err(failure) => code = failure.show(),
-        }
-    }
-    show_objects(&found, args.format.as_deref())?;
-    Ok(code)
-}
-
-/// Objects as one list of JSON, or each by a template.
-pub(super) fn show_objects(objects: &[Value], format: Option<&str>) -> Result<(), Failure> {
-    match format {
-        None => {
-            let text =
-                serde_json::to_string_pretty(objects).map_err(|error| Failure::new(error.to_string()))?;
-            print(&(text + "\n"))
-        }
-        Some("json") => objects
-            .iter()
-            .try_for_each(|object| print(&format!("{object}\n"))),
-        Some(text) => {
-            let template = Template::parse(text)?;
-            objects
-                .iter()
-                .try_for_each(|object| print(&(template.render(object)? + "\n")))
-        }
-    }
-}
-
-/// An image as Docker's `image inspect` shows it.
-pub(crate) fn describe(engine: &Engine, name: &str) -> Result<Value, Failure> {
-    let store = images::open(engine)?;
-    let found = images::find(&store, name)?;
-    // By a name only that name is known: the list has all.
-    let all = store.images().map_err(EngineError::image("list the images"))?;
-    let image = all
-        .iter()
-        .find(|image| image.manifest.digest == found.manifest.digest)
-        .unwrap_or(&found);
-    let config = store
-        .config(&image.id)
-        .map_err(EngineError::image("read the image's configuration"))?;
-    let tags: Vec<String> = image
-        .names
-        .iter()
-        .filter(|name| !name.contains('@'))
-        .map(|name| familiar(name))
-        .collect();
-    let layers: Vec<_> = images::layers(&store, image).unwrap_or_default();
-    let (upper, lower) = match layers.split_first() {
-        Some((upper, lower)) => (Some(upper), lower),
-        None => (None, &[][..]),
-    };
-    let lower: Vec<String> = lower.iter().map(|path| path.display().to_string()).collect();
-    Ok(json!({
-        "Id": image.id,
-        "RepoTags": tags,
-        "RepoDigests": digests(image),
-        "Parent": "",
-        "Comment": config.history.last().and_then(|step| step.comment.clone()).unwrap_or_default(),
-        "Created": image.created,
-        "Author": config.author.clone().unwrap_or_default(),
-        "Digest": image.target.digest,
-        "Architecture": image.platform.architecture,
-        "Variant": image.platform.variant,
-        "Os": image.platform.os,
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "Config": config.config,
-        "GraphDriver": {
-            "Name": "overlay",
-            "Data": { "UpperDir": upper, "LowerDir": lower.join(":") },
-        },
-        "RootFS": { "Type": "layers", "Layers": image.diff_ids },
-    }))
-}
-
-/// The repositories of an image, each with the digest that it has there.
-fn digests(image: &Image) -> Vec<String> {
-    let repositories = image
-        .names
-        .iter()
-        .filter_map(|name| name.parse::<Reference>().ok());
-    let mut digests: Vec<String> = repositories
-        .map(|reference| format!("{}@{}", reference.familiar_name(), image.target.digest))
-        .collect();
-    digests.sort();
-    digests.dedup();
-    digests
 }

@@ -7,7 +7,7 @@ use crate::output::{human_size, print};
 use cais::cli::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
 };
-use cais::template::{Format, Label};
+use cais::template::{Format, Label, Template};
 use cais_engine::options::RunOptions;
 use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_engine::store::Store;
@@ -65,7 +65,15 @@ fn inspect(args: &VolumeInspectArgs) -> Result<u8, Failure> {
             Err(error) => code = Failure::from(error).show(),
         }
     }
-    super::image::show_objects(&found, args.format.as_deref())?;
+    match args.format.as_deref() {
+        None | Some("json") => print(&super::inspect::pretty(&Value::Array(found)))?,
+        Some(text) => {
+            let template = Template::parse(text)?;
+            for object in &found {
+                print(&(template.render(object)? + "\n"))?;
+            }
+        }
+    }
     Ok(code)
 }
 
