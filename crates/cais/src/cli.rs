@@ -16,8 +16,8 @@ pub mod volume;
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
 pub use image::{
-    ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagePruneArgs, ImagesArgs, ImportArgs, LoadArgs,
-    RmiArgs, SaveArgs, TagArgs, UntagArgs,
+    ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagesArgs, ImportArgs, LoadArgs, RmiArgs,
+    SaveArgs, TagArgs, UntagArgs,
 };
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
@@ -25,7 +25,9 @@ pub use registry::{
     CopyArgs, LoginArgs, LogoutArgs, ManifestCommand, ManifestInspectArgs, PullArgs, PushArgs, RegistryArgs,
 };
 pub use run::RunArgs;
-pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use system::{
+    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+};
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod diff;
+pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod history;

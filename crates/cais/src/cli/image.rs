@@ -147,20 +147,6 @@ pub struct ExportArgs {
     pub container: String,
 }
 
-/// `cais image prune`.
-#[derive(Debug, Args)]
-pub struct ImagePruneArgs {
-    /// Every image that no container is made of
-    #[arg(short, long)]
-    pub all: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub force: bool,
-    /// Only images that are so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub filter: Vec<String>,
-}
-
 /// `cais image mount` and `unmount`.
 #[derive(Debug, Args)]
 pub struct ImageMountArgs {
@@ -183,7 +169,7 @@ pub enum ImageCommand {
     /// Mount images where their files can be looked at
     Mount(ImageMountArgs),
     /// Remove images without a name, or with --all every image that no container is made of
-    Prune(ImagePruneArgs),
+    Prune(super::SystemPruneArgs),
     /// Unmount images
     #[command(alias = "umount")]
     Unmount(ImageMountArgs),

@@ -1,22 +1,19 @@
 //! The commands about images that have no file of their own.
 
 use super::inspect::{Kind, inspect_kind};
-use super::prune::ask;
 use super::{engine, for_each};
 use crate::failure::Failure;
-use crate::output::{human_size, print};
-use cais::cli::{ImageCommand, ImageMountArgs, ImagePruneArgs, RmiArgs, TagArgs, UntagArgs};
+use crate::output::print;
+use cais::cli::{ImageCommand, ImageMountArgs, RmiArgs, TagArgs, UntagArgs};
 use cais_engine::EngineError;
 use cais_engine::images::{self, Removed};
-use cais_engine::prune::PruneFilter;
 use cais_image::Reference;
-use std::time::SystemTime;
 
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
         ImageCommand::Inspect(args) => inspect_kind(args, Kind::Image),
         ImageCommand::Mount(args) => mount(args),
-        ImageCommand::Prune(args) => prune(args),
+        ImageCommand::Prune(args) => super::prune::prune_images(args),
         ImageCommand::Unmount(args) => unmount(args),
     }
 }
@@ -59,31 +56,6 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
         }
     }
     Ok(code)
-}
-
-fn prune(args: &ImagePruneArgs) -> Result<u8, Failure> {
-    let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
-    let engine = engine()?;
-    let warning = match args.all {
-        true => "This will remove all images without at least one container associated to them.",
-        false => "This will remove all dangling images.",
-    };
-    if !args.force && !ask(warning)? {
-        return Ok(0);
-    }
-    let (removed, freed) = images::prune(&engine, args.all, &filter)?;
-    if !removed.deleted.is_empty() {
-        print("Deleted Images:\n")?;
-        for name in &removed.untagged {
-            print(&format!("untagged: {}\n", familiar(name)))?;
-        }
-        for id in &removed.deleted {
-            print(&format!("deleted: {id}\n"))?;
-        }
-        print("\n")?;
-    }
-    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
-    Ok(0)
 }
 
 fn mount(args: &ImageMountArgs) -> Result<u8, Failure> {
