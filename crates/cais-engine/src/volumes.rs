@@ -315,8 +315,18 @@ pub(crate) fn name_all(options: &mut RunOptions) -> Result<()> {
 /// Volumes that nobody can remove meanwhile.
 #[derive(Debug, Default)]
 pub struct Held {
-    #[expect(dead_code, reason = "they are held, and do nothing")]
     directories: Vec<OwnedFd>,
+}
+
+impl Held {
+    /// Lets them go, here and in every process that has them by fork(2): the container is
+    /// recorded, and that holds them.
+    pub(crate) fn release(&self) {
+        for directory in &self.directories {
+            // It cannot fail on a descriptor that was locked.
+            flock(directory, FlockOperation::Unlock).unwrap_or_default();
+        }
+    }
 }
 
 /// Makes the volumes of a container that are missing, holds all of them, and fills those that

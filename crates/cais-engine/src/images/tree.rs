@@ -185,6 +185,11 @@ pub fn export(engine: &Engine, container: &str, output: impl Write) -> Result<()
         true => Form::Rootless,
         false => Form::Privileged,
     };
+    // What names a mount cannot be read by itself.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(&root, ".", flags, Mode::empty())
+        .map_err(|errno| SysError::new("openat", "\".\"", errno))
+        .map_err(EngineError::system("open the container's root"))?;
     pack_layer(root.as_fd(), output, &PackOptions::new(form))
         .map(drop)
         .map_err(|error| EngineError::Invalid(format!("cannot export: {}", crate::run::chain(&error))))
