@@ -8,12 +8,15 @@ mod defaults;
 mod growing;
 mod import;
 mod pack;
+mod trace;
 mod transfer;
 mod unpack;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
 pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
+pub(crate) use trace::watched_filter;
+pub use trace::{Traced, trace};
 pub use transfer::{Pulled, TransferOptions, pull, push};
 
 use crate::engine::Engine;

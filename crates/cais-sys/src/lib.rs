@@ -17,6 +17,8 @@ pub mod landlock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+#[cfg(not(feature = "stub"))]
+pub mod notify;
 pub mod probe;
 pub mod process;
 pub mod sched;

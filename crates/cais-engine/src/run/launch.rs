@@ -10,13 +10,15 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::{PipeSet, Streams, make_pipes};
+use crate::options::SeccompOption;
 use crate::record::{Exit, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::time;
 use cais_linux::cgroups::Group;
+use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
 use cais_sys::clone::StubProcess;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 
 /// A program that runs, and what it holds.
 #[derive(Debug)]
@@ -110,6 +112,15 @@ impl Companion for Files<'_> {
         equip::connect(store, record, self.state)?;
         self.attendants = equip::attendants(store, record, self.state)?;
         Ok(())
+    }
+
+    fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {
+        let SeccompOption::Watched(socket) = &self.prepared.record.options.security.seccomp else {
+            // Nobody was named who wants it: the calls that ask then fail with ENOSYS.
+            return Ok(());
+        };
+        send_descriptor(socket, "seccompFd", listener.as_fd())
+            .map_err(|error| EngineError::Invalid(super::chain(&error)))
     }
 }
 

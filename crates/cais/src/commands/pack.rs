@@ -1,6 +1,7 @@
 //! `cais pack`.
 
 mod report;
+mod trace;
 
 use super::engine;
 use crate::failure::Failure;
@@ -16,9 +17,13 @@ pub(crate) fn pack(args: &PackArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let mut config = config_of(args)?;
     let options = archive_options(args)?;
-    let request = request_of(args, &config)?;
+    let mut request = request_of(args, &config)?;
     let host = images::open_tree(Path::new(&args.root))?;
-    let collected = images::collect_files(&host, &request)?;
+    let mut collected = images::collect_files(&host, &request)?;
+    if !args.trace.is_empty() {
+        trace::trace_all(args, &config, &collected, &mut request)?;
+        collected = images::collect_files(&host, &request)?;
+    }
     check_secrets(args, &collected)?;
     warn(args, &collected);
     complete(&mut config, args, &collected);
