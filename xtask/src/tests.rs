@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 25] = [
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -28,6 +28,12 @@ const PACKAGES: [&str; 20] = [
     "nftables",
     "nginx-light",
     "socat",
+    // What is packed.
+    "postgresql",
+    "python3-psycopg2",
+    "git",
+    "perl",
+    "gcc",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
