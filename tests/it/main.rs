@@ -20,6 +20,8 @@ mod images_peers;
 mod kill_steps;
 mod limits;
 mod namespaces;
+#[allow(dead_code, reason = "the tests of networks come with them")]
+mod network_support;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;

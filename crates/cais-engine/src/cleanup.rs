@@ -27,6 +27,52 @@ pub fn finish_run(
     exit: &Exit,
     group: Option<&Group>,
 ) -> Result<()> {
+    let mut errors = give_back(store, id, state, group);
+    if !state.remove && store.container(id).join("container.json").exists() {
+        errors.note(exit.write(store, id));
+    }
+    errors.note(remove_file(&store.sockets().join(id.as_str())));
+    errors.note(remove_file(&store.healths().join(id.as_str())));
+    if state.remove {
+        errors.note(remove_files(store, id));
+    }
+    // The state goes last: as long as it is there, the next command knows what is left.
+    if errors.is_empty() {
+        errors.note(remove_file(&store.state(id)));
+    }
+    errors.into_result()
+}
+
+/// Gives back what a run held where the container is to be started again: the state stays
+/// and says so.
+///
+/// # Errors
+/// The first of the errors met; everything else was tried all the same.
+pub fn pause_between_runs(
+    store: &Store,
+    id: &ContainerId,
+    state: &RunState,
+    exit: &Exit,
+    group: Option<&Group>,
+) -> Result<RunState> {
+    let mut errors = give_back(store, id, state, group);
+    errors.note(exit.write(store, id));
+    errors.note(remove_file(&store.healths().join(id.as_str())));
+    errors.into_result()?;
+    let between = RunState {
+        init: None,
+        cgroup: String::new(),
+        id_range: None,
+        paused: false,
+        restarting: true,
+        ..state.clone()
+    };
+    between.write(store, id)?;
+    Ok(between)
+}
+
+/// Network, cgroup with what is left in it, range of ids.
+fn give_back(store: &Store, id: &ContainerId, state: &RunState, group: Option<&Group>) -> Errors {
     let mut errors = Errors::default();
     errors.note(crate::run::equip::disconnect(store, id, state));
     if !state.cgroup.is_empty() {
@@ -37,20 +83,10 @@ pub fn finish_run(
             None => remove_cgroup(&state.cgroup),
         });
     }
-    if !state.remove && store.container(id).join("container.json").exists() {
-        errors.note(exit.write(store, id));
-    }
     if let Some(index) = state.id_range {
         errors.note(userns::release(store, index));
     }
-    if state.remove {
-        errors.note(remove_files(store, id));
-    }
-    // The state goes last: as long as it is there, the next command knows what is left.
-    if errors.is_empty() {
-        errors.note(remove_file(&store.state(id)));
-    }
-    errors.into_result()
+    errors
 }
 
 /// Removes a cgroup from every hierarchy; what is left in it is killed.

@@ -85,6 +85,9 @@ pub enum EngineError {
         /// The cause.
         source: Box<cais_image::registry::RegistryError>,
     },
+    /// The configuration of registries.
+    #[error(transparent)]
+    RegistryConfig(Box<cais_image::registry::ConfigError>),
     /// An archive or a layout of images.
     #[error("cannot {action}")]
     ImageFormat {
@@ -93,6 +96,9 @@ pub enum EngineError {
         /// The cause.
         source: Box<cais_image::formats::FormatError>,
     },
+    /// A network.
+    #[error(transparent)]
+    Network(#[from] cais_net::NetError),
     /// The configuration cannot be planned.
     #[error("cannot plan the container")]
     Plan(#[source] cais_runtime::error::PlanError),

@@ -4,8 +4,9 @@
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list;
-use crate::monitor::front::{RawTerminal, terminal_size};
-use crate::monitor::{PipeSet, Relay, Streams, Watcher, make_pipes};
+use crate::monitor::front::{DetachKeys, RawTerminal, terminal_size};
+use crate::monitor::watcher::Own;
+use crate::monitor::{PipeSet, Relay, Streams, make_pipes};
 use crate::run::prepare::{adjust_for_user, facts_of_running, open_process_root, resolve_user};
 use crate::stop::open_init;
 use cais_linux::SysError;
@@ -14,8 +15,8 @@ use cais_linux::process::pidfd::Ended;
 use cais_runtime::create::{Alone, Surroundings, Timing, create};
 use cais_runtime::plan::{Plan, plan_exec};
 use cais_runtime::spec::{ConsoleSize, Process, Spec};
-use cais_sys::signal::{SignalSet, block, signalfd};
-use rustix::fd::{AsFd, OwnedFd};
+use cais_sys::process::{Forked, fork};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 
 /// What the user asked of `cais exec`.
@@ -37,6 +38,8 @@ pub struct ExecOptions {
     pub tty: bool,
     /// `--detach`.
     pub detach: bool,
+    /// The keys by which the user leaves a terminal.
+    pub detach_keys: Vec<u8>,
     /// `--privileged`.
     pub privileged: bool,
     /// Where the times of the start go, if they are wanted.
@@ -112,7 +115,7 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
         kill_before: engine.checkpoints.stub(),
         checkpoint: &|name| engine.checkpoints.pass(name),
     };
-    let signals = take_signals()?;
+    let signals = crate::run::take_signals()?;
     let mut running = create(plan, &around, &mut Alone)?;
     drop(around);
     if let Some(show) = options.timings {
@@ -129,32 +132,40 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
             ));
         }
     };
-    let raw = options.tty.then(RawTerminal::enter);
-    let watcher = Watcher::Own {
-        interactive: options.interactive,
-    };
-    let relay = Relay {
-        pidfd: running.process.pidfd.as_fd(),
-        streams,
-        watcher,
-        log: None,
-        signals: Some(signals),
-        attendants: Vec::new(),
-    };
-    let ended = relay.run();
+    let raw = (options.tty && options.interactive).then(RawTerminal::enter);
+    let mut relay = Relay::new(running.process.pidfd.as_fd(), streams);
+    relay.own = Some(Own {
+        input: options.interactive,
+        shows: [true, true],
+    });
+    relay.signals = Some(signals.as_fd());
+    if options.tty {
+        relay.detach_keys = DetachKeys::new(options.detach_keys.clone());
+    }
+    let over = relay.run();
     drop(raw);
-    ended.map(Ended::code).map(Some)
+    if let Some(streams) = over.detached {
+        return leave_running(running.process.pidfd.as_fd(), streams).map(|()| None);
+    }
+    over.ended.map(Ended::code).map(Some)
 }
 
-fn take_signals() -> Result<OwnedFd> {
-    const HANDED_ON: [u32; 8] = [1, 2, 3, 10, 12, 15, 18, 28];
-    let set = HANDED_ON
-        .iter()
-        .fold(SignalSet::EMPTY, |set, signal| set.with(*signal));
-    block(set);
-    signalfd(set)
-        .map_err(|errno| SysError::new("signalfd4", "", errno))
-        .map_err(EngineError::system("listen for signals"))
+/// The user left: a process of its own goes on reading the terminal, since a program whose
+/// terminal is gone is sent SIGHUP.
+fn leave_running(pidfd: BorrowedFd<'_>, streams: Streams) -> Result<()> {
+    let forked = fork()
+        .map_err(|errno| SysError::new("clone3", "", errno))
+        .map_err(EngineError::system("make a process that reads on"))?;
+    if forked == Forked::Child {
+        let code = crate::run::become_monitor().map_or(1, |_signals| {
+            let mut relay = Relay::new(pidfd, streams);
+            relay.is_child = false;
+            // Nobody is told how it ends.
+            u8::from(relay.run().ended.is_err())
+        });
+        cais_sys::process::exit_now(code);
+    }
+    Ok(())
 }
 
 /// The process: the container's own one with what the user asked instead.

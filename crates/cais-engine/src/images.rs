@@ -8,16 +8,22 @@ mod defaults;
 mod growing;
 mod import;
 mod pack;
+mod pull;
+mod push;
+mod remote;
 mod trace;
-mod transfer;
 mod unpack;
+mod watch;
 
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
 pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
+pub use pull::{Pulled, pull, pull_all_tags};
+pub use push::{LayerCompression, Pushed, push, push_all_tags};
+pub use remote::TransferOptions;
 pub(crate) use trace::watched_filter;
 pub use trace::{Traced, trace};
-pub use transfer::{Pulled, TransferOptions, pull, push};
+pub use watch::{Step, Unwatched, Watch};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

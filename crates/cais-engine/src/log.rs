@@ -64,6 +64,15 @@ impl LogWriter {
         }
     }
 
+    /// The log of a container; `None` where none is kept.
+    #[must_use]
+    pub fn of(store: &crate::store::Store, record: &crate::record::Record) -> Option<Self> {
+        let driver = record.options.log.driver;
+        driver
+            .is_file()
+            .then(|| Self::new(path(&store.container(&record.id))))
+    }
+
     /// Takes what was read from a stream; whole lines are written.
     ///
     /// # Errors

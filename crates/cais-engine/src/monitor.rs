@@ -3,11 +3,14 @@
 //! learns how it ended. It waits for events and has no other cause to wake.
 
 pub mod attendant;
+pub mod door;
 pub mod front;
 pub mod protocol;
 mod relay;
+pub mod watcher;
 
-pub use relay::{Relay, Watcher};
+pub use relay::{House, Over, Relay};
+pub(crate) use relay::{Seen, see_off};
 
 use crate::error::{EngineError, Result};
 use cais_linux::SysError;
@@ -28,6 +31,8 @@ pub enum Streams {
     },
     /// The master of its terminal.
     Terminal(OwnedFd),
+    /// Nothing of them comes by here.
+    None,
 }
 
 /// The program's ends of the pipes, and ours.

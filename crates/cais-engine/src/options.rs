@@ -10,6 +10,7 @@ pub mod health;
 pub mod logging;
 pub mod mount;
 pub mod namespaces;
+pub mod network;
 pub mod process;
 pub mod restart;
 pub mod security;
@@ -22,7 +23,10 @@ pub use health::{HealthAction, HealthOptions, HealthProbe};
 pub use logging::{LogDriver, LogOptions};
 pub use restart::RestartPolicy;
 
+use cais_net::mac::Mac;
+use cais_net::publish::{ExposedPorts, PortMapping};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// A container as the user described it.
@@ -79,6 +83,8 @@ pub struct RunOptions {
     pub limits: LimitOptions,
     /// Which namespaces are its own.
     pub namespaces: NamespaceOptions,
+    /// Ports and names.
+    pub network: NetworkOptions,
     /// `--device`.
     pub devices: Vec<DeviceOption>,
     /// `--sysctl`: key and value.
@@ -359,11 +365,92 @@ pub enum UsernsMode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// A loopback interface only: the default until networks exist.
+    /// A loopback interface only.
     #[default]
     None,
     /// The host's.
     Host,
     /// That of the named container.
     Container(String),
+    /// That of this file (`ns:/path`).
+    Path(PathBuf),
+    /// Interfaces in these networks, the first one's gateway by default for the rest of the
+    /// world.
+    Networks(Vec<Attachment>),
+}
+
+/// A network that the container is in: one `--network`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attachment {
+    /// The name of the network, or its id.
+    pub network: String,
+    /// The address of IPv4 that is asked for.
+    pub ip: Option<Ipv4Addr>,
+    /// The address of IPv6 that is asked for.
+    pub ip6: Option<Ipv6Addr>,
+    /// The hardware address that is asked for.
+    pub mac: Option<Mac>,
+    /// Further names in this network.
+    pub aliases: Vec<String>,
+    /// Further addresses of the interface.
+    pub link_local: Vec<IpAddr>,
+    /// Of several networks that with the highest one gives the default route.
+    pub gateway_priority: i32,
+    /// The interface's name inside, where not `ethN`.
+    pub interface: Option<String>,
+}
+
+impl Attachment {
+    /// An attachment with nothing asked for.
+    #[must_use]
+    pub fn to(network: &str) -> Self {
+        Self {
+            network: network.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Names and ports: what networks need beside the attachments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkOptions {
+    /// `--publish`.
+    pub publish: Vec<PortMapping>,
+    /// `--publish-all`.
+    pub publish_all: bool,
+    /// `--expose`, and what the image exposes.
+    pub expose: Vec<ExposedPorts>,
+    /// `--publish-mode`.
+    pub publish_mode: PublishMode,
+    /// `--dns`.
+    pub dns: Vec<IpAddr>,
+    /// `--dns-search`; `.` alone means none.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_options: Vec<String>,
+    /// `--add-host`: names and addresses.
+    pub add_hosts: Vec<(String, HostAddress)>,
+}
+
+/// How published ports come to the container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishMode {
+    /// The kernel translates addresses: the container sees who is there.
+    #[default]
+    Nat,
+    /// The monitor accepts connections as any program of the host, and passes them on.
+    Proxy,
+}
+
+/// What a name of `--add-host` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostAddress {
+    /// This address.
+    Address(IpAddr),
+    /// The host, as the container reaches it (`host-gateway`).
+    Gateway,
 }

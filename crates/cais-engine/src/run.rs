@@ -5,39 +5,38 @@
 //! 2. `claim`: the container's directory and its name.
 //! 3. `launch`: the state, the cgroup, the process ([`cais_runtime::create`]), and while
 //!    the stub works the container's files and its record.
-//! 4. `follow`: the monitor, until the program ends.
+//! 4. `lifetime`: the monitor, until the program ends; by its restart policy 3 and 4 again.
 //! 5. `cleanup`: everything is given back, the end is recorded.
 //!
 //! In the foreground without a terminal one process does all of it. Otherwise 3 to 5
-//! happen in a monitor of its own, and the command watches it or goes away.
+//! happen in a monitor of its own (`monitor_process`), and the command watches it or goes
+//! away.
 
 mod devices;
 pub(crate) mod equip;
 mod facts;
 mod foreground;
 mod launch;
+mod lifetime;
+mod monitor_process;
 pub(crate) mod prepare;
 mod seccomp;
 pub(crate) mod users;
 
-pub use foreground::{Manner, Outcome, chain, run, start_again};
+pub(crate) use foreground::take_signals;
+pub use foreground::{Manner, Outcome, chain, create, run, start_again};
 pub use launch::exit_code;
+pub(crate) use monitor_process::become_monitor;
 pub use prepare::{Prepared, explain, prepare, prepare_again};
 
-use crate::checkpoint::Checkpoints;
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
-use crate::log::{self, LogWriter};
-use crate::monitor::{Relay, Watcher};
-use crate::record::{Exit, Record, VERSION};
+use crate::record::{Record, VERSION};
 use crate::store::{Store, write_json};
 use crate::{names, time};
-use cais_linux::process::pidfd::Ended;
-use launch::Launched;
-use rustix::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -86,13 +85,13 @@ pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> 
     make_directory(&directory.join("work"), 0o700)
 }
 
-/// Writes the bundle, then the record.
-pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: &str) -> Result<()> {
+/// Writes the bundle, then the record. `started` is when it was started, if it was.
+pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: Option<&str>) -> Result<()> {
     let store = &engine.store;
     let id = &prepared.record.id;
     write_json(&store.container(id).join("config.json"), &prepared.spec)?;
     let mut record = prepared.record.clone();
-    record.last_start = Some(started.to_owned());
+    record.last_start = started.map(str::to_owned);
     record.write(store)
 }
 
@@ -107,6 +106,11 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
     }
 }
 
+/// An error with its causes, for a record.
+pub(crate) fn error_text(error: &EngineError) -> String {
+    chain(error)
+}
+
 /// The record of a new container.
 pub(crate) fn new_record(id: ContainerId, options: crate::options::RunOptions) -> Record {
     let name = options.name.clone().unwrap_or_else(|| names::invent(&id));
@@ -118,50 +122,4 @@ pub(crate) fn new_record(id: ContainerId, options: crate::options::RunOptions) -
         last_start: None,
         options,
     }
-}
-
-/// Looks after a program until it ends, and gives back what it held.
-pub(crate) fn follow(
-    engine: &Engine,
-    launched: Launched,
-    watcher: Watcher,
-    signals: Option<OwnedFd>,
-    checkpoints: &Checkpoints,
-) -> Result<Ended> {
-    let log = LogWriter::new(log::path(&engine.store.container(&launched.id)));
-    let relay = Relay {
-        pidfd: launched.running.process.pidfd.as_fd(),
-        streams: launched.streams,
-        watcher,
-        log: Some(log),
-        signals,
-        attendants: launched.attendants,
-    };
-    let ended = relay.run();
-    checkpoints.pass("the program has ended");
-    let exit = Exit {
-        code: ended.as_ref().ok().map(|ended| ended.code()),
-        started: launched.state.started.clone(),
-        finished: time::now(),
-        oom_killed: launched
-            .group
-            .as_ref()
-            .is_some_and(|group| group.read_oom_kills().unwrap_or(0) > 0),
-        error: ended.as_ref().err().map(ToString::to_string).unwrap_or_default(),
-        restart_count: launched.state.restart_count,
-    };
-    let Some(lock) = ContainerLock::acquire(&engine.store, &launched.id)? else {
-        // Somebody removed it by force while it ran.
-        return ended;
-    };
-    cleanup::finish_run(
-        &engine.store,
-        &launched.id,
-        &launched.state,
-        &exit,
-        launched.group.as_ref(),
-    )?;
-    checkpoints.pass("the run is recorded");
-    lock.release();
-    ended
 }

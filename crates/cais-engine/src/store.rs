@@ -103,6 +103,24 @@ impl Store {
         self.data.join("names")
     }
 
+    /// The sockets at which monitors can be reached.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.run.join("attach")
+    }
+
+    /// What is known of the health of containers.
+    #[must_use]
+    pub fn healths(&self) -> PathBuf {
+        self.run.join("health")
+    }
+
+    /// The journal of events.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.run.join("events")
+    }
+
     /// The directory of leases of id ranges.
     #[must_use]
     pub fn userns(&self) -> PathBuf {
@@ -140,22 +158,34 @@ impl Store {
     /// # Errors
     /// Where the directory cannot be read; one that is not there holds none.
     pub fn list(&self) -> Result<Vec<ContainerId>> {
-        let directory = self.containers();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => {
-                return Err(EngineError::Store {
-                    action: format!("read {}", directory.display()),
-                    source,
-                });
-            }
-        };
-        Ok(entries
-            .flatten()
-            .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?))
-            .collect())
+        list_ids(&self.containers())
     }
+
+    /// The ids of all containers that have a state, in no order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read; one that is not there holds none.
+    pub fn list_states(&self) -> Result<Vec<ContainerId>> {
+        list_ids(&self.states())
+    }
+}
+
+/// The ids that are names in a directory.
+fn list_ids(directory: &Path) -> Result<Vec<ContainerId>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(EngineError::Store {
+                action: format!("read {}", directory.display()),
+                source,
+            });
+        }
+    };
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?))
+        .collect())
 }
 
 /// Makes a directory with its parents, for this user alone.

@@ -24,7 +24,7 @@ mod tests;
 mod unpack;
 
 pub use assemble::{AssembleError, Assembled, assemble_layer};
-pub use compress::compress_gzip;
+pub use compress::{compress_gzip, compress_zstd};
 pub use decode::{Compression, DecodeError, Decoder, Expansion};
 pub use error::{Problem, UnpackError};
 pub use marker::{Form, Whiteouts};

@@ -10,6 +10,7 @@
 mod address;
 mod auth;
 mod challenge;
+pub mod config;
 mod credentials;
 mod download;
 mod error;
@@ -17,6 +18,7 @@ mod manifests;
 mod paging;
 mod patience;
 mod referrers;
+mod remote;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -25,11 +27,13 @@ mod upload;
 mod wire;
 
 pub use challenge::Challenge;
+pub use config::{ConfigError, Places, RegistryConfig};
 pub use credentials::Credentials;
 pub use download::BlobReader;
 pub use error::{ErrorKind, RegistryError, Said};
 pub use manifests::{FetchedManifest, StoredManifest};
 pub use patience::{Clock, Patience, SystemClock};
+pub use remote::{Endpoint, Overrides, Remote};
 pub use tls::Certificates;
 pub use upload::{Started, Upload};
 

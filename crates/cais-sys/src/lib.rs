@@ -19,6 +19,8 @@ pub mod mount;
 pub mod namespace;
 #[cfg(not(feature = "stub"))]
 pub mod notify;
+#[cfg(not(feature = "stub"))]
+pub mod pidfd;
 pub mod probe;
 pub mod process;
 pub mod sched;

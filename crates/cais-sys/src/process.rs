@@ -71,6 +71,42 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Closes the descriptors that this process was given by whoever executed it, but for 0, 1
+/// and 2: all of our own are close-on-exec, and those are not.
+#[cfg(not(feature = "stub"))]
+pub fn close_inherited() {
+    use rustix::fs::{Mode, OFlags, RawDir, open};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(directory) = open("/proc/self/fd", flags, Mode::empty()) else {
+        return;
+    };
+    let mut buffer = [core::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&directory, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let number = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number: &i32| *number > 2) else {
+            continue;
+        };
+        // SAFETY: the descriptor is open: its name was just read, and there is one thread.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if rustix::io::fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC)) {
+            // SAFETY: no descriptor of this program's own lacks the flag, so nobody here
+            // owns this one.
+            unsafe { rustix::io::close(number) };
+        }
+    }
+}
+
+/// Replaces standard error by the null device.
+///
+/// # Errors
+/// As open(2).
+pub fn close_standard_error() -> Result<(), Errno> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stderr(&null)
+}
+
 /// The working directory as getcwd(2) gives it: it begins with a slash unless it
 /// lies outside the root of the process (`(unreachable)/…`).
 ///

@@ -7,16 +7,16 @@ mod groups;
 pub mod image;
 pub mod pack;
 mod parse;
+pub mod registry;
 pub mod run;
 pub mod system;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
-pub use image::{
-    HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs,
-};
+pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
+pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 
@@ -69,6 +69,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Give an image to a registry
     Push(PushArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive
@@ -117,6 +121,7 @@ pub struct NamesArgs {
 
 /// `cais ps`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct PsArgs {
     /// Show all containers, not only those that run
     #[arg(short, long)]
@@ -124,11 +129,25 @@ pub struct PsArgs {
     /// Show only ids
     #[arg(short, long)]
     pub quiet: bool,
-    /// Do not shorten ids and commands
+    /// Show the last N containers that were made, whatever they are doing
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
+    pub last: Option<i64>,
+    /// Show the container that was made last, whatever it is doing
+    #[arg(short, long)]
+    pub latest: bool,
+    /// Show how much each has written
+    #[arg(short, long)]
+    pub size: bool,
+    /// Do not shorten ids, commands and mounts
     #[arg(long)]
     pub no_trunc: bool,
-    /// Output form: "json" prints one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["json", "table"])]
+    /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
+    /// network, health, is-task
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
+    /// template
+    #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 }
 

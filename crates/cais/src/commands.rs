@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;
 pub(crate) mod prune;

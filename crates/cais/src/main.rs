@@ -4,6 +4,7 @@ mod commands;
 mod failure;
 mod oci;
 mod output;
+mod progress;
 mod usage;
 
 use cais::cli::{self, Command};
@@ -49,6 +50,8 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Images(args) => commands::image::list(&args),
         Command::Pull(args) => commands::transfer::pull(&args),
         Command::Push(args) => commands::transfer::push(&args),
+        Command::Login(args) => commands::login::login(&args),
+        Command::Logout(args) => commands::login::logout(&args),
         Command::Load(args) => commands::image::load(&args),
         Command::Save(args) => commands::image::save(&args),
         Command::Pack(args) => commands::pack::pack(&args),

@@ -21,6 +21,8 @@ struct State {
     length: u64,
     /// Whether there is no more to come.
     ended: bool,
+    /// Whether it turned out wrong and was begun anew: what was read of it is void.
+    is_void: bool,
 }
 
 impl Growing {
@@ -36,6 +38,20 @@ impl Growing {
     pub(super) fn grown(&self, length: u64) {
         self.lock().length = length;
         self.changed.notify_one();
+    }
+
+    /// Tells that what was there is void and the file is written anew: whoever reads it must
+    /// begin anew as well, when it is whole.
+    pub(super) fn begin_anew(&self) {
+        let mut state = self.lock();
+        state.is_void = true;
+        state.length = 0;
+        self.changed.notify_one();
+    }
+
+    /// Whether the file was begun anew.
+    pub(super) fn is_void(&self) -> bool {
+        self.lock().is_void
     }
 
     /// Tells that there is no more: the file is whole, or will never be.
@@ -76,12 +92,15 @@ pub(super) struct Follower<'a> {
 impl Read for Follower<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut state = self.growing.lock();
-        while state.length <= self.offset && !state.ended {
+        while state.length <= self.offset && !state.ended && !state.is_void {
             state = self
                 .growing
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.is_void {
+            return Err(io::Error::other("the registry sent other bytes than it should"));
         }
         let there = usize::try_from(state.length.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         drop(state);

@@ -74,7 +74,8 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
                     lease: &lease,
                     rootless: engine.rootless,
                     fetch: None,
-                    done: &|_blob| {},
+                    watch: &super::watch::Unwatched,
+                    source: None,
                 };
                 unpack(&unpacker, &manifest, &image.diff_ids)?;
             }

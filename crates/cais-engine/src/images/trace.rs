@@ -12,7 +12,7 @@ pub(crate) use calls::watched_filter;
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use crate::options::{RootSource, RunOptions, SeccompOption};
+use crate::options::{NetworkMode, RootSource, RunOptions, SeccompOption};
 use crate::run::{Manner, Outcome, chain, prepare, run};
 use cais_image::pack::Use;
 use cais_linux::SysError;
@@ -50,6 +50,7 @@ pub fn trace(engine: &Engine, options: RunOptions, programs: BTreeSet<PathBuf>) 
         remove: true,
         ..options
     };
+    options.namespaces.network = NetworkMode::None;
     options.security.seccomp = SeccompOption::Watched(socket.path.clone());
     let forked = fork()
         .map_err(|errno| SysError::new("clone", "", errno))
@@ -80,6 +81,8 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
     let manner = Manner {
         detach: false,
         interactive: false,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
     };

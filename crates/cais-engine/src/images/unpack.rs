@@ -1,6 +1,7 @@
 //! Layers from blobs to directories, several at once.
 
 use super::growing::Growing;
+use super::watch::{Step, Watch};
 use crate::error::{EngineError, Result};
 use cais_image::layer::{
     Compression, Decoder, DeferredLink, Expansion, UnpackOptions, Unpacked, place_layer, unpack_layer,
@@ -39,8 +40,10 @@ pub(super) struct Unpacker<'a> {
     /// Brings the blob of a layer into the store, and gives it to be read meanwhile. Without,
     /// all blobs are there.
     pub(super) fetch: Option<&'a Fetch<'a>>,
-    /// Hears of each layer that is done.
-    pub(super) done: &'a (dyn Fn(&Descriptor) + Sync),
+    /// Hears of each layer.
+    pub(super) watch: &'a dyn Watch,
+    /// The repository that they come from, for mounting them across at a push.
+    pub(super) source: Option<&'a str>,
 }
 
 /// A layer that takes something from those below it: unpacked, and not named yet.
@@ -81,7 +84,6 @@ pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids
                 failed.store(true, Ordering::Relaxed);
             })?;
             waiting.extend(unpacked.map(|unpacked| (index, unpacked)));
-            (unpacker.done)(job.blob);
         }
         Ok(waiting)
     };
@@ -175,24 +177,38 @@ fn unpack_one(unpacker: &Unpacker<'_>, job: &Job<'_>) -> Result<Option<Waiting>>
         lease.claim(place).map_err(action())?;
         Ok(store.layer_path(place).map_err(action())?.is_some())
     };
-    if is_placed()? {
-        return Ok(None);
-    }
-    // The layer is claimed before its blob is opened: whoever waits holds nothing else.
-    let mut staging = match store.claim_layer(lease, diff_id).map_err(action())? {
-        LayerClaim::Present(_) => return Ok(None),
-        LayerClaim::Missing(staging) => staging,
+    // What a registry sent wrong once is unpacked from the store when it is whole.
+    let (mut staging, mut meta, unpacked) = loop {
+        let is_there = || unpacker.watch.blob(blob, Step::Present);
+        if is_placed()? {
+            is_there();
+            return Ok(None);
+        }
+        // The layer is claimed before its blob is opened: whoever waits holds nothing else.
+        let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
+            LayerClaim::Present(_) => {
+                is_there();
+                return Ok(None);
+            }
+            LayerClaim::Missing(staging) => staging,
+        };
+        // Whoever had the claim before may have placed it.
+        if is_placed()? {
+            is_there();
+            return Ok(None);
+        }
+        let filled = match store.open_blob(&blob.digest).map_err(action())? {
+            Some(content) => Some(fill(&staging, content, blob, diff_id, unpacker.rootless)?),
+            None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
+        };
+        if let Some((meta, unpacked)) = filled {
+            break (staging, meta, unpacked);
+        }
     };
-    // Whoever had the claim before may have placed it.
-    if is_placed()? {
-        return Ok(None);
-    }
-    let (meta, unpacked) = match store.open_blob(&blob.digest).map_err(action())? {
-        Some(content) => fill(&staging, content, blob, diff_id, unpacker.rootless)?,
-        None => fill_while_fetching(unpacker, &staging, blob, diff_id)?,
-    };
+    meta.sources.extend(unpacker.source.map(str::to_owned));
     if !unpacked.implied.is_empty() || !unpacked.deferred.is_empty() {
         staging.detach().map_err(action())?;
+        unpacker.watch.blob(blob, Step::Unpacked);
         return Ok(Some(Waiting {
             staging,
             meta: LayerMeta {
@@ -208,17 +224,18 @@ fn unpack_one(unpacker: &Unpacker<'_>, job: &Job<'_>) -> Result<Option<Waiting>>
         .map_err(action())?;
     // What is unpacked is made into the same archive again where somebody wants it.
     store.drop_blob(lease, &blob.digest).map_err(action())?;
+    unpacker.watch.blob(blob, Step::Unpacked);
     Ok(None)
 }
 
 /// Unpacks a layer as it arrives. What was wrong with the blob is said rather than what came
-/// of it.
+/// of it. `None` where the blob is in the store now, but was begun anew meanwhile.
 fn fill_while_fetching(
     unpacker: &Unpacker<'_>,
     staging: &Staging,
     blob: &Descriptor,
     diff_id: &Digest,
-) -> Result<(LayerMeta, Unpacked)> {
+) -> Result<Option<(LayerMeta, Unpacked)>> {
     let missing = || EngineError::Invalid(format!("the blob {} of a layer is not there", blob.digest));
     let fetch = unpacker.fetch.ok_or_else(missing)?;
     let growing = Growing::default();
@@ -233,7 +250,8 @@ fn fill_while_fetching(
             .ok_or_else(missing)
             .and_then(|content| fill(staging, content, blob, diff_id, unpacker.rootless));
         match fetching.join() {
-            Ok(fetched) => fetched.and(filled),
+            Ok(Ok(())) if growing.is_void() => Ok(None),
+            Ok(fetched) => fetched.and(filled).map(Some),
             Err(_panic) => Err(missing()),
         }
     })

@@ -12,6 +12,7 @@ use cais_linux::process::pidfd;
 use rustix::event::PollFlags;
 use rustix::fd::BorrowedFd;
 use rustix::process::Signal;
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::time::Instant;
 
@@ -30,15 +31,24 @@ pub enum Attention {
 /// The program, for an attendant.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// Its first process.
-    pub pidfd: BorrowedFd<'a>,
+    /// Its first process; none when it has ended.
+    pub(super) pidfd: Option<BorrowedFd<'a>>,
+    /// Whether it is to be started again when it has ended, whatever its restart policy.
+    pub(super) restart: &'a Cell<bool>,
 }
 
 impl Program<'_> {
     /// Sends a signal to the first process. One that has just ended is no error: its end is
     /// the loop's next event.
     pub fn signal(&self, signal: Signal) {
-        pidfd::send_signal(self.pidfd, signal).unwrap_or_default();
+        if let Some(pidfd) = self.pidfd {
+            pidfd::send_signal(pidfd, signal).unwrap_or_default();
+        }
+    }
+
+    /// Asks that it is started again when it has ended, whatever its restart policy.
+    pub fn want_restart(&self) {
+        self.restart.set(true);
     }
 }
 
@@ -51,6 +61,11 @@ pub trait Attendant: Debug {
     /// When it is to be called even though nothing happened. `None`: never.
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+
+    /// Whether it stays when the program has ended, until it leaves by itself.
+    fn outlives_the_program(&self) -> bool {
+        false
     }
 
     /// Called when one of its descriptors is ready or its deadline has passed. `ready` has

@@ -5,11 +5,12 @@ use super::protocol::{MAX, Message};
 use super::relay::write_all;
 use crate::error::{EngineError, Result};
 use cais_linux::SysError;
-use cais_linux::process::channel;
+use cais_linux::process::{channel, pidfd};
 use cais_sys::process::{standard_stream, stdin};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 const SIGWINCH: i32 = 28;
@@ -129,34 +130,92 @@ impl DetachKeys {
     }
 }
 
+/// How a command watches.
+#[derive(Debug)]
+pub struct Session {
+    /// A signalfd with the signals to hand on, SIGWINCH among them; none where they keep
+    /// their own meaning.
+    pub signals: Option<OwnedFd>,
+    /// Whether standard input goes to the program.
+    pub input: bool,
+    /// The keys by which the user leaves.
+    pub keys: Vec<u8>,
+    /// Whether the program has a terminal.
+    pub terminal: bool,
+    /// The program's first process, to which signals go: they are not to wait behind input.
+    pub program: Option<OwnedFd>,
+}
+
 /// Watches the container behind `monitor` until it ends or the user leaves.
-///
-/// `signals` is a signalfd with the signals to hand on and SIGWINCH.
 ///
 /// # Errors
 /// Where the monitor is gone without a word.
-pub fn watch(monitor: &OwnedFd, signals: &OwnedFd, interactive: bool, keys: Vec<u8>) -> Result<SessionEnd> {
-    let raw = RawTerminal::enter();
-    let end = watch_raw(monitor, signals, interactive, DetachKeys::new(keys));
+pub fn watch(monitor: &OwnedFd, session: Session) -> Result<SessionEnd> {
+    // Only a terminal that the program's one continues is put into raw mode.
+    let raw = (session.terminal && session.input).then(RawTerminal::enter);
+    let keys = DetachKeys::new(if session.terminal {
+        session.keys.clone()
+    } else {
+        Vec::new()
+    });
+    let watching = Watching {
+        monitor,
+        keys,
+        input_open: session.input,
+        waiting: None,
+        session,
+    };
+    let end = watching.run();
     drop(raw);
     end
 }
 
-fn watch_raw(
-    monitor: &OwnedFd,
-    signals: &OwnedFd,
-    interactive: bool,
-    mut keys: DetachKeys,
-) -> Result<SessionEnd> {
-    let send = |message: Message<'_>| channel::send(monitor.as_fd(), &message.encode(), &[]).is_ok();
-    let mut input_open = interactive;
-    loop {
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        ];
-        if input_open {
+/// A session that goes on.
+struct Watching<'a> {
+    monitor: &'a OwnedFd,
+    keys: DetachKeys,
+    input_open: bool,
+    /// A message that the monitor has no room for yet: until it has, no more input is read.
+    /// Output is shown meanwhile, or both would wait for each other.
+    waiting: Option<Vec<u8>>,
+    session: Session,
+}
+
+impl Watching<'_> {
+    fn run(mut self) -> Result<SessionEnd> {
+        loop {
+            let ready = self.wait()?;
+            if ready[0].contains(PollFlags::OUT) {
+                self.send_waiting();
+            }
+            if ready[0].intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+                && let Some(end) = show_output(self.monitor.as_fd())?
+            {
+                return Ok(end);
+            }
+            if !ready[1].is_empty() {
+                self.hand_on_signals();
+            }
+            if !ready[2].is_empty() && self.read_input() {
+                self.send(&Message::Detach);
+                return Ok(SessionEnd::Detached);
+            }
+        }
+    }
+
+    /// Waits for the monitor, for signals and for input; what is ready of each.
+    fn wait(&self) -> Result<[PollFlags; 3]> {
+        let mut wanted = PollFlags::IN;
+        wanted.set(PollFlags::OUT, self.waiting.is_some());
+        let mut fds = vec![PollFd::from_borrowed_fd(self.monitor.as_fd(), wanted)];
+        let mut places = vec![0];
+        if let Some(signals) = &self.session.signals {
+            fds.push(PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN));
+            places.push(1);
+        }
+        if self.input_open && self.waiting.is_none() {
             fds.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
+            places.push(2);
         }
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -168,38 +227,71 @@ fn watch_raw(
                 });
             }
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        if ready.first() == Some(&true)
-            && let Some(end) = show_output(monitor.as_fd())?
-        {
-            return Ok(end);
+        let mut ready = [PollFlags::empty(); 3];
+        for (fd, place) in fds.iter().zip(places) {
+            ready[place] = fd.revents();
         }
-        if ready.get(1) == Some(&true) {
-            while let Some(number) = cais_sys::signal::read_signalfd(signals.as_fd()) {
-                if number == SIGWINCH {
-                    let (rows, columns) = terminal_size();
-                    send(Message::Resize { rows, columns });
-                } else {
-                    send(Message::Signal(u8::try_from(number).unwrap_or(0)));
-                }
+        Ok(ready)
+    }
+
+    /// Sends a message, or keeps it until there is room.
+    fn send(&mut self, message: &Message<'_>) {
+        let bytes = message.encode();
+        match &mut self.waiting {
+            // Control messages are few: a size or a signal that comes while input waits for
+            // room goes the slow way.
+            Some(_) => channel::send(self.monitor.as_fd(), &bytes, &[]).unwrap_or_default(),
+            None => {
+                self.waiting = Some(bytes);
+                self.send_waiting();
             }
         }
-        if ready.get(2) == Some(&true) {
-            let mut buffer = [0u8; MAX - 1];
-            match rustix::io::read(stdin(), &mut buffer[..]) {
-                Ok(0) => input_open = false,
-                Ok(count) => {
-                    let (passed, leave) = keys.filter(buffer.get(..count).unwrap_or(&[]));
-                    if !passed.is_empty() {
-                        send(Message::Data(&passed));
-                    }
-                    if leave {
-                        send(Message::Detach);
-                        return Ok(SessionEnd::Detached);
-                    }
+    }
+
+    fn send_waiting(&mut self) {
+        let Some(bytes) = &self.waiting else { return };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::net::send(self.monitor, bytes, flags) {
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => {}
+            // Sent, or the monitor is gone, which its silence tells.
+            _ => self.waiting = None,
+        }
+    }
+
+    fn hand_on_signals(&mut self) {
+        loop {
+            let signals = self.session.signals.as_ref();
+            let Some(number) = signals.and_then(|fd| cais_sys::signal::read_signalfd(fd.as_fd())) else {
+                return;
+            };
+            if number == SIGWINCH && self.session.terminal {
+                let (rows, columns) = terminal_size();
+                self.send(&Message::Resize { rows, columns });
+            } else if let (Some(program), Some(signal)) =
+                (&self.session.program, cais_sys::signal::from_number(number))
+            {
+                // It may just have ended: the monitor will say so.
+                pidfd::send_signal(program.as_fd(), signal).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Reads input and passes it on; tells whether the user leaves.
+    fn read_input(&mut self) -> bool {
+        let mut buffer = [0u8; MAX - 1];
+        match rustix::io::read(stdin(), &mut buffer[..]) {
+            Err(Errno::INTR | Errno::AGAIN) => false,
+            Ok(count) if count > 0 => {
+                let (passed, leave) = self.keys.filter(buffer.get(..count).unwrap_or(&[]));
+                if !passed.is_empty() {
+                    self.send(&Message::Data(&passed));
                 }
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                Err(_) => input_open = false,
+                leave
+            }
+            Ok(_) | Err(_) => {
+                self.input_open = false;
+                self.send(&Message::InputEnd);
+                false
             }
         }
     }
@@ -207,7 +299,7 @@ fn watch_raw(
 
 /// Shows one message's output; tells where the program ended.
 fn show_output(monitor: BorrowedFd<'_>) -> Result<Option<SessionEnd>> {
-    let mut buffer = vec![0u8; MAX];
+    let mut buffer = [0u8; MAX];
     let received = channel::receive(monitor, &mut buffer, &mut Vec::new())
         .map_err(EngineError::system("listen to the monitor"))?;
     match received.map(Message::parse) {
@@ -216,12 +308,41 @@ fn show_output(monitor: BorrowedFd<'_>) -> Result<Option<SessionEnd>> {
             write_all(standard_stream(false), bytes).unwrap_or_default();
             Ok(None)
         }
+        Some(Some(Message::ErrorData(bytes))) => {
+            write_all(standard_stream(true), bytes).unwrap_or_default();
+            Ok(None)
+        }
         Some(Some(Message::Exit(code))) => Ok(Some(SessionEnd::Exited(code))),
         Some(_) => Ok(None),
         None => Err(EngineError::Invalid(
             "the container's monitor is gone: `cais ps -a` tells what became of it".to_owned(),
         )),
     }
+}
+
+/// Says hello to a monitor that runs already. Returns whether its program has a terminal.
+///
+/// # Errors
+/// Where the monitor ends meanwhile.
+pub fn introduce(monitor: &OwnedFd, input: bool) -> Result<bool> {
+    channel::send(monitor.as_fd(), &Message::Hello { input }.encode(), &[])
+        .map_err(EngineError::system("greet the monitor"))?;
+    let mut buffer = [0u8; MAX];
+    let received = channel::receive(monitor.as_fd(), &mut buffer, &mut Vec::new())
+        .map_err(EngineError::system("listen to the monitor"))?;
+    match received.map(Message::parse) {
+        Some(Some(Message::Welcome { terminal })) => Ok(terminal),
+        _ => Err(EngineError::Invalid(
+            "the container has just ended: `cais ps -a` tells how".to_owned(),
+        )),
+    }
+}
+
+/// Tells the monitor the size of the terminal here.
+pub fn send_size(monitor: &OwnedFd) {
+    let (rows, columns) = terminal_size();
+    // Without one the program's keeps its size; a monitor that is gone is noticed soon.
+    channel::send(monitor.as_fd(), &Message::Resize { rows, columns }.encode(), &[]).unwrap_or_default();
 }
 
 #[cfg(test)]

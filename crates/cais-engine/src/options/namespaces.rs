@@ -1,7 +1,7 @@
 //! The flags that choose namespaces.
 
 use super::error::OptionError;
-use super::{IpcMode, NamespaceMode, NetworkMode, UsernsMode};
+use super::{IpcMode, NamespaceMode, UsernsMode};
 
 fn container(flag: &'static str, text: &str) -> Result<Option<String>, OptionError> {
     match text.strip_prefix("container:") {
@@ -90,27 +90,6 @@ pub fn parse_userns(text: &str) -> Result<UsernsMode, OptionError> {
     }
 }
 
-/// Reads `--network`.
-///
-/// # Errors
-/// For a mode that is not known, and for networks, which do not exist yet.
-pub fn parse_network(text: &str) -> Result<NetworkMode, OptionError> {
-    const FLAG: &str = "--network";
-    if let Some(name) = container(FLAG, text)? {
-        return Ok(NetworkMode::Container(name));
-    }
-    match text {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        "" => Err(OptionError::form(FLAG, text, "none, host or container:NAME")),
-        other => Err(OptionError::unsupported(
-            FLAG,
-            format!("the network {other:?}"),
-            "use none, host or container:NAME; networks come in a later version",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,11 +103,6 @@ mod tests {
         assert_eq!(parse_uts("host"), Ok(NamespaceMode::Host));
         assert_eq!(parse_ipc("shareable"), Ok(IpcMode::Shareable));
         assert_eq!(parse_userns("keep-id"), Ok(UsernsMode::KeepId));
-        assert_eq!(parse_network("host"), Ok(NetworkMode::Host));
-        assert!(matches!(
-            parse_network("bridge"),
-            Err(OptionError::Unsupported { .. })
-        ));
         assert!(parse_pid("container:").is_err());
         assert!(parse_cgroupns("container:x").is_err());
         assert!(parse_userns("nomap").is_err());

@@ -51,6 +51,17 @@ fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), Option
     if matches!(modes.network, NetworkMode::Container(_)) && options.hostname.is_some() {
         return Err(conflict("--hostname", "--network container:", " (as Docker)"));
     }
+    if let NetworkMode::Path(_) = modes.network
+        && modes.user != UsernsMode::Host
+        && !options.security.privileged
+    {
+        return Err(conflict(
+            "--network ns:",
+            "--userns auto",
+            ": the namespace belongs to the host's users; add --userns=host",
+        ));
+    }
+    check_ports(options)?;
     let shares_shm = matches!(modes.ipc, IpcMode::Host | IpcMode::Container(_) | IpcMode::None);
     if shares_shm && options.limits.shm_size.is_some() {
         return Err(conflict(
@@ -79,6 +90,22 @@ fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), Option
             "--init",
             "--pid",
             ": only the first process of a pid namespace can be its init",
+        ));
+    }
+    Ok(())
+}
+
+/// Ports need an interface of ours.
+fn check_ports(options: &RunOptions) -> Result<(), OptionError> {
+    if matches!(options.namespaces.network, NetworkMode::Networks(_)) {
+        return Ok(());
+    }
+    let network = &options.network;
+    if !network.publish.is_empty() || network.publish_all {
+        return Err(conflict(
+            "--publish",
+            "--network none, host, container: or ns:",
+            ": there is no interface of cais's to lead to (with the host's network the program's ports are the host's)",
         ));
     }
     Ok(())

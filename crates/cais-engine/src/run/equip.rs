@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::record::Record;
+use crate::resolver;
 use crate::state::RunState;
 use crate::store::Store;
 
@@ -23,8 +24,8 @@ use crate::store::Store;
 ///
 /// # Errors
 /// The start fails with it, and [`disconnect`] is called.
-pub(crate) fn connect(_store: &Store, _record: &Record, _state: &mut RunState) -> Result<()> {
-    Ok(())
+pub(crate) fn connect(store: &Store, record: &Record, _state: &mut RunState) -> Result<()> {
+    resolver::announce(store, record)
 }
 
 /// What the monitor is to look after while the program runs. `state.init` is the first
@@ -33,17 +34,17 @@ pub(crate) fn connect(_store: &Store, _record: &Record, _state: &mut RunState) -
 /// # Errors
 /// The start fails with it.
 pub(crate) fn attendants(
-    _store: &Store,
-    _record: &Record,
-    _state: &RunState,
+    store: &Store,
+    record: &Record,
+    state: &RunState,
 ) -> Result<Vec<Box<dyn Attendant>>> {
-    Ok(Vec::new())
+    Ok(resolver::attendant(store, record, state)?.into_iter().collect())
 }
 
 /// Gives back what [`connect`] took.
 ///
 /// # Errors
 /// What could not be given back: the state stays then, and the next sweep tries again.
-pub(crate) fn disconnect(_store: &Store, _id: &ContainerId, _state: &RunState) -> Result<()> {
-    Ok(())
+pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
+    resolver::withdraw(store, id)
 }

@@ -37,7 +37,7 @@ pub(super) fn plan_facts(
             .iter()
             .map(|device| (device.container.clone(), device.host.clone()))
             .collect(),
-        files: etc_files(options, &record.id),
+        files: etc_files(engine, options, &record.id),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
@@ -147,7 +147,7 @@ fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
 
 /// The files below `/etc` that are the container's own. With the host's network its hosts
 /// and its resolver hold.
-fn etc_files(options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
+fn etc_files(engine: &Engine, options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
     let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
     let mut files = vec![("/etc/hostname".to_owned(), format!("{name}\n"))];
     if options.namespaces.network == NetworkMode::Host {
@@ -158,8 +158,8 @@ fn etc_files(options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
     );
     files.push(("/etc/hosts".to_owned(), hosts));
     // Without one on the host the image's own stays.
-    if let Ok(resolvers) = std::fs::read_to_string("/etc/resolv.conf") {
-        files.push(("/etc/resolv.conf".to_owned(), resolvers));
+    if let Some(text) = crate::resolver::resolv_conf(engine, options) {
+        files.push(("/etc/resolv.conf".to_owned(), text));
     }
     files
 }

@@ -9,11 +9,11 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
-use crate::monitor::{PipeSet, Streams, make_pipes};
+use crate::monitor::{Streams, make_pipes};
 use crate::options::SeccompOption;
-use crate::record::{Exit, VERSION};
+use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
-use crate::time;
+use crate::{events, time};
 use cais_linux::cgroups::Group;
 use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
@@ -30,6 +30,23 @@ pub(crate) struct Launched {
     pub(crate) group: Option<Group>,
     /// What the monitor looks after beside the streams.
     pub(crate) attendants: Vec<Box<dyn Attendant>>,
+    /// Its record.
+    pub(crate) record: Record,
+    /// Whether its process is a child of this one.
+    pub(crate) is_child: bool,
+    /// Whether its input ends when the one who gives it leaves.
+    pub(crate) input_once: bool,
+}
+
+/// How a start goes.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    /// Whether the times of its stages are wanted.
+    pub(crate) timings: bool,
+    /// How often the container was started by its policy before.
+    pub(crate) restart_count: u32,
+    /// Standard streams that the program gets as they are.
+    pub(crate) passed: Option<[OwnedFd; 3]>,
 }
 
 impl Launched {
@@ -43,8 +60,7 @@ impl Launched {
 pub(crate) fn launch(
     engine: &Engine,
     prepared: &Prepared,
-    interactive: bool,
-    timings: bool,
+    start: &Start,
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
@@ -60,17 +76,14 @@ pub(crate) fn launch(
         remove: prepared.record.options.remove,
         paused: false,
         restarting: false,
-        restart_count: 0,
+        restart_count: start.restart_count,
     };
     checkpoints.pass("record the start");
     state.write(&engine.store, &id)?;
-    let launched = launch_recorded(
-        engine,
-        prepared,
-        state.clone(),
-        (interactive, timings),
-        checkpoints,
-    );
+    let launched = launch_recorded(engine, prepared, state.clone(), start, checkpoints);
+    if launched.is_ok() {
+        note_start(engine, prepared);
+    }
     launched.inspect_err(|error| {
         // What was taken on the way is noted there.
         let noted = RunState::read(&engine.store, &id).ok().flatten();
@@ -81,7 +94,7 @@ pub(crate) fn launch(
             finished: time::now(),
             oom_killed: false,
             error: error.to_string(),
-            restart_count: 0,
+            restart_count: start.restart_count,
         };
         // The error that counts is the one that stopped the start; what cannot be given
         // back now, the next command's sweep finds by the state.
@@ -108,7 +121,7 @@ impl Companion for Files<'_> {
         self.state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
         let (store, record) = (&self.engine.store, &self.prepared.record);
         self.state.write(store, &record.id)?;
-        super::write_record(self.engine, self.prepared, &self.state.started)?;
+        super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
         equip::connect(store, record, self.state)?;
         self.attendants = equip::attendants(store, record, self.state)?;
         Ok(())
@@ -128,18 +141,18 @@ fn launch_recorded(
     engine: &Engine,
     prepared: &Prepared,
     mut state: RunState,
-    (interactive, timings): (bool, bool),
+    start: &Start,
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
     checkpoints.pass("make the cgroup");
     let group = prepared.create_group()?;
     checkpoints.pass("make the pipes");
-    let terminal = prepared.record.options.tty;
-    let pipes = if terminal {
+    let options = &prepared.record.options;
+    let pipes = if options.tty || start.passed.is_some() {
         None
     } else {
-        Some(make_pipes(interactive, prepared.owner)?)
+        Some(make_pipes(options.interactive, prepared.owner)?)
     };
     let null = rustix::fs::open(
         "/dev/null",
@@ -148,11 +161,12 @@ fn launch_recorded(
     )
     .map_err(|errno| cais_linux::SysError::new("open", "\"/dev/null\"", errno))
     .map_err(EngineError::system("open the null device"))?;
-    let stdio = match &pipes {
-        Some(PipeSet {
-            theirs: [input, output, error],
-            ..
-        }) => [input.as_fd(), output.as_fd(), error.as_fd()],
+    let stdio = match pipes
+        .as_ref()
+        .map(|pipes| &pipes.theirs)
+        .or(start.passed.as_ref())
+    {
+        Some([input, output, error]) => [input.as_fd(), output.as_fd(), error.as_fd()],
         None => [null.as_fd(), null.as_fd(), null.as_fd()],
     };
     let around = Surroundings {
@@ -161,7 +175,7 @@ fn launch_recorded(
         cgroup: group.as_ref().and_then(Group::clone_into),
         target: None,
         listener: None,
-        timings,
+        timings: start.timings,
         kill_before: checkpoints.stub(),
         checkpoint: &|name| checkpoints.pass(name),
     };
@@ -179,6 +193,7 @@ fn launch_recorded(
     let streams = match (pipes, running.terminal.take()) {
         (Some(pipes), _) => pipes.ours,
         (None, Some(master)) => Streams::Terminal(master),
+        (None, None) if start.passed.is_some() => Streams::None,
         (None, None) => {
             return Err(EngineError::Invalid(
                 "the container opened no terminal: this is a bug in cais".to_owned(),
@@ -192,7 +207,21 @@ fn launch_recorded(
         state,
         group,
         attendants,
+        record: prepared.record.clone(),
+        is_child: true,
+        input_once: options.interactive && !options.detach,
     })
+}
+
+/// Notes the start in the journal of events.
+fn note_start(engine: &Engine, prepared: &Prepared) {
+    let record = &prepared.record;
+    let mut all = Vec::new();
+    if prepared.is_new {
+        all.push(events::of_container(record, "create", &[]));
+    }
+    all.push(events::of_container(record, "start", &[]));
+    events::write(&engine.store, &all);
 }
 
 /// Docker's exit code for a start that failed: 127 where the program is not there, 126

@@ -8,7 +8,7 @@ use crate::bundle::{BundleFacts, plan_spec};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::options::{MountKind, RootSource, RunOptions};
+use crate::options::{MountKind, NetworkMode, RootSource, RunOptions};
 use crate::record::Record;
 use crate::state::Container;
 use crate::store::read_json;
@@ -31,6 +31,8 @@ const ACCOUNT_FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// A container that is ready to be made and started.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Whether it is made now.
+    pub(crate) is_new: bool,
     /// What will be its record.
     pub record: Record,
     /// The OCI configuration.
@@ -73,7 +75,9 @@ impl Prepared {
 /// Where the options name something that is not there or cannot be.
 pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepared> {
     let record = new_record(ContainerId::random()?, options);
-    prepare_record(engine, record, dry)
+    let mut prepared = prepare_record(engine, record, dry)?;
+    prepared.is_new = true;
+    Ok(prepared)
 }
 
 /// Prepares a container that was made before, for another run.
@@ -87,6 +91,11 @@ pub fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
 fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared> {
     if !dry {
         engine.store.ensure()?;
+    }
+    if let NetworkMode::Networks(_) = record.options.namespaces.network {
+        return Err(EngineError::Invalid(
+            "networks other than none, host and container: are not there yet".to_owned(),
+        ));
     }
     let shared = Shared::find(engine, &record.options)?;
     let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;
@@ -135,6 +144,7 @@ fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {
+        is_new: false,
         lease,
         cgroup_path: facts.cgroup_path,
         layout,

@@ -12,3 +12,14 @@ pub fn compress_gzip(archive: &mut dyn Read, out: &mut dyn Write) -> io::Result<
     encoder.finish()?.flush()?;
     Ok(copied)
 }
+
+/// Compresses by zstd.
+///
+/// # Errors
+/// What `archive` and `out` fail with.
+pub fn compress_zstd(archive: &mut dyn Read, out: &mut dyn Write) -> io::Result<u64> {
+    let mut encoder = zstd::Encoder::new(out, 3)?;
+    let copied = io::copy(archive, &mut encoder)?;
+    encoder.finish()?.flush()?;
+    Ok(copied)
+}

@@ -268,6 +268,12 @@ impl Ingest {
         self.offset
     }
 
+    /// The digest of what is there.
+    #[must_use]
+    pub fn digest_so_far(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// What is there, to be read while it grows.
     ///
     /// # Errors

@@ -65,6 +65,43 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended> {
     }
 }
 
+/// Learns how a process that is no child of this one ended. Its parent must wait for it
+/// first: that is given a moment.
+///
+/// # Errors
+/// `ENOTTY`, `EINVAL` or `ESRCH` on kernels before 6.15, which do not tell; `ETIMEDOUT`
+/// where its parent does not wait for it.
+pub fn await_status(pidfd: BorrowedFd<'_>) -> Result<Ended> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let patience = rustix::time::Timespec {
+        tv_sec: 2,
+        tv_nsec: 0,
+    };
+    loop {
+        let status = cais_sys::pidfd::read_exit_status(pidfd)
+            .map_err(|errno| SysError::new("ioctl", "PIDFD_GET_INFO, PIDFD_INFO_EXIT", errno))?;
+        if let Some(status) = status {
+            return Ok(parse_status(status));
+        }
+        // POLLHUP comes when it was waited for.
+        let fd = pidfd.as_fd();
+        match poll(&mut [PollFd::new(&fd, PollFlags::empty())], Some(&patience)) {
+            Ok(0) => return Err(SysError::new("poll", "pidfd, POLLHUP", Errno::TIMEDOUT)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new("poll", "pidfd", errno)),
+        }
+    }
+}
+
+/// Understands a wait status (wait(2)).
+fn parse_status(status: i32) -> Ended {
+    let byte = |value: i32| u8::try_from(value & 0xff).unwrap_or(255);
+    match byte(status & 0x7f) {
+        0 => Ended::Exited(byte(status >> 8)),
+        signal => Ended::Killed(signal),
+    }
+}
+
 /// Waits until the process has ended, whoever's child it is.
 ///
 /// # Errors
@@ -81,6 +118,23 @@ pub fn await_end(pidfd: BorrowedFd<'_>, timeout: Option<std::time::Duration>) ->
             Err(Errno::INTR) => {}
             Ok(count) => return Ok(count > 0),
             Err(errno) => return Err(SysError::new("poll", "pidfd", errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_statuses() {
+        for (status, want) in [
+            (0, Ended::Exited(0)),
+            (0x0300, Ended::Exited(3)),
+            (9, Ended::Killed(9)),
+            (0x8b, Ended::Killed(11)),
+        ] {
+            assert_eq!(parse_status(status), want, "{status:#x}");
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct ExecArgs {
     /// Do not wait for the command
     #[arg(short, long)]
     pub detach: bool,
+    /// Keys that leave a terminal, e.g. ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS", overrides_with = "detach_keys")]
+    pub detach_keys: Option<String>,
     /// User, optionally with group: NAME|UID[:GROUP|GID]
     #[arg(short, long, value_name = "USER", overrides_with = "user")]
     pub user: Option<String>,

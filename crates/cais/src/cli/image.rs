@@ -25,43 +25,6 @@ pub struct ImagesArgs {
     pub name: Option<String>,
 }
 
-/// `cais pull`.
-#[derive(Debug, Args)]
-pub struct PullArgs {
-    /// The machine that the image is for: os/architecture[/variant]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-    /// Print only the name
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Accept a registry without TLS, or with a certificate that nobody vouches for
-    #[arg(long)]
-    pub insecure: bool,
-    /// User and password for the registry
-    #[arg(long, value_name = "USER:PASSWORD")]
-    pub creds: Option<String>,
-    /// The image
-    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
-    pub name: String,
-}
-
-/// `cais push`.
-#[derive(Debug, Args)]
-pub struct PushArgs {
-    /// Print only the digest
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Accept a registry without TLS, or with a certificate that nobody vouches for
-    #[arg(long)]
-    pub insecure: bool,
-    /// User and password for the registry
-    #[arg(long, value_name = "USER:PASSWORD")]
-    pub creds: Option<String>,
-    /// The image
-    #[arg(value_name = "NAME[:TAG]")]
-    pub name: String,
-}
-
 /// `cais load`.
 #[derive(Debug, Args)]
 pub struct LoadArgs {

@@ -366,15 +366,89 @@ pub struct RunArgs {
         overrides_with = "cgroupns"
     )]
     pub cgroupns: Option<String>,
-    /// Network: none, host or container:NAME. None is the default until cais has networks
+    /// Network: a name, with settings as NAME:ip=ADDRESS,alias=NAME,mac-address=MAC; or none, host, container:NAME, ns:/PATH [default: bridge]
     #[arg(
         long = "network",
-        help_heading = "Namespaces",
-        value_name = "MODE",
-        overrides_with = "network",
+        help_heading = "Network",
+        value_name = "NETWORK",
         visible_alias = "net"
     )]
-    pub network: Option<String>,
+    pub network: Vec<String>,
+    /// IPv4 address in the first network
+    #[arg(
+        long = "ip",
+        help_heading = "Network",
+        value_name = "ADDRESS",
+        overrides_with = "ip"
+    )]
+    pub ip: Option<String>,
+    /// IPv6 address in the first network
+    #[arg(
+        long = "ip6",
+        help_heading = "Network",
+        value_name = "ADDRESS",
+        overrides_with = "ip6"
+    )]
+    pub ip6: Option<String>,
+    /// Hardware address in the first network
+    #[arg(
+        long = "mac-address",
+        help_heading = "Network",
+        value_name = "MAC",
+        overrides_with = "mac_address"
+    )]
+    pub mac_address: Option<String>,
+    /// Further name in the first network
+    #[arg(
+        long = "network-alias",
+        help_heading = "Network",
+        value_name = "NAME",
+        visible_alias = "net-alias"
+    )]
+    pub network_alias: Vec<String>,
+    /// Further address in the first network
+    #[arg(long = "link-local-ip", help_heading = "Network", value_name = "ADDRESS")]
+    pub link_local_ip: Vec<String>,
+    /// Lead a port of the host to one of the container: [ADDRESS:][HOST_PORT:]PORT[/tcp|udp|sctp]
+    #[arg(
+        short = 'p',
+        long = "publish",
+        help_heading = "Network",
+        value_name = "PORTS",
+        allow_hyphen_values = true
+    )]
+    pub publish: Vec<String>,
+    /// Lead free ports of the host to all exposed ports
+    #[arg(short = 'P', long = "publish-all", help_heading = "Network", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "publish_all")]
+    pub publish_all: bool,
+    /// Port that the program listens at
+    #[arg(long = "expose", help_heading = "Network", value_name = "PORT[/PROTOCOL]")]
+    pub expose: Vec<String>,
+    /// How published ports come to the container: nat, or proxy, which the host's firewall sees as a program of the host [default: nat]
+    #[arg(
+        long = "publish-mode",
+        help_heading = "Network",
+        value_name = "MODE",
+        overrides_with = "publish_mode"
+    )]
+    pub publish_mode: Option<String>,
+    /// Name server to ask
+    #[arg(long = "dns", help_heading = "Network", value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Domain to search for names
+    #[arg(long = "dns-search", help_heading = "Network", value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// Option of the resolver
+    #[arg(
+        long = "dns-option",
+        help_heading = "Network",
+        value_name = "OPTION",
+        visible_alias = "dns-opt"
+    )]
+    pub dns_option: Vec<String>,
+    /// Line of /etc/hosts: NAME:ADDRESS, where host-gateway is the host's address
+    #[arg(long = "add-host", help_heading = "Network", value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
     /// Host name
     #[arg(
         short = 'h',

@@ -1,10 +1,12 @@
 //! `cais exec`.
 
+use super::run::DETACH_KEYS;
 use super::run_options::environment;
 use super::{privileged_engine, show_timings};
 use crate::failure::Failure;
 use cais::cli::ExecArgs;
 use cais_engine::exec::{ExecOptions, exec as start};
+use cais_engine::options::process::parse_detach_keys;
 
 pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     let options = ExecOptions {
@@ -16,6 +18,7 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
         interactive: args.interactive,
         tty: args.tty,
         detach: args.detach,
+        detach_keys: parse_detach_keys(args.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?,
         privileged: args.privileged,
         timings: args.timings.then_some(show_timings),
     };

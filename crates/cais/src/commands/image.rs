@@ -1,11 +1,11 @@
 //! The commands about images.
 
 use super::engine;
-use super::ps::since;
 use crate::failure::Failure;
-use crate::output::{print, table};
+use crate::output::{human_size, print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
+use cais_engine::describe::since;
 use cais_engine::images::{self, Removed};
 use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::SystemTime;
 
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
@@ -81,7 +82,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     let created = |image: &Image| match &image.created {
-        Some(created) => format!("{} ago", since(created)),
+        Some(created) => format!("{} ago", since(created, SystemTime::now())),
         None => "N/A".to_owned(),
     };
     if args.format.as_deref() == Some("json") {
@@ -93,7 +94,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
                 "Digest": row.image.target.digest,
                 "CreatedAt": row.image.created,
                 "CreatedSince": created(row.image),
-                "Size": size(row.image.size),
+                "Size": human_size(row.image.size),
             });
             print(&format!("{object}\n"))?;
         }
@@ -110,7 +111,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
             row.tag.clone(),
             id(&row.image.id),
             created(row.image),
-            size(row.image.size),
+            human_size(row.image.size),
         ];
         if args.digests {
             line.insert(2, row.image.target.digest.to_string());
@@ -119,27 +120,6 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
     }
     print(&table(&lines))?;
     Ok(0)
-}
-
-/// Bytes in Docker's words: three digits and a unit of 1000.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut unit = 0;
-    let mut whole = bytes;
-    let mut divisor = 1u64;
-    while whole >= 1000 && unit + 1 < UNITS.len() {
-        whole /= 1000;
-        divisor *= 1000;
-        unit += 1;
-    }
-    let name = UNITS.get(unit).unwrap_or(&"B");
-    if divisor == 1 || whole >= 100 {
-        return format!("{whole}{name}");
-    }
-    let digits = if whole >= 10 { 10 } else { 100 };
-    let rest = (bytes % divisor) * digits / divisor;
-    let width = if digits == 10 { 1 } else { 2 };
-    format!("{whole}.{rest:0width$}{name}")
 }
 
 pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
@@ -230,7 +210,7 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
 fn prune(all: bool) -> Result<u8, Failure> {
     let (removed, freed) = images::prune(&engine()?, all, &PruneFilter::default())?;
     show_removed(&removed)?;
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 
@@ -261,14 +241,14 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
         } else {
             by.chars().take(44).collect::<String>() + "…"
         };
-        let created = step
-            .created
-            .as_ref()
-            .map_or_else(|| "N/A".to_owned(), |created| format!("{} ago", since(created)));
+        let created = step.created.as_ref().map_or_else(
+            || "N/A".to_owned(),
+            |created| format!("{} ago", since(created, SystemTime::now())),
+        );
         lines.push(vec![
             created,
             by,
-            size(bytes),
+            human_size(bytes),
             step.comment.clone().unwrap_or_default(),
         ]);
     }
@@ -316,24 +296,4 @@ fn inspect(names: &[String]) -> Result<u8, Failure> {
     let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::new(error.to_string()))?;
     print(&(text + "\n"))?;
     Ok(code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_in_dockers_words() {
-        for (bytes, want) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1.00kB"),
-            (1_234_567, "1.23MB"),
-            (12_345_678, "12.3MB"),
-            (123_456_789, "123MB"),
-            (1_005_000_000, "1.00GB"),
-        ] {
-            assert_eq!(size(bytes), want);
-        }
-    }
 }

@@ -2,7 +2,6 @@
 //! as they go; a later version gives all of them.
 
 use super::engine;
-use super::ps::{image, state};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::NamesArgs;
@@ -51,7 +50,7 @@ fn describe(engine: &Engine, container: &Container) -> Value {
         "Created": record.created,
         "Path": words.first(),
         "Args": words.get(1..).unwrap_or(&[]),
-        "Image": image(container),
+        "Image": container.image_text(),
         "State": describe_state(container),
         "LogPath": log::path(&directory),
         "GraphDriver": { "Name": "overlay", "Data": { "UpperDir": directory.join("upper"), "WorkDir": directory.join("work") } },
@@ -107,7 +106,7 @@ fn describe_state(container: &Container) -> Value {
         _ => (0, moment(&exit.started)),
     };
     json!({
-        "Status": state(container),
+        "Status": container.state_word(),
         "Running": container.is_running(),
         "Paused": matches!(container.status, Status::Paused { .. }),
         "Restarting": matches!(container.status, Status::Restarting(_)),

@@ -1,9 +1,9 @@
 //! `cais container prune` and `cais system prune`.
 
-use super::image::{familiar, size};
+use super::image::familiar;
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{human_size, print};
 use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
 use cais_engine::images;
 use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
@@ -44,7 +44,7 @@ fn prune(args: &PruneArgs) -> Result<u8, Failure> {
     sweep(&engine);
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
-    print(&format!("Total reclaimed space: {}\n", size(pruned.freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(pruned.freed)))?;
     Ok(0)
 }
 
@@ -80,7 +80,7 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
             freed: bytes,
         },
     )?;
-    print(&format!("Total reclaimed space: {}\n", size(freed)))?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 

@@ -1,138 +1,226 @@
-//! `cais ps`.
+//! `cais ps`. Only the files that are needed are read, and no lock is taken: a container
+//! that is stuck stops nobody from looking.
 
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::{print, table};
+use crate::output::human_size as size;
+use crate::output::print;
 use cais::cli::PsArgs;
-use cais_engine::list::containers;
+use cais::template::{Format, Label};
+use cais_engine::describe::since;
+use cais_engine::disk::read_size;
+use cais_engine::engine::Engine;
+use cais_engine::filter::ContainerFilter;
+use cais_engine::list;
 use cais_engine::options::RootSource;
-use cais_engine::record::Exit;
-use cais_engine::state::{Container, Status};
+use cais_engine::state::Container;
 use cais_engine::time;
-use serde_json::json;
+use cais_image::ContentStore;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 use std::time::SystemTime;
+
+const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+
+/// So many containers are looked through for leftovers without a sign of any.
+const FEW: usize = 32;
+
+/// Headings that are not the name of the field.
+const HEADINGS: [(&str, &str); 2] = [("ID", "CONTAINER ID"), ("RunningFor", "CREATED")];
 
 pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    sweep(&engine);
-    let mut all = containers(&engine.store)?;
-    all.retain(|container| {
-        args.all || matches!(container.status, Status::Restarting(_)) || container.is_running()
-    });
-    if args.quiet {
-        let ids = all.iter().map(|container| id(container, args.no_trunc));
-        print(&ids.fold(String::new(), |text, id| text + id + "\n"))?;
-        return Ok(0);
+    let format = format(args, &engine)?;
+    let found = select(&engine, args)?;
+    let mut view = View {
+        engine: &engine,
+        quiet: args.quiet,
+        whole: args.no_trunc,
+        with_size: args.size || format.names("Size"),
+        now: SystemTime::now(),
+        images: None,
+        names: HashMap::new(),
+        sizes: HashMap::new(),
+    };
+    let mut rows = Vec::with_capacity(found.len());
+    for container in &found {
+        rows.push(view.row(container)?);
     }
-    if args.format.as_deref() == Some("json") {
-        for container in &all {
-            let object = json!({
-                "ID": id(container, args.no_trunc),
-                "Image": image(container),
-                "Command": command(container, args.no_trunc),
-                "CreatedAt": container.record.created,
-                "Status": status(container),
-                "State": state(container),
-                "Names": container.record.name,
-            });
-            print(&format!("{object}\n"))?;
-        }
-        return Ok(0);
+    print(&format.render(&rows, &HEADINGS)?)?;
+    // What killed commands left is removed after the answer is given: where there are signs
+    // of it, and where looking for it costs little.
+    let is_left = |container: &Container| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| !state.monitor.is_alive())
+    };
+    if found.len() < FEW || found.iter().any(is_left) {
+        sweep(&engine);
     }
-    let heading = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]
-        .map(str::to_owned)
-        .to_vec();
-    let rows = all.iter().map(|container| {
-        vec![
-            id(container, args.no_trunc).to_owned(),
-            image(container),
-            command(container, args.no_trunc),
-            format!("{} ago", since(&container.record.created)),
-            status(container),
-            container.record.name.clone(),
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
-    print(&table(&rows))?;
     Ok(0)
 }
 
-fn id(container: &Container, whole: bool) -> &str {
-    if whole {
-        container.record.id.as_str()
+fn format(args: &PsArgs, engine: &Engine) -> Result<Format, Failure> {
+    if args.quiet {
+        return Ok(Format::parse(Some("{{.ID}}"), TABLE)?);
+    }
+    let table = if args.size {
+        format!("{TABLE}\t{{{{.Size}}}}")
     } else {
-        container.record.id.short()
+        TABLE.to_owned()
+    };
+    let text = args.format.as_ref().or(engine.config.ps_format.value.as_ref());
+    Ok(Format::parse(text.map(String::as_str), &table)?)
+}
+
+/// The containers that are asked for, the newest first.
+fn select(engine: &Engine, args: &PsArgs) -> Result<Vec<Container>, Failure> {
+    let filter = ContainerFilter::parse(engine, &args.filter)?;
+    let last = if args.latest {
+        Some(1)
+    } else {
+        args.last.and_then(|count| usize::try_from(count).ok())
+    };
+    let last = last.filter(|count| *count > 0);
+    let all = args.all || last.is_some() || filter.wants_all();
+    let mut found = if all {
+        list::containers(&engine.store)?
+    } else {
+        list::with_state(&engine.store)?
+    };
+    found.retain(|container| (all || container.is_up()) && filter.takes(container, None));
+    if let Some(count) = last {
+        found.truncate(count);
+    }
+    Ok(found)
+}
+
+/// What rows are made with.
+struct View<'a> {
+    engine: &'a Engine,
+    quiet: bool,
+    whole: bool,
+    with_size: bool,
+    now: SystemTime,
+    /// The store of images, once it is needed.
+    images: Option<ContentStore>,
+    /// What is shown for an image, by its name and manifest.
+    names: HashMap<(String, String), String>,
+    /// The bytes of an image, by its manifest.
+    sizes: HashMap<String, u64>,
+}
+
+impl View<'_> {
+    fn row(&mut self, container: &Container) -> Result<Value, Failure> {
+        let record = &container.record;
+        let id = if self.whole {
+            record.id.as_str()
+        } else {
+            record.id.short()
+        };
+        if self.quiet {
+            return Ok(json!({ "ID": id }));
+        }
+        let labels: Vec<String> = container
+            .labels()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let by_key: Map<String, Value> = container
+            .labels()
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .collect();
+        let mounts: Vec<String> = container
+            .mount_names()
+            .iter()
+            .map(|name| self.shorten(name, 15))
+            .collect();
+        Ok(json!({
+            "ID": id,
+            "Image": self.image(container)?,
+            "Command": format!("\"{}\"", self.shorten(&container.command_words().join(" "), 20)),
+            "CreatedAt": created_at(&record.created),
+            "RunningFor": format!("{} ago", since(&record.created, self.now)),
+            "Status": container.status_text(None, self.now),
+            "State": container.state_word(),
+            "Size": self.size(container)?,
+            "Names": record.name,
+            "Ports": "",
+            "Labels": labels.join(","),
+            "Mounts": mounts.join(","),
+            "LocalVolumes": "0",
+            "Networks": container.network_names().join(","),
+            Label::KEY: by_key,
+        }))
+    }
+
+    /// A text of at most so many characters, with an ellipsis where it was longer.
+    fn shorten(&self, text: &str, most: usize) -> String {
+        if self.whole || text.chars().count() <= most {
+            return text.to_owned();
+        }
+        text.chars().take(most - 1).chain(['…']).collect()
+    }
+
+    fn open_images(&mut self) -> Result<&ContentStore, Failure> {
+        if self.images.is_none() {
+            self.images = Some(cais_engine::images::open(self.engine)?);
+        }
+        self.images
+            .as_ref()
+            .ok_or_else(|| Failure::new("the store of images is not open"))
+    }
+
+    /// The image as the user called it; its id where that name means another one by now.
+    fn image(&mut self, container: &Container) -> Result<String, Failure> {
+        let RootSource::Image { name, manifest, .. } = &container.record.options.root else {
+            return Ok(container.image_text());
+        };
+        let key = (name.clone(), manifest.clone());
+        if let Some(shown) = self.names.get(&key) {
+            return Ok(shown.clone());
+        }
+        let whole = self.whole;
+        let store = self.open_images()?;
+        let current = cais_engine::images::find(store, name).ok();
+        let shown = match current {
+            Some(image) if image.manifest.digest.to_string() == *manifest => name.clone(),
+            _ => match store.resolve(manifest) {
+                Ok(image) if whole => image.id.to_string(),
+                Ok(image) => image.id.hex().get(..12).unwrap_or("").to_owned(),
+                Err(_) => name.clone(),
+            },
+        };
+        self.names.insert(key, shown.clone());
+        Ok(shown)
+    }
+
+    /// What the container has written, and with it what its image holds.
+    fn size(&mut self, container: &Container) -> Result<String, Failure> {
+        if !self.with_size {
+            return Ok("0B".to_owned());
+        }
+        let directory = self.engine.store.container(&container.record.id);
+        let written = read_size(&directory.join("upper"))?;
+        let RootSource::Image { manifest, .. } = &container.record.options.root else {
+            return Ok(size(written));
+        };
+        let image = match self.sizes.get(manifest) {
+            Some(bytes) => *bytes,
+            None => {
+                let store = self.open_images()?;
+                let bytes = store.resolve(manifest).map_or(0, |image| image.size);
+                self.sizes.insert(manifest.clone(), bytes);
+                bytes
+            }
+        };
+        Ok(format!("{} (virtual {})", size(written), size(written + image)))
     }
 }
 
-/// The image, or the directory that is the root.
-pub(super) fn image(container: &Container) -> String {
-    match &container.record.options.root {
-        RootSource::Host => "host".to_owned(),
-        RootSource::Image { name, .. } => name.clone(),
-        RootSource::Directory { path, .. } => path.display().to_string(),
+/// A moment as Docker's lists write it. The time is UTC.
+pub(super) fn created_at(moment: &str) -> String {
+    if time::parse(moment).is_none() {
+        return moment.to_owned();
     }
-}
-
-fn command(container: &Container, whole: bool) -> String {
-    let options = &container.record.options;
-    let words: Vec<&str> = options
-        .entrypoint
-        .iter()
-        .flatten()
-        .chain(&options.command)
-        .map(String::as_str)
-        .collect();
-    let text = words.join(" ");
-    if whole || text.chars().count() <= 20 {
-        return format!("\"{text}\"");
-    }
-    format!("\"{}…\"", text.chars().take(19).collect::<String>())
-}
-
-/// Docker's word for what a container is doing.
-pub(super) fn state(container: &Container) -> &'static str {
-    match container.status {
-        Status::Created => "created",
-        Status::Running { .. } => "running",
-        Status::Paused { .. } => "paused",
-        Status::Restarting(_) => "restarting",
-        Status::Exited(_) => "exited",
-    }
-}
-
-fn status(container: &Container) -> String {
-    match &container.status {
-        Status::Created => "Created".to_owned(),
-        Status::Running { started, .. } => format!("Up {}", since(started)),
-        Status::Paused { started, .. } => format!("Up {} (Paused)", since(started)),
-        Status::Restarting(exit) => format!("Restarting ({}) {} ago", code(exit), since(&exit.finished)),
-        Status::Exited(exit) if exit.finished.is_empty() => format!("Exited ({})", code(exit)),
-        Status::Exited(exit) => format!("Exited ({}) {} ago", code(exit), since(&exit.finished)),
-    }
-}
-
-/// The exit code, or that nobody saw it.
-fn code(exit: &Exit) -> String {
-    exit.code.map_or("unknown".to_owned(), |code| code.to_string())
-}
-
-/// How long ago a moment was, in Docker's words.
-pub(super) fn since(moment: &str) -> String {
-    let elapsed = time::parse(moment).and_then(|moment| SystemTime::now().duration_since(moment).ok());
-    let seconds = elapsed.map_or(0, |elapsed| elapsed.as_secs());
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes, seconds) {
-        (0, 0, 0, 0) => "Less than a second".to_owned(),
-        (0, 0, 0, 1) => "1 second".to_owned(),
-        (0, 0, 0, seconds) => format!("{seconds} seconds"),
-        (0, 0, 1, _) => "About a minute".to_owned(),
-        (0, 0, minutes, _) => format!("{minutes} minutes"),
-        (0, 1, ..) => "About an hour".to_owned(),
-        (days, hours, ..) if days < 2 => format!("{hours} hours"),
-        (days, ..) if days < 14 => format!("{days} days"),
-        (days, ..) if days < 60 => format!("{} weeks", days / 7),
-        (days, ..) if days < 730 => format!("{} months", days / 30),
-        (days, ..) => format!("{} years", days / 365),
-    }
+    let whole = moment.get(..19).unwrap_or(moment).replacen('T', " ", 1);
+    format!("{whole} +0000 UTC")
 }

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
-    super::transfer::ensure_image(&engine, &options, &args.pull)?;
+    super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     if args.explain {
         let prepared = prepare(&engine, options, true).map_err(Failure::of_start)?;
@@ -43,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let manner = Manner {
         detach: args.detach,
         interactive: args.interactive,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
     };

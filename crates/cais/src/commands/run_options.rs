@@ -5,8 +5,8 @@ use cais::cli::RunArgs;
 use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
 use cais_engine::options::{
-    LimitOptions, MountOption, NamespaceOptions, OptionError, RootSource, RunOptions, SecurityOptions,
-    devices, mount, namespaces, process, security, signal, size,
+    LimitOptions, MountOption, NamespaceOptions, NetworkMode, NetworkOptions, OptionError, RootSource,
+    RunOptions, SecurityOptions, devices, mount, namespaces, network, process, security, signal, size,
 };
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,7 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
         security: security_options(args, &cwd)?,
         limits: limits(args)?,
         namespaces: namespace_options(args, config)?,
+        network: network_options(args)?,
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
         annotations: each(&args.annotation, process::parse_label)?,
@@ -210,8 +211,69 @@ fn namespace_options(args: &RunArgs, config: &Config) -> Result<NamespaceOptions
     if let Some(text) = &args.cgroupns {
         modes.cgroup = namespaces::parse_cgroupns(text)?;
     }
-    if let Some(text) = &args.network {
-        modes.network = namespaces::parse_network(text)?;
-    }
+    modes.network = network_mode(args)?;
     Ok(modes)
+}
+
+/// The networks, with what the flags for the first one say.
+fn network_mode(args: &RunArgs) -> Result<NetworkMode, OptionError> {
+    let mut mode = if args.network.is_empty() {
+        NetworkMode::None
+    } else {
+        network::parse_networks(&args.network)?
+    };
+    if let Some(text) = &args.ip {
+        let ip = network::parse_address("--ip", text)?;
+        network::add_to_first(&mut mode, "--ip", |first| {
+            first.ip = Some(ip);
+            Ok(())
+        })?;
+    }
+    if let Some(text) = &args.ip6 {
+        let ip = network::parse_address("--ip6", text)?;
+        network::add_to_first(&mut mode, "--ip6", |first| {
+            first.ip6 = Some(ip);
+            Ok(())
+        })?;
+    }
+    if let Some(text) = &args.mac_address {
+        let mac = network::parse_mac(text)?;
+        network::add_to_first(&mut mode, "--mac-address", |first| {
+            first.mac = Some(mac);
+            Ok(())
+        })?;
+    }
+    for text in &args.network_alias {
+        let alias = network::check_alias(text)?;
+        network::add_to_first(&mut mode, "--network-alias", |first| {
+            first.aliases.push(alias);
+            Ok(())
+        })?;
+    }
+    for text in &args.link_local_ip {
+        let address = network::parse_address("--link-local-ip", text)?;
+        network::add_to_first(&mut mode, "--link-local-ip", |first| {
+            first.link_local.push(address);
+            Ok(())
+        })?;
+    }
+    Ok(mode)
+}
+
+fn network_options(args: &RunArgs) -> Result<NetworkOptions, OptionError> {
+    Ok(NetworkOptions {
+        publish: each(&args.publish, network::parse_publish)?,
+        publish_all: args.publish_all,
+        expose: each(&args.expose, network::parse_expose)?,
+        publish_mode: args
+            .publish_mode
+            .as_deref()
+            .map(network::parse_publish_mode)
+            .transpose()?
+            .unwrap_or_default(),
+        dns: each(&args.dns, |text| network::parse_address("--dns", text))?,
+        dns_search: args.dns_search.clone(),
+        dns_options: args.dns_option.clone(),
+        add_hosts: each(&args.add_host, network::parse_add_host)?,
+    })
 }

@@ -24,6 +24,8 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     let manner = Manner {
         detach: false,
         interactive: args.interactive,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: keys,
         timings: None,
     };
@@ -37,6 +39,8 @@ fn background() -> Result<Manner, Failure> {
     Ok(Manner {
         detach: true,
         interactive: false,
+        shows: [true, true],
+        sig_proxy: true,
         detach_keys: parse_detach_keys(DETACH_KEYS)?,
         timings: None,
     })

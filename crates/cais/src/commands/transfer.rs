@@ -4,12 +4,23 @@ use super::engine;
 use super::image::familiar;
 use crate::failure::Failure;
 use crate::output::{print, print_error};
-use cais::cli::{PullArgs, PushArgs};
+use crate::progress::{Progress, Stream, Style};
+use cais::cli::{PullArgs, PushArgs, RegistryArgs};
 use cais_engine::engine::Engine;
-use cais_engine::images::{self, TransferOptions};
+use cais_engine::images::{self, LayerCompression, Pulled, TransferOptions, Watch};
 use cais_engine::options::{RootSource, RunOptions};
-use cais_image::Descriptor;
-use cais_image::registry::Credentials;
+use cais_image::platform::Platform;
+use cais_image::registry::{Credentials, Overrides, Places, RegistryConfig};
+
+/// What is configured for registries.
+pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, Failure> {
+    let rootless = !rustix::process::geteuid().is_root();
+    let mut places = Places::from_environment(|name| std::env::var_os(name), rootless);
+    if let Some(path) = authfile {
+        places.auth_file = Some(path.into());
+    }
+    RegistryConfig::read(places).map_err(|error| Failure::new(error.to_string()))
+}
 
 /// Reads `USER:PASSWORD`.
 fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
@@ -23,85 +34,155 @@ fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
     }))
 }
 
-fn short(blob: &Descriptor) -> &str {
-    blob.digest.hex().get(..12).unwrap_or("")
+pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>, Failure> {
+    text.map(|text| {
+        text.parse()
+            .map_err(|error: cais_image::platform::BadPlatform| Failure::new(error.to_string()))
+    })
+    .transpose()
+}
+
+/// How to speak to registries, by the configuration and the command line.
+pub(super) fn transfer_options(args: &RegistryArgs) -> Result<TransferOptions, Failure> {
+    let mut options = TransferOptions::new(registry_config(args.authfile.as_deref())?);
+    options.overrides = Overrides {
+        credentials: credentials(args.creds.as_ref())?,
+        insecure: args.insecure,
+        certificates: None,
+    };
+    Ok(options)
+}
+
+/// Shows how an image moves.
+pub(super) fn progress(args: &RegistryArgs, quiet: bool) -> Progress {
+    let style = Style::choose(&args.progress, quiet, Stream::Output);
+    Progress::new(style, Stream::Output)
 }
 
 pub(crate) fn pull(args: &PullArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    let options = TransferOptions {
-        credentials: credentials(args.creds.as_ref())?,
-        insecure: args.insecure,
-        platform: args
-            .platform
-            .as_deref()
-            .map(|text| {
-                text.parse()
-                    .map_err(|error: cais_image::platform::BadPlatform| Failure::new(error.to_string()))
-            })
-            .transpose()?,
-    };
-    let tell = |blob: &Descriptor| {
-        if !args.quiet {
-            print_error(&format!("{}: Pull complete\n", short(blob)));
+    let mut options = transfer_options(&args.registry)?;
+    options.platform = platform(args.platform.as_deref())?;
+    check_trust(args.registry.disable_content_trust)?;
+    let progress = progress(&args.registry, args.quiet);
+    if args.all_tags {
+        let all = images::pull_all_tags(&engine, &args.name, &options, &progress)?;
+        if args.quiet {
+            if let Some(first) = all.first() {
+                let name = first
+                    .name
+                    .rsplit_once(':')
+                    .map_or(first.name.as_str(), |(name, _)| name);
+                print(&format!("{name}\n"))?;
+            }
+            return Ok(0);
         }
-    };
-    let pulled = images::pull(&engine, &args.name, &options, &tell)?;
-    let name = familiar(&pulled.name);
-    if args.quiet {
-        print(&format!("{}\n", pulled.name))?;
-        return Ok(0);
+        return all
+            .iter()
+            .try_for_each(|pulled| tell(pulled, &progress))
+            .map(|()| 0);
     }
+    let is_named = args.name.contains('@')
+        || args
+            .name
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains(':'));
+    if !is_named {
+        progress.line("Using default tag: latest");
+    }
+    let pulled = images::pull(&engine, &args.name, &options, &progress)?;
+    if !args.quiet {
+        tell(&pulled, &progress)?;
+    }
+    if args.registry.progress != "json" || args.quiet {
+        print(&format!("{}\n", pulled.name))?;
+    }
+    Ok(0)
+}
+
+/// The last lines of a pull.
+fn tell(pulled: &Pulled, progress: &Progress) -> Result<(), Failure> {
     let status = if pulled.up_to_date {
         "Image is up to date for"
     } else {
         "Downloaded newer image for"
     };
-    print(&format!(
-        "Digest: {}\nStatus: {status} {name}\n{}\n",
-        pulled.digest, pulled.name
-    ))?;
-    Ok(0)
+    progress.line(&format!("Digest: {}", pulled.digest));
+    progress.line(&format!("Status: {status} {}", familiar(&pulled.name)));
+    Ok(())
+}
+
+/// Nothing here checks Docker's content trust, and nobody must think so.
+fn check_trust(disabled: bool) -> Result<(), Failure> {
+    if disabled {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "--disable-content-trust=false: content trust is not supported: name the image by its digest",
+    ))
 }
 
 pub(crate) fn push(args: &PushArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    let options = TransferOptions {
-        credentials: credentials(args.creds.as_ref())?,
-        insecure: args.insecure,
-        platform: None,
+    let options = transfer_options(&args.registry)?;
+    check_trust(args.registry.disable_content_trust)?;
+    let progress = progress(&args.registry, args.quiet);
+    let compression = match args.compression.as_str() {
+        "zstd" => LayerCompression::Zstd,
+        _ => LayerCompression::Gzip,
     };
-    let tell = |blob: &Descriptor| {
-        if !args.quiet {
-            print_error(&format!("{}: Pushed\n", short(blob)));
-        }
-    };
-    let digest = images::push(&engine, &args.name, &options, &tell)?;
-    print(&if args.quiet {
-        format!("{digest}\n")
+    let pushed = if args.all_tags {
+        images::push_all_tags(&engine, &args.name, &options, compression, &progress)?
     } else {
-        format!("{}: digest: {digest}\n", args.name)
-    })?;
+        vec![images::push(
+            &engine,
+            &args.name,
+            &options,
+            compression,
+            &progress,
+        )?]
+    };
+    for pushed in &pushed {
+        progress.line(&format!(
+            "{}: digest: {} size: {}",
+            pushed.tag, pushed.digest, pushed.size
+        ));
+    }
+    if args.quiet {
+        print(&format!("{}\n", images::full_name(&args.name)?))?;
+    }
     Ok(0)
 }
 
 /// Fetches the image of `cais run` as `--pull` says: `always`, where it is `missing`, or
 /// `never`.
-pub(super) fn ensure_image(engine: &Engine, options: &RunOptions, when: &str) -> Result<(), Failure> {
-    let RootSource::Image { name, .. } = &options.root else {
+pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, when: &str) -> Result<(), Failure> {
+    let RootSource::Image { name, .. } = &mut options.root else {
         return Ok(());
     };
-    let is_here = images::open(engine).is_ok_and(|store| images::find(&store, name).is_ok());
-    match when {
-        "never" => return Ok(()),
-        "missing" if is_here => return Ok(()),
-        _ => {}
+    let find = |name: &str| images::open(engine).is_ok_and(|store| images::find(&store, name).is_ok());
+    if when != "always" && find(name) {
+        return Ok(());
     }
-    if !is_here {
+    // Only a name that is not here is looked up in the configuration: that takes a moment.
+    let config = registry_config(None).map_err(|failure| failure.code(125))?;
+    if when != "always" {
+        let known = config.resolve(name).unwrap_or_default();
+        if let Some(known) = known.iter().find(|known| find(&known.to_string())) {
+            *name = known.to_string();
+            return Ok(());
+        }
+        if when == "never" {
+            return Ok(());
+        }
         print_error(&format!("Unable to find image '{}' locally\n", familiar(name)));
     }
-    let tell = |blob: &Descriptor| print_error(&format!("{}: Pull complete\n", short(blob)));
-    images::pull(engine, name, &TransferOptions::default(), &tell)
-        .map(drop)
-        .map_err(Failure::of_start)
+    let style = Style::choose("auto", false, Stream::Error);
+    let progress = Progress::new(style, Stream::Error);
+    let pulled =
+        images::pull(engine, name, &TransferOptions::new(config), &progress).map_err(Failure::of_start)?;
+    tell(&pulled, &progress)?;
+    *name = pulled.name;
+    Ok(())
 }

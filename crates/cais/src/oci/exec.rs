@@ -45,7 +45,7 @@ fn start(call: &Call) -> Outcome {
         call.log.warn(warning);
     }
     match signals {
-        Some(signals) => foreground::wait(&created.process.pidfd, created.terminal, signals),
+        Some(signals) => foreground::wait(&created.process.pidfd, created.terminal, &signals),
         None => Ok(0),
     }
 }

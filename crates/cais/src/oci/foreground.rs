@@ -4,7 +4,8 @@
 use super::Outcome;
 use crate::failure::Failure;
 use cais_engine::monitor::front::RawTerminal;
-use cais_engine::monitor::{Relay, Streams, Watcher};
+use cais_engine::monitor::watcher::Own;
+use cais_engine::monitor::{Relay, Streams};
 use cais_linux::process::pidfd;
 use cais_sys::signal::{SignalSet, block, from_number, read_signalfd, signalfd};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -26,22 +27,20 @@ pub(super) fn take_signals() -> Result<OwnedFd, Failure> {
 }
 
 /// Waits for the end of the process. Returns its exit code.
-pub(super) fn wait(process: &OwnedFd, terminal: Option<OwnedFd>, signals: OwnedFd) -> Outcome {
+pub(super) fn wait(process: &OwnedFd, terminal: Option<OwnedFd>, signals: &OwnedFd) -> Outcome {
     let ended = match terminal {
-        None => forward_until_end(process, &signals)?,
+        None => forward_until_end(process, signals)?,
         Some(master) => {
             let raw = RawTerminal::enter();
-            let relay = Relay {
-                pidfd: process.as_fd(),
-                streams: Streams::Terminal(master),
-                watcher: Watcher::Own { interactive: true },
-                log: None,
-                signals: Some(signals),
-                attendants: Vec::new(),
-            };
-            let ended = relay.run();
+            let mut relay = Relay::new(process.as_fd(), Streams::Terminal(master));
+            relay.own = Some(Own {
+                input: true,
+                shows: [true, true],
+            });
+            relay.signals = Some(signals.as_fd());
+            let over = relay.run();
             drop(raw);
-            ended.map_err(Failure::from)?
+            over.ended.map_err(Failure::from)?
         }
     };
     Ok(ended.code())

@@ -86,7 +86,7 @@ pub(super) fn run(call: &Call) -> Outcome {
         call.log.warn(&super::log::describe(&problem));
     }
     let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&created.process.pidfd, created.terminal, signals);
+    let code = foreground::wait(&created.process.pidfd, created.terminal, &signals);
     if !call.given.has("keep") {
         remove(call, id, true)?;
     }

@@ -201,6 +201,11 @@ impl State {
         let owner = self.term(&owner, dot)?;
         let labels = field(&owner, None, Label::KEY);
         match (name, labels, arguments) {
+            // In a heading the label's own name stands, without what is before its last dot.
+            ("Label", Ok(Operand::Json(Value::Bool(true))), [Operand::Json(Value::String(key))]) => {
+                let last = key.rsplit('.').next().unwrap_or(key);
+                Ok(Operand::Json(Value::String(last.replace(['-', '_'], " "))))
+            }
             ("Label", Ok(labels), [Operand::Json(Value::String(key))]) => {
                 Ok(match field(&labels, Some(Label::KEY), key)? {
                     Operand::Missing => Operand::Json(Value::String(String::new())),
@@ -212,6 +217,10 @@ impl State {
     }
 
     fn term(&mut self, term: &Term, dot: &Operand) -> Result<Operand, String> {
+        // Of the data only the field is copied, and not all of it for each field.
+        if let (Base::Dot, Some((first, rest))) = (&term.base, term.fields.split_first()) {
+            return walk_fields(field(dot, None, first)?, Some(first), rest);
+        }
         let base = match &term.base {
             Base::Dot => dot.clone(),
             Base::Variable(name) => self
@@ -224,12 +233,16 @@ impl State {
             Base::Literal(value) => Operand::Json(value.clone()),
             Base::Group(pipeline) => self.pipeline(pipeline, dot).map_err(|TemplateError(text)| text)?,
         };
-        let mut parent: Option<&str> = None;
-        let mut value = base;
-        for name in &term.fields {
-            value = field(&value, parent, name)?;
-            parent = Some(name);
-        }
-        Ok(value)
+        walk_fields(base, None, &term.fields)
     }
+}
+
+/// The field of a field of a value. `parent` is the name of the field that the value is.
+fn walk_fields(value: Operand, parent: Option<&str>, names: &[String]) -> Result<Operand, String> {
+    let (mut value, mut parent) = (value, parent);
+    for name in names {
+        value = field(&value, parent, name)?;
+        parent = Some(name);
+    }
+    Ok(value)
 }

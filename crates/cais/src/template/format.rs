@@ -45,6 +45,14 @@ impl Format {
             .is_none_or(|template| template.fields().contains(&field))
     }
 
+    /// Whether the template names a field. JSON, which has all fields, names none.
+    #[must_use]
+    pub fn names(&self, field: &str) -> bool {
+        self.template
+            .as_ref()
+            .is_some_and(|template| template.fields().contains(&field))
+    }
+
     /// All rows, each on a line, with a heading if it is a table. `headings` has the heading
     /// of each field whose name in capitals is not it.
     ///
@@ -80,7 +88,7 @@ fn heading_row(template: &Template, headings: &[(&str, &str)]) -> Value {
             .map_or_else(|| spaced_capitals(field), |(_, heading)| (*heading).to_owned());
         row.insert(field.to_owned(), Value::String(heading));
     }
-    row.insert(Label::KEY.to_owned(), Value::Object(Map::new()));
+    row.insert(Label::KEY.to_owned(), Value::Bool(true));
     Value::Object(row)
 }
 

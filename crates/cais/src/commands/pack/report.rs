@@ -1,7 +1,8 @@
 //! What went into an image, and why.
 
-use crate::commands::image::{familiar, size};
+use crate::commands::image::familiar;
 use crate::failure::Failure;
+use crate::output::human_size as size;
 use crate::output::print;
 use cais::cli::PackArgs;
 use cais_engine::images::PackedImage;

@@ -1,0 +1,255 @@
+//! The names of containers: where they are kept, what a container's resolver knows, and
+//! what its resolv.conf(5) says.
+//!
+//! Each network has a file with the names of its running containers
+//! ([`cais_net::dns::name_file`]), beside its leases; each container in networks has one
+//! with what its resolver knows, `resolvers/<id>` below the run directory
+//! ([`cais_net::dns::config`]), which is written first: a sweep goes by it. The resolver
+//! itself lives in the container's monitor and listens at 127.0.0.11 inside.
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
+use crate::options::{NetworkMode, NetworkOptions, RunOptions};
+use crate::record::Record;
+use crate::state::RunState;
+use crate::store::{Store, read_json, write_json};
+use cais_linux::SysError;
+use cais_net::dns::config::{HostName, NetworkNames, ResolverConfig};
+use cais_net::dns::name_file::{NameFile, plan_entries};
+use cais_net::dns::resolv_conf::{ResolvConf, Wishes, plan_direct, plan_ours};
+use cais_net::dns::{Resolver, listen};
+use cais_net::endpoint::{Endpoint, Endpoints};
+use cais_net::network::{DEFAULT, NetworkStore};
+use rustix::event::PollFlags;
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// The host's resolver configuration.
+const HOST_FILE: &str = "/etc/resolv.conf";
+/// Names under which a container reaches its host, as Docker and Podman call it.
+const HOST_NAMES: [&str; 3] = [
+    "host.docker.internal",
+    "gateway.docker.internal",
+    "host.containers.internal",
+];
+/// The labels by which Compose says what a container is.
+const COMPOSE: [&str; 2] = ["com.docker.compose.service", "com.docker.compose.project"];
+
+fn config_file(store: &Store, id: &ContainerId) -> PathBuf {
+    store.run().join("resolvers").join(id.as_str())
+}
+
+/// Whether the container has interfaces in networks of ours.
+fn is_in_networks(options: &RunOptions) -> bool {
+    matches!(options.namespaces.network, NetworkMode::Networks(_))
+}
+
+/// Makes the names of a container known, and tells its resolver what it knows: before its
+/// program runs, and when it joins or leaves a network.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub(crate) fn announce(store: &Store, record: &Record) -> Result<()> {
+    if !is_in_networks(&record.options) {
+        return Ok(());
+    }
+    let networks = NetworkStore::new(store.data(), store.run());
+    let endpoints = networks.read_endpoints(record.id.as_str())?.unwrap_or_default();
+    let path = config_file(store, &record.id);
+    let before: ResolverConfig = read_json(&path)?.unwrap_or_default();
+    let config = plan_config(&networks, record, &endpoints);
+    // A sweep goes by this file: no name may stand where it does not say so.
+    let mut union = config.clone();
+    union.networks.extend(
+        before
+            .networks
+            .iter()
+            .filter(|known| !config.networks.contains(known))
+            .cloned(),
+    );
+    write_config(&path, &union)?;
+    for network in &union.networks {
+        let endpoint = endpoints
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.network == network.name);
+        let file = NameFile::new(&network.directory);
+        let changed = match endpoint {
+            Some(endpoint) => {
+                let addresses: Vec<IpAddr> = endpoint.addresses().map(|(address, _)| address).collect();
+                let entries = plan_entries(&names_of(record, endpoint), &network.name, &addresses);
+                file.add(record.id.short(), &entries)
+            }
+            None => file.remove(record.id.short()),
+        };
+        changed.map_err(EngineError::system(format!(
+            "write the names of network {}",
+            network.name
+        )))?;
+    }
+    if union == config {
+        return Ok(());
+    }
+    write_config(&path, &config)
+}
+
+/// Takes a container's names back.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub(crate) fn withdraw(store: &Store, id: &ContainerId) -> Result<()> {
+    let path = config_file(store, id);
+    let Some(config) = read_json::<ResolverConfig>(&path)? else {
+        return Ok(());
+    };
+    for network in &config.networks {
+        NameFile::new(&network.directory)
+            .remove(id.short())
+            .map_err(EngineError::system(format!(
+                "write the names of network {}",
+                network.name
+            )))?;
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(EngineError::store(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_config(path: &Path, config: &ResolverConfig) -> Result<()> {
+    match write_json(path, config) {
+        Err(EngineError::Store { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            if let Some(directory) = path.parent() {
+                crate::store::ensure_directory(directory)?;
+            }
+            write_json(path, config)
+        }
+        other => other,
+    }
+}
+
+/// What a container is called in a network: its name, its short id, what the user added,
+/// and `service.project`.
+fn names_of(record: &Record, endpoint: &Endpoint) -> Vec<String> {
+    let mut names = vec![record.name.clone(), record.id.short().to_owned()];
+    names.extend(endpoint.aliases.iter().cloned());
+    let label = |key: &str| {
+        let found = record.options.labels.iter().rfind(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str())
+    };
+    if let [Some(service), Some(project)] = COMPOSE.map(label) {
+        names.push(format!("{service}.{project}"));
+    }
+    names
+}
+
+/// What the resolver of a container knows. As with Docker, containers on the default
+/// network have no names.
+fn plan_config(networks: &NetworkStore, record: &Record, endpoints: &Endpoints) -> ResolverConfig {
+    let mut in_order: Vec<&Endpoint> = endpoints.endpoints.iter().collect();
+    in_order.sort_by_key(|endpoint| !endpoint.default_route);
+    let named = in_order.iter().filter(|endpoint| endpoint.network != DEFAULT);
+    let gateways: Vec<IpAddr> = in_order
+        .iter()
+        .find(|endpoint| !endpoint.internal)
+        .into_iter()
+        .flat_map(|endpoint| [endpoint.gateway4, endpoint.gateway6])
+        .flatten()
+        .collect();
+    let hosts = HOST_NAMES.iter().filter(|_| !gateways.is_empty());
+    let options: &NetworkOptions = &record.options.network;
+    ResolverConfig {
+        networks: named.map(|endpoint| names_in(networks, endpoint)).collect(),
+        hosts: hosts
+            .map(|name| HostName {
+                name: (*name).to_owned(),
+                addresses: gateways.clone(),
+            })
+            .collect(),
+        forward: in_order.iter().any(|endpoint| !endpoint.internal),
+        servers: options.dns.iter().map(ToString::to_string).collect(),
+        allowed: None,
+    }
+}
+
+fn names_in(networks: &NetworkStore, endpoint: &Endpoint) -> NetworkNames {
+    let subnet = |(address, prefix)| cais_net::subnet::Subnet::new(address, prefix);
+    NetworkNames {
+        name: endpoint.network.clone(),
+        directory: networks.leases_of(&endpoint.network),
+        subnets: endpoint.addresses().map(subnet).collect(),
+    }
+}
+
+/// The resolver as the monitor looks after it.
+#[derive(Debug)]
+struct Names {
+    resolver: Resolver,
+}
+
+impl Attendant for Names {
+    fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
+        wanted.push((self.resolver.descriptor(), PollFlags::IN));
+    }
+
+    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        match self.resolver.handle() {
+            Ok(()) => Attention::Stays,
+            Err(_) => Attention::Leaves,
+        }
+    }
+}
+
+/// The resolver of a container, with its sockets open in the container's namespace; `None`
+/// for one that is in no network of ours.
+///
+/// # Errors
+/// Where a socket cannot be opened.
+pub(crate) fn attendant(
+    store: &Store,
+    record: &Record,
+    state: &RunState,
+) -> Result<Option<Box<dyn Attendant>>> {
+    let (true, Some(init)) = (is_in_networks(&record.options), state.init) else {
+        return Ok(None);
+    };
+    let path = format!("/proc/{}/ns/net", init.pid);
+    let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
+        .map_err(EngineError::system("open the container's network namespace"))?;
+    let failed = || EngineError::system("listen for questions at 127.0.0.11:53 in the container");
+    let listeners = listen::open_in(namespace.as_fd()).map_err(failed())?;
+    let resolver =
+        Resolver::new(listeners, &config_file(store, &record.id), Path::new(HOST_FILE)).map_err(failed())?;
+    Ok(Some(Box::new(Names { resolver })))
+}
+
+/// The text of a container's `/etc/resolv.conf`; `None` where that of its root stays.
+pub(crate) fn resolv_conf(engine: &Engine, options: &RunOptions) -> Option<String> {
+    let network = &options.network;
+    let servers: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
+    let wishes = Wishes {
+        servers: &servers,
+        search: &network.dns_search,
+        options: &network.dns_options,
+    };
+    let host = std::fs::read_to_string(HOST_FILE).ok();
+    let read = ResolvConf::parse(host.as_deref().unwrap_or_default());
+    match &options.namespaces.network {
+        NetworkMode::Networks(_) => Some(plan_ours(&read, &wishes)),
+        // Whoever shares a namespace hears the same resolver.
+        NetworkMode::Container(name) => {
+            let other = crate::list::container(&engine.store, name).ok()?;
+            resolv_conf(engine, &other.record.options)
+        }
+        _ if wishes == Wishes::default() => host,
+        _ => Some(plan_direct(&read, &wishes)),
+    }
+}

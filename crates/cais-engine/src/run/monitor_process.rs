@@ -1,0 +1,203 @@
+//! A monitor of its own: a process that this command makes, watches or leaves.
+
+use super::foreground::{Manner, Outcome, chain, show_timings, take_nudges, take_signals};
+use super::launch::{Launched, Start, exit_code, launch};
+use super::lifetime::{Audience, Keeper};
+use super::prepare::Prepared;
+use crate::cleanup;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::list;
+use crate::lock::ContainerLock;
+use crate::monitor::front::{self, SavedTerminal, Session, SessionEnd};
+use crate::monitor::protocol::{MAX, Message};
+use crate::monitor::watcher::Front;
+use crate::options::LogDriver;
+use cais_linux::SysError;
+use cais_linux::process::channel;
+use cais_sys::process::{Forked, fork};
+use rustix::fd::{AsFd, OwnedFd};
+
+/// What a monitor has from the command that made it.
+struct MonitorHolds {
+    /// The container's lock, until it runs.
+    lock: ContainerLock,
+    /// The channel to the command.
+    front: OwnedFd,
+    /// The command's terminal.
+    saved: Option<SavedTerminal>,
+}
+
+/// Starts the container in a process of its own, and watches it or leaves it.
+pub(super) fn start_monitor(
+    engine: &Engine,
+    prepared: &Prepared,
+    manner: &Manner,
+    lock: ContainerLock,
+) -> Result<Outcome> {
+    let (ours, theirs) = channel::pair().map_err(EngineError::system("open a channel to the monitor"))?;
+    let saved = SavedTerminal::read();
+    let forked = fork()
+        .map_err(|errno| SysError::new("clone3", "", errno))
+        .map_err(EngineError::system("make the monitor"))?;
+    match forked {
+        Forked::Child => {
+            drop(ours);
+            let held = MonitorHolds {
+                lock,
+                front: theirs,
+                saved,
+            };
+            let code = monitor_main(engine, prepared, manner, held);
+            cais_sys::process::exit_now(code)
+        }
+        Forked::Parent(_) => {
+            drop(theirs);
+            // The monitor holds the lock by the same open file; it frees it.
+            drop(lock);
+            engine.checkpoints.pass("wait for the monitor");
+            let signals = if manner.detach || !manner.sig_proxy {
+                None
+            } else {
+                Some(take_signals()?)
+            };
+            await_start(&ours)?;
+            if manner.detach {
+                return Ok(Outcome::Detached(prepared.record.id.clone()));
+            }
+            let program = list::container(&engine.store, prepared.record.id.as_str())
+                .and_then(|container| crate::stop::open_init(&container));
+            let session = Session {
+                signals,
+                input: manner.interactive,
+                keys: manner.detach_keys.clone(),
+                terminal: prepared.record.options.tty,
+                // It may have ended already: the monitor tells how.
+                program: program.ok(),
+            };
+            match front::watch(&ours, session)? {
+                SessionEnd::Exited(code) => Ok(Outcome::Ended(code)),
+                SessionEnd::Detached => Ok(Outcome::Detached(prepared.record.id.clone())),
+            }
+        }
+    }
+}
+
+/// Waits until the monitor says that the program runs, or why not.
+fn await_start(monitor: &OwnedFd) -> Result<()> {
+    let mut buffer = vec![0u8; MAX];
+    let received = channel::receive(monitor.as_fd(), &mut buffer, &mut Vec::new())
+        .map_err(EngineError::system("listen to the monitor"))?;
+    match received.map(Message::parse) {
+        Some(Some(Message::Started)) => Ok(()),
+        Some(Some(Message::Failed(code, message))) => Err(EngineError::Monitor {
+            message: message.to_owned(),
+            code,
+        }),
+        _ => Err(EngineError::Invalid(
+            "the monitor was killed while it started the container".to_owned(),
+        )),
+    }
+}
+
+/// Leaves everything that ties a monitor to the command that made it: terminal, working
+/// directory, and descriptors that the command itself was given. Returns the signalfd of the
+/// monitor.
+///
+/// # Errors
+/// As setsid(2), open(2) and signalfd(2).
+pub(crate) fn become_monitor() -> Result<OwnedFd> {
+    let signals = take_nudges()?;
+    cais_sys::process::close_inherited();
+    cais_sys::process::leave_terminal()
+        .map_err(|errno| SysError::new("setsid", "", errno))
+        .map_err(EngineError::system("leave the terminal"))?;
+    rustix::process::chdir("/")
+        .map_err(|errno| SysError::new("chdir", "\"/\"", errno))
+        .map_err(EngineError::system("leave the working directory"))?;
+    Ok(signals)
+}
+
+/// The standard streams of this process, for a program that is given them as they are.
+fn own_streams() -> Result<[OwnedFd; 3]> {
+    let duplicate = |fd| {
+        rustix::io::fcntl_dupfd_cloexec(fd, 3)
+            .map_err(|errno| SysError::new("fcntl", "F_DUPFD_CLOEXEC", errno))
+            .map_err(EngineError::system("pass the standard streams on"))
+    };
+    Ok([
+        duplicate(cais_sys::process::stdin())?,
+        duplicate(cais_sys::process::standard_stream(false))?,
+        duplicate(cais_sys::process::standard_stream(true))?,
+    ])
+}
+
+/// The monitor's whole life. Returns its exit status, which nobody reads.
+fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: MonitorHolds) -> u8 {
+    let MonitorHolds { lock, front, saved } = held;
+    let checkpoints = engine.checkpoints.for_monitor();
+    let send =
+        |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
+    let started = start_in_monitor(engine, prepared, manner, &checkpoints);
+    let (launched, signals) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            if prepared.record.options.remove {
+                cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
+            }
+            lock.release();
+            send(Message::Failed(exit_code(&error), &chain(&error)));
+            return 125;
+        }
+    };
+    lock.release();
+    send(Message::Started);
+    let mut audience = Audience::default();
+    if manner.detach {
+        drop(front);
+    } else {
+        let first = Front::first(front, saved, manner.interactive, manner.shows);
+        audience.fronts.push(first);
+    }
+    let keeper = Keeper {
+        engine,
+        signals: signals.as_fd(),
+        checkpoints: &checkpoints,
+    };
+    // Its end is recorded; an error of the relay stands there too.
+    keeper
+        .look_after(launched, audience)
+        .map_or(125, |ended| ended.code())
+}
+
+fn start_in_monitor(
+    engine: &Engine,
+    prepared: &Prepared,
+    manner: &Manner,
+    checkpoints: &crate::checkpoint::Checkpoints,
+) -> Result<(Launched, OwnedFd)> {
+    let passed = (prepared.record.options.log.driver == LogDriver::Passthrough).then(own_streams);
+    let passed = passed.transpose()?;
+    // The times of the start go to the command's standard error.
+    let mut shown = None;
+    if manner.timings.is_some() {
+        shown = Some(rustix::io::fcntl_dupfd_cloexec(
+            cais_sys::process::standard_stream(true),
+            3,
+        ));
+    }
+    let signals = become_monitor()?;
+    let start = Start {
+        timings: manner.timings.is_some(),
+        restart_count: 0,
+        passed,
+    };
+    let launched = launch(engine, prepared, &start, checkpoints)?;
+    if let Some(Ok(error)) = shown {
+        // Standard error is the null device before and after.
+        rustix::stdio::dup2_stderr(&error).unwrap_or_default();
+        show_timings(manner, &launched);
+        cais_sys::process::close_standard_error().unwrap_or_default();
+    }
+    Ok((launched, signals))
+}

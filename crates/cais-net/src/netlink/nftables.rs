@@ -1,0 +1,665 @@
+//! nf_tables: one transaction that makes tables, sets, chains and rules or changes
+//! elements, and questions about what is there (`linux/netfilter/nf_tables.h`).
+//!
+//! A transaction is a batch of messages between two marks. The kernel does all of it or
+//! nothing.
+
+use super::message::{APPEND, Attributes, Batch, CREATE, DUMP, Message};
+
+const SUBSYSTEM: u16 = 10 << 8;
+const NEWTABLE: u16 = SUBSYSTEM;
+const GETTABLE: u16 = SUBSYSTEM | 1;
+const DELTABLE: u16 = SUBSYSTEM | 2;
+const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const GETCHAIN: u16 = SUBSYSTEM | 4;
+const NEWRULE: u16 = SUBSYSTEM | 6;
+const NEWSET: u16 = SUBSYSTEM | 9;
+const NEWSETELEM: u16 = SUBSYSTEM | 12;
+const GETSETELEM: u16 = SUBSYSTEM | 13;
+const DELSETELEM: u16 = SUBSYSTEM | 14;
+const NEWGEN: u16 = SUBSYSTEM | 15;
+const GETGEN: u16 = SUBSYSTEM | 16;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+
+/// `NFPROTO_INET`: both families of IP.
+const INET: u8 = 1;
+
+/// `struct nfgenmsg`.
+fn body(family: u8) -> [u8; 4] {
+    [family, 0, 0, 0]
+}
+
+/// `struct nfgenmsg` of a mark: the subsystem in the network's order.
+const MARK: [u8; 4] = [0, 0, 0, 10];
+
+/// What a value in a set is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// An IPv4 address.
+    Ipv4,
+    /// An IPv6 address.
+    Ipv6,
+    /// The number of a protocol above IP.
+    Protocol,
+    /// A port.
+    Port,
+    /// The name of an interface.
+    Interface,
+    /// The number of a family of netfilter (`NFPROTO_*`).
+    Family,
+}
+
+impl Field {
+    /// Its bytes, padded as the kernel's registers are.
+    #[must_use]
+    pub const fn length(self) -> u32 {
+        match self {
+            Self::Ipv4 | Self::Protocol | Self::Port | Self::Family => 4,
+            Self::Ipv6 | Self::Interface => 16,
+        }
+    }
+
+    /// nft's number for the type: what `nft list` shows is read by it, the kernel does not
+    /// look at it.
+    const fn datatype(self) -> u32 {
+        match self {
+            Self::Family => 2,
+            Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
+            Self::Protocol => 12,
+            Self::Port => 13,
+            Self::Interface => 41,
+        }
+    }
+}
+
+fn length(fields: &[Field]) -> u32 {
+    match fields {
+        // A single value is not padded.
+        [Field::Family | Field::Protocol] => 1,
+        [Field::Port] => 2,
+        _ => fields.iter().map(|field| field.length()).sum(),
+    }
+}
+
+fn datatype(fields: &[Field]) -> u32 {
+    fields
+        .iter()
+        .fold(0, |whole, field| (whole << 6) | field.datatype())
+}
+
+/// A set, or a map where it has values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: &'static str,
+    /// What a key is made of.
+    pub key: &'static [Field],
+    /// What a value is made of; empty for a set.
+    pub value: &'static [Field],
+    /// Whether keys are ranges.
+    pub ranges: bool,
+}
+
+/// An element. Keys and values are padded as [`Field::length`] says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Element {
+    /// The key, or the first of a range.
+    pub key: Vec<u8>,
+    /// The last of a range.
+    pub last: Option<Vec<u8>>,
+    /// The value, for maps.
+    pub value: Vec<u8>,
+    /// Whose it is: shown by nft as its comment.
+    pub comment: String,
+}
+
+/// Where packets come by a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// `filter` or `nat`.
+    pub kind: &'static str,
+    /// `NF_INET_*`: prerouting 0, input 1, forward 2, output 3, postrouting 4.
+    pub number: u32,
+    /// Lower ones come first.
+    pub priority: i32,
+}
+
+/// One instruction of a rule, in the words of nf_tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expression {
+    /// Loads a property of the packet (`NFT_META_*`) into a register.
+    Meta {
+        /// Which.
+        key: u32,
+        /// The register.
+        register: u32,
+    },
+    /// Loads a property of its connection (`NFT_CT_*`).
+    Connection {
+        /// Which.
+        key: u32,
+        /// The register.
+        register: u32,
+    },
+    /// Loads bytes of a header (`NFT_PAYLOAD_*_HEADER`).
+    Payload {
+        /// 1 network, 2 transport.
+        base: u32,
+        /// Where they begin.
+        offset: u32,
+        /// How many.
+        length: u32,
+        /// The register.
+        register: u32,
+    },
+    /// Loads the kind of the destination address (`RTN_*`).
+    DestinationKind {
+        /// The register.
+        register: u32,
+    },
+    /// Keeps some bits of four bytes.
+    And {
+        /// The register.
+        register: u32,
+        /// The bits, in the host's order.
+        mask: u32,
+    },
+    /// Goes on only if the register holds these bytes, or does not.
+    Compare {
+        /// The register.
+        register: u32,
+        /// Whether it must.
+        equal: bool,
+        /// The bytes.
+        value: &'static [u8],
+    },
+    /// Goes on only if a set has the value of the register, or has not. A map puts its value
+    /// into register 1.
+    Lookup {
+        /// The set.
+        set: &'static Set,
+        /// The register.
+        register: u32,
+        /// Whether it must not have it.
+        inverted: bool,
+    },
+    /// Gives the packet the destination in these registers.
+    Destination {
+        /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+        family: u32,
+        /// The register of the address.
+        address: u32,
+        /// The register of the port.
+        port: u32,
+    },
+    /// Gives the packet the address of the interface by which it leaves as its source.
+    Masquerade,
+    /// Counts what comes here.
+    Counter,
+    /// Ends the rule (`NF_*`, `NFT_*`), going to a chain where it names one.
+    Verdict {
+        /// The code.
+        code: i32,
+        /// The chain.
+        chain: &'static str,
+    },
+}
+
+/// `NF_DROP`.
+pub const DROP: i32 = 0;
+/// `NF_ACCEPT`.
+pub const ACCEPT: i32 = 1;
+/// `NFT_JUMP`.
+pub const JUMP: i32 = -3;
+/// `NFT_GOTO`.
+pub const GOTO: i32 = -4;
+/// `NFT_RETURN`.
+pub const RETURN: i32 = -5;
+
+/// A transaction.
+#[derive(Debug)]
+pub struct Transaction {
+    batch: Batch,
+    table: &'static str,
+}
+
+impl Transaction {
+    /// A transaction on `table`. With a generation it fails with `ERESTART` where the rule
+    /// set has changed since ([`ask_generation`]).
+    #[must_use]
+    pub fn new(table: &'static str, generation: Option<u32>) -> Self {
+        let mut batch = Batch::default();
+        batch.message(BATCH_BEGIN, 0, &MARK, |attributes| {
+            if let Some(generation) = generation {
+                attributes.be32(1, generation);
+            }
+        });
+        Self { batch, table }
+    }
+
+    /// The finished batch. What was added last is acknowledged, and so all of it.
+    #[must_use]
+    pub fn finish(mut self) -> Batch {
+        self.batch.acknowledge();
+        self.batch.message(BATCH_END, 0, &MARK, |_| {});
+        self.batch
+    }
+
+    fn message(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Attributes<'_>)) {
+        let table = self.table;
+        self.batch.message(kind, flags, &body(INET), |attributes| {
+            attributes.text(1, table);
+            write(attributes);
+        });
+    }
+
+    /// Makes the table; one that is there stays.
+    pub fn add_table(&mut self) {
+        self.message(NEWTABLE, CREATE, |_| {});
+    }
+
+    /// Removes the table with all that is in it.
+    pub fn delete_table(&mut self) {
+        self.message(DELTABLE, 0, |_| {});
+    }
+
+    /// Makes a chain.
+    pub fn add_chain(&mut self, name: &str, hook: Option<Hook>) {
+        self.message(NEWCHAIN, CREATE, |attributes| {
+            attributes.text(3, name);
+            if let Some(hook) = hook {
+                attributes.nest(4, |nest| {
+                    nest.be32(1, hook.number);
+                    nest.be32(2, hook.priority.cast_unsigned());
+                });
+                attributes.be32(5, ACCEPT.cast_unsigned());
+                attributes.text(7, hook.kind);
+            }
+        });
+    }
+
+    /// Makes a set or a map.
+    pub fn add_set(&mut self, set: &Set, id: u32) {
+        const MAP: u32 = 8;
+        const INTERVAL: u32 = 4;
+        const CONCAT: u32 = 0x80;
+        let joined = set.ranges && set.key.len() > 1;
+        let flags = u32::from(!set.value.is_empty()) * MAP
+            + u32::from(set.ranges) * INTERVAL
+            + u32::from(joined) * CONCAT;
+        self.message(NEWSET, CREATE, |attributes| {
+            attributes.text(2, set.name);
+            attributes.be32(3, flags);
+            attributes.be32(4, datatype(set.key));
+            attributes.be32(5, length(set.key));
+            if !set.value.is_empty() {
+                attributes.be32(6, datatype(set.value));
+                attributes.be32(7, length(set.value));
+            }
+            if joined {
+                attributes.nest(9, |description| {
+                    description.nest(2, |fields| {
+                        for field in set.key {
+                            fields.nest(1, |element| element.be32(1, field.length()));
+                        }
+                    });
+                });
+            }
+            attributes.be32(10, id);
+        });
+    }
+
+    /// Adds a rule at the end of a chain.
+    pub fn add_rule(&mut self, chain: &str, expressions: &[Expression]) {
+        self.message(NEWRULE, CREATE | APPEND, |attributes| {
+            attributes.text(2, chain);
+            attributes.nest(4, |list| {
+                for expression in expressions {
+                    list.nest(1, |element| write_expression(element, expression));
+                }
+            });
+        });
+    }
+
+    /// Adds elements. One that is there already with the same value is no error.
+    pub fn add_elements(&mut self, set: &Set, elements: &[Element]) {
+        self.elements(NEWSETELEM, CREATE, set, elements);
+    }
+
+    /// Removes elements: each must be there.
+    pub fn delete_elements(&mut self, set: &Set, elements: &[Element]) {
+        self.elements(DELSETELEM, 0, set, elements);
+    }
+
+    fn elements(&mut self, kind: u16, flags: u16, set: &Set, elements: &[Element]) {
+        // A list is one attribute, whose length is a number of 16 bits.
+        const AT_ONCE: usize = 250;
+        for some in elements.chunks(AT_ONCE) {
+            self.message(kind, flags, |attributes| {
+                attributes.text(2, set.name);
+                attributes.nest(3, |list| {
+                    for element in some {
+                        write_element(list, set, element);
+                    }
+                });
+            });
+        }
+    }
+}
+
+fn write_data(attributes: &mut Attributes<'_>, kind: u16, value: &[u8]) {
+    attributes.nest(kind, |data| data.bytes(1, value));
+}
+
+fn write_element(list: &mut Attributes<'_>, set: &Set, element: &Element) {
+    const KEY: u16 = 1;
+    const DATA: u16 = 2;
+    const FLAGS: u16 = 3;
+    const USERDATA: u16 = 6;
+    const KEY_END: u16 = 10;
+    const INTERVAL_END: u32 = 1;
+    let joined = set.key.len() > 1;
+    list.nest(1, |attributes| {
+        write_data(attributes, KEY, &element.key);
+        if let (Some(last), true) = (&element.last, joined) {
+            write_data(attributes, KEY_END, last);
+        }
+        if !element.value.is_empty() {
+            write_data(attributes, DATA, &element.value);
+        }
+        if !element.comment.is_empty() {
+            // nft's form of a comment: type, length, text.
+            let mut bytes = vec![0, u8::try_from(element.comment.len() + 1).unwrap_or(u8::MAX)];
+            bytes.extend_from_slice(element.comment.as_bytes());
+            bytes.push(0);
+            attributes.bytes(USERDATA, &bytes);
+        }
+    });
+    // A range of single keys is two elements: its first, and the first after it.
+    if let (Some(last), false) = (&element.last, joined)
+        && let Some(after) = successor(last)
+    {
+        list.nest(1, |attributes| {
+            write_data(attributes, KEY, &after);
+            attributes.be32(FLAGS, INTERVAL_END);
+        });
+    }
+}
+
+/// The number after this one; `None` where there is none of its width.
+fn successor(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut next = bytes.to_vec();
+    for byte in next.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return Some(next);
+        }
+    }
+    None
+}
+
+fn named(attributes: &mut Attributes<'_>, name: &str, write: impl FnOnce(&mut Attributes<'_>)) {
+    attributes.text(1, name);
+    attributes.nest(2, write);
+}
+
+fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
+    match *expression {
+        Expression::Meta { key, register } => named(attributes, "meta", |data| {
+            data.be32(1, register);
+            data.be32(2, key);
+        }),
+        Expression::Connection { key, register } => named(attributes, "ct", |data| {
+            data.be32(1, register);
+            data.be32(2, key);
+        }),
+        Expression::Payload {
+            base,
+            offset,
+            length,
+            register,
+        } => named(attributes, "payload", |data| {
+            data.be32(1, register);
+            data.be32(2, base);
+            data.be32(3, offset);
+            data.be32(4, length);
+        }),
+        Expression::DestinationKind { register } => named(attributes, "fib", |data| {
+            data.be32(1, register);
+            data.be32(2, 3);
+            data.be32(3, 2);
+        }),
+        Expression::And { register, mask } => named(attributes, "bitwise", |data| {
+            data.be32(1, register);
+            data.be32(2, register);
+            data.be32(3, 4);
+            write_data(data, 4, &mask.to_ne_bytes());
+            write_data(data, 5, &[0; 4]);
+        }),
+        Expression::Compare {
+            register,
+            equal,
+            value,
+        } => named(attributes, "cmp", |data| {
+            data.be32(1, register);
+            data.be32(2, u32::from(!equal));
+            write_data(data, 3, value);
+        }),
+        Expression::Lookup {
+            set,
+            register,
+            inverted,
+        } => named(attributes, "lookup", |data| {
+            data.text(1, set.name);
+            data.be32(2, register);
+            if !set.value.is_empty() {
+                data.be32(3, 1);
+            }
+            if inverted {
+                data.be32(5, 1);
+            }
+        }),
+        Expression::Destination {
+            family,
+            address,
+            port,
+        } => named(attributes, "nat", |data| {
+            data.be32(1, 1);
+            data.be32(2, family);
+            data.be32(3, address);
+            data.be32(5, port);
+        }),
+        Expression::Masquerade => named(attributes, "masq", |_| {}),
+        Expression::Counter => named(attributes, "counter", |_| {}),
+        Expression::Verdict { code, chain } => named(attributes, "immediate", |data| {
+            data.be32(1, 0);
+            data.nest(2, |value| {
+                value.nest(2, |verdict| {
+                    verdict.be32(1, code.cast_unsigned());
+                    if !chain.is_empty() {
+                        verdict.text(2, chain);
+                    }
+                });
+            });
+        }),
+    }
+}
+
+/// Asks for the number of the rule set, which changes with every transaction.
+pub fn ask_generation(batch: &mut Batch) {
+    batch.message(GETGEN, 0, &body(0), |_| {});
+}
+
+/// The number in the answer to [`ask_generation`].
+#[must_use]
+pub fn parse_generation(message: &Message<'_>) -> Option<u32> {
+    (message.kind == NEWGEN)
+        .then(|| message.attributes(4).find(1))
+        .flatten()?
+        .be32()
+}
+
+/// Asks for a table: an error where it is not there.
+pub fn ask_table(batch: &mut Batch, table: &str) {
+    batch.message(GETTABLE, 0, &body(INET), |attributes| attributes.text(1, table));
+}
+
+/// Asks for a chain of a table: an error where it is not there.
+pub fn ask_chain(batch: &mut Batch, table: &str, chain: &str) {
+    batch.message(GETCHAIN, 0, &body(INET), |attributes| {
+        attributes.text(1, table);
+        attributes.text(3, chain);
+    });
+}
+
+/// Asks for all chains of all tables of all families.
+pub fn list_chains(batch: &mut Batch) {
+    batch.message(GETCHAIN, DUMP, &body(0), |_| {});
+}
+
+/// A chain as the kernel describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// `NFPROTO_*` of its table.
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// The hook, where it has one.
+    pub hook: Option<u32>,
+    /// Whether what comes to its end is dropped.
+    pub drops: bool,
+    /// How many rules and jumps it has.
+    pub uses: u32,
+}
+
+/// Reads an answer to [`ask_chain`] or [`list_chains`]; `None` for another message.
+#[must_use]
+pub fn parse_chain(message: &Message<'_>) -> Option<Chain> {
+    if message.kind != NEWCHAIN {
+        return None;
+    }
+    let mut chain = Chain {
+        family: *message.body.first()?,
+        ..Chain::default()
+    };
+    for attribute in message.attributes(4) {
+        match attribute.kind {
+            1 => chain.table = attribute.text().unwrap_or_default().to_owned(),
+            3 => chain.name = attribute.text().unwrap_or_default().to_owned(),
+            4 => chain.hook = attribute.nested().find(1).and_then(|hook| hook.be32()),
+            5 => chain.drops = attribute.be32() == Some(DROP.cast_unsigned()),
+            6 => chain.uses = attribute.be32().unwrap_or(0),
+            _ => {}
+        }
+    }
+    Some(chain)
+}
+
+/// Asks for all elements of a set.
+pub fn list_elements(batch: &mut Batch, table: &str, set: &str) {
+    batch.message(GETSETELEM, DUMP, &body(INET), |attributes| {
+        attributes.text(1, table);
+        attributes.text(2, set);
+    });
+}
+
+/// Reads the elements in an answer to [`list_elements`]. The end of a range of single keys
+/// is left out; comments are read.
+pub fn parse_elements(message: &Message<'_>, take: &mut Vec<Element>) {
+    if message.kind != NEWSETELEM {
+        return;
+    }
+    let Some(list) = message.attributes(4).find(3) else {
+        return;
+    };
+    for item in list.nested() {
+        let attributes = item.nested();
+        let data = |kind| {
+            let nest = attributes.find(kind)?;
+            nest.nested().find(1).map(|value| value.value.to_vec())
+        };
+        let is_end = attributes.find(3).and_then(|flags| flags.be32()).unwrap_or(0) & 1 != 0;
+        let Some(key) = data(1).filter(|_| !is_end) else {
+            continue;
+        };
+        let comment = attributes
+            .find(6)
+            .and_then(|userdata| {
+                let (header, text) = userdata.value.split_first_chunk::<2>()?;
+                (header[0] == 0).then_some(text)
+            })
+            .map(|text| String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned());
+        take.push(Element {
+            key,
+            last: data(10),
+            value: data(2).unwrap_or_default(),
+            comment: comment.unwrap_or_default(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::MessageReader;
+    use super::*;
+
+    const MAP: Set = Set {
+        name: "ports",
+        key: &[Field::Protocol, Field::Port],
+        value: &[Field::Ipv4, Field::Port],
+        ranges: false,
+    };
+
+    fn element() -> Element {
+        Element {
+            key: vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0],
+            last: None,
+            value: vec![172, 17, 0, 2, 0, 80, 0, 0],
+            comment: "abc".into(),
+        }
+    }
+
+    #[test]
+    fn elements_survive() {
+        let mut transaction = Transaction::new("cais", Some(7));
+        transaction.add_elements(&MAP, &[element(), element()]);
+        let batch = transaction.finish();
+        let messages: Vec<_> = MessageReader::new(batch.bytes()).collect();
+        assert_eq!(messages.len(), 3);
+        assert_eq!(messages[1].sequence, batch.sequence());
+        let mut found = Vec::new();
+        parse_elements(&messages[1], &mut found);
+        assert_eq!(found, [element(), element()]);
+    }
+
+    #[test]
+    fn many_elements_take_several_messages() {
+        let mut transaction = Transaction::new("cais", None);
+        transaction.add_elements(&MAP, &vec![element(); 1000]);
+        let batch = transaction.finish();
+        let mut found = Vec::new();
+        for message in MessageReader::new(batch.bytes()) {
+            parse_elements(&message, &mut found);
+        }
+        assert_eq!(found.len(), 1000);
+    }
+
+    #[test]
+    fn types_as_nft_shows_them() {
+        assert_eq!((datatype(MAP.key), length(MAP.key)), (0x30d, 8));
+        assert_eq!((datatype(MAP.value), length(MAP.value)), (0x1cd, 8));
+        assert_eq!(datatype(&[Field::Ipv4, Field::Protocol, Field::Port]), 0x730d);
+        assert_eq!(length(&[Field::Family]), 1);
+    }
+
+    #[test]
+    fn the_number_after() {
+        assert_eq!(successor(&[1, 255, 255]), Some(vec![2, 0, 0]));
+        assert_eq!(successor(&[255, 255]), None);
+        assert_eq!(successor(&[]), None);
+    }
+}
