@@ -322,6 +322,8 @@ fn descriptors_and_sockets_that_are_handed_over() {
 #[test]
 fn an_ordinary_user_runs_a_container() {
     let bundle = Bundle::new();
+    // The one that was built may lie where the user cannot reach it.
+    bundle.copy_executable();
     let base = bundle.path("user");
     fs::create_dir_all(base.join("bundle")).unwrap();
     let script = format!(

@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: &[&str] = &[
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -20,6 +20,8 @@ const PACKAGES: [&str; 25] = [
     "docker-registry",
     "skopeo",
     "umoci",
+    // What checkpoint and restore drive.
+    "criu",
     // Networks: who looks on from outside.
     "curl",
     "bind9-dnsutils",
@@ -37,7 +39,7 @@ const PACKAGES: [&str; 25] = [
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
-    workspace::ensure_packages(&PACKAGES)?;
+    workspace::ensure_packages(PACKAGES)?;
     workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
     let crates = [
         "cais",

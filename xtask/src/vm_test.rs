@@ -20,7 +20,8 @@ const PACKAGES: [&str; 5] = [
     "cpio",
 ];
 /// What the machine has beside the base system.
-const INSIDE: &str = "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux";
+const INSIDE: &str =
+    "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux,uidmap,criu,iptables,iproute2";
 /// The modules of Debian's cloud kernel for a disk, in this order; then what containers use.
 const MODULES: [&str; 7] = [
     "drivers/virtio/virtio_ring.ko",
@@ -85,9 +86,12 @@ impl Bed {
         let directory = workspace::built("release").join("../../vm");
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let bed = Self { directory };
-        // The last one to be made tells that all were.
-        if !bed.path("root.img").exists() {
+        // The last one to be made tells that all were, and of what.
+        let stamp = bed.path("packages");
+        let is_built = fs::read_to_string(&stamp).is_ok_and(|packages| packages == INSIDE);
+        if !is_built || !bed.path("root.img").exists() {
             bed.build()?;
+            fs::write(&stamp, INSIDE).map_err(|error| error.to_string())?;
         }
         Ok(bed)
     }

@@ -221,6 +221,7 @@ impl<'a> Stage<'a> {
             Step::PivotRoot {} => self.pivot_root(),
             Step::ChangeRoot {} => self.change_root(),
             Step::SetStdio { input, output, error } => self.set_stdio(input, output, error),
+            Step::ReopenNull {} => terminal::reopen_null(),
             Step::OpenTerminal { bind, rows, columns } => self.open_terminal(bind, rows, columns),
             _ => self.carry_out_in_tree(step),
         }

@@ -137,6 +137,9 @@ steps! {
     49 AwaitCgroup {}
     /// Makes the descriptors standard input, output and error.
     22 SetStdio { input: Slot, output: Slot, error: Slot }
+    /// Opens the container's own `/dev/null` in place of each standard stream that is the
+    /// host's: what the program holds lies within its own mounts, as CRIU wants it.
+    50 ReopenNull {}
     /// Opens a terminal of the container's own devpts, makes it the controlling terminal
     /// and standard input, output and error, and sends its master to the caller. With
     /// `bind` it is mounted at `/dev/console` too (CVE-2025-52565: by descriptor).

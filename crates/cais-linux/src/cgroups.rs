@@ -16,7 +16,7 @@ pub mod systemd;
 pub mod v1;
 pub mod v2;
 
-pub use detect::{Hierarchy, Layout};
+pub use detect::{Hierarchy, Layout, parse_layout};
 pub use group::Group;
 pub use operate::list_groups;
 pub use resources::Resources;

@@ -8,6 +8,7 @@ pub mod idmap;
 pub mod limits;
 pub mod lsm;
 pub mod mounts;
+pub mod netdevice;
 pub mod path;
 pub mod probe;
 pub mod process;

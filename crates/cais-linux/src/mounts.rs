@@ -3,5 +3,6 @@
 //! See open_tree(2), fsopen(2), mount_setattr(2).
 
 pub mod overlay;
+pub mod place;
 pub mod tree;
 mod visit;

@@ -6,7 +6,9 @@
 //! be asked of the kernel; whether the container runs is asked each time.
 
 pub mod cgroups;
+pub mod checkpoint;
 pub mod create;
+pub mod criu;
 pub mod delete;
 pub mod error;
 pub mod events;
@@ -15,7 +17,9 @@ pub mod facts;
 pub mod features;
 pub mod handover;
 pub mod hooks;
+mod netdevices;
 pub mod notify;
+pub mod restore;
 pub mod signal;
 pub mod start;
 pub mod state;
@@ -40,6 +44,8 @@ pub struct Runtime {
     pub systemd: bool,
     /// Whether containers get no cgroup of their own.
     pub no_cgroups: bool,
+    /// The executable of CRIU.
+    pub criu: PathBuf,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
     /// Whether it is in a user namespace other than the machine's first, or no root: then

@@ -2,6 +2,7 @@
 //! of the names of OCI runtimes this executable is called.
 
 mod arguments;
+mod criu;
 mod exec;
 mod foreground;
 mod listing;
@@ -100,8 +101,7 @@ pub(crate) fn main(program: &str, words: &[String]) -> u8 {
         Ok(given) => given,
         Err(text) => return log.fail(program, verb.name, &text, 1),
     };
-    // Podman takes the help of `checkpoint` for a sign that there is one.
-    if given.has("help") && !matches!(verb.name, "checkpoint" | "restore") {
+    if given.has("help") {
         return print(&arguments::help(program, Some(verb)));
     }
     let runtime = match make_runtime(&global) {
@@ -132,9 +132,9 @@ fn carry_out(call: &Call, verb: &Verb) -> Outcome {
         "features" => listing::features(),
         "update" => resources::update(call),
         "events" => resources::events(call),
-        other => Err(Failed::usage(format!(
-            "{other} is not supported yet: containers cannot be checkpointed with this runtime"
-        ))),
+        "checkpoint" => criu::checkpoint(call),
+        "restore" => criu::restore(call),
+        other => Err(Failed::usage(format!("no such command: {other:?}"))),
     }
 }
 
@@ -206,6 +206,12 @@ fn make_runtime(global: &Given) -> Result<Runtime, String> {
         seccomp_cache: base.join("cais/seccomp"),
         systemd,
         no_cgroups,
+        criu: PathBuf::from(
+            global
+                .value("criu")
+                .filter(|path| !path.is_empty())
+                .unwrap_or("criu"),
+        ),
         rootless: rootless && !is_root,
         confined,
         checkpoints: Checkpoints::new(std::env::var("CAIS_TEST_KILL").ok().as_deref()),

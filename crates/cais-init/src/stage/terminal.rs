@@ -5,7 +5,7 @@ use super::{Failure, Stage, StepResult, failed, plain, target};
 use crate::message::Report;
 use crate::step::{Slot, target as kind};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, major, minor, open, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, minor, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::pty::OpenptFlags;
@@ -14,6 +14,46 @@ use rustix::termios::Winsize;
 
 /// `DEVPTS_SUPER_MAGIC` of statfs(2).
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// Whether this is the null device.
+fn is_null(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3)
+    })
+}
+
+/// After the root was entered. Where the container's own null device is missing, or something
+/// else stands there, the streams stay as they are.
+pub(super) fn reopen_null<'a>() -> StepResult<'a> {
+    let streams = [
+        cais_sys::process::stdin(),
+        cais_sys::process::standard_stream(false),
+        cais_sys::process::standard_stream(true),
+    ];
+    let [input, output, error] = streams.map(is_null);
+    if !(input || output || error) {
+        return Ok(());
+    }
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(own) = open(c"/dev/null", flags, Mode::empty()) else {
+        return Ok(());
+    };
+    if !is_null(own.as_fd()) {
+        return Ok(());
+    }
+    rustix::fs::fcntl_setfl(&own, OFlags::RDWR).map_err(plain("fcntl F_SETFL"))?;
+    if input {
+        dup2_stdin(own.as_fd()).map_err(plain("dup2"))?;
+    }
+    if output {
+        dup2_stdout(own.as_fd()).map_err(plain("dup2"))?;
+    }
+    if error {
+        dup2_stderr(own.as_fd()).map_err(plain("dup2"))?;
+    }
+    Ok(())
+}
 
 impl<'a> Stage<'a> {
     pub(super) fn set_stdio(&self, input: Slot, output: Slot, error: Slot) -> StepResult<'a> {

@@ -5,7 +5,7 @@ use super::error::{Result, RuntimeError};
 use super::facts::{self, Gathered};
 use super::handover;
 use super::state::{Directory, START_SOCKET, State, Status};
-use super::{Runtime, cgroups, hooks, notify, systemd};
+use super::{Runtime, cgroups, hooks, netdevices, notify, systemd};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::error::CreateError;
 use crate::plan::{Plan, plan_container};
@@ -79,6 +79,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     let Gathered { mut facts, notify } = facts::gather(runtime, &state, &process, &layout)?;
     facts.foreign_cgroup = runtime.systemd;
     facts.hold = options.hold;
+    facts.own_null = true;
     facts.preserve_fds = options.preserve_fds;
     facts.keep_keyring = options.no_new_keyring;
     facts.no_pivot = options.no_pivot;
@@ -143,7 +144,12 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
 }
 
 /// Gives everything back after a failure. The error that counts is the one that came first.
-fn undo(runtime: &Runtime, directory: Directory, state: &State, error: RuntimeError) -> RuntimeError {
+pub(super) fn undo(
+    runtime: &Runtime,
+    directory: Directory,
+    state: &State,
+    error: RuntimeError,
+) -> RuntimeError {
     super::delete::tear_down(runtime, directory, state).unwrap_or_default();
     // Where hooks may have run, those that clean up after them do too (runtime-spec,
     // "Lifecycle", 3 and 4).
@@ -161,7 +167,7 @@ fn undo(runtime: &Runtime, directory: Directory, state: &State, error: RuntimeEr
 }
 
 /// Reads and checks the configuration of a bundle.
-fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
+pub(super) fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
     let bundle = real_path(&options.bundle).map_err(RuntimeError::file(format!(
         "find the bundle {}",
         options.bundle.display()
@@ -289,6 +295,7 @@ impl Companion for Files<'_> {
         self.state.pid = process.pid.as_raw_nonzero().get();
         self.state.start_time = read_stat(self.state.pid).map_or(0, |stat| stat.start);
         allocate(self.state)?;
+        netdevices::move_in(self.state)?;
         self.runtime.checkpoints.pass("write the state with the process");
         self.directory.write(self.state)
     }

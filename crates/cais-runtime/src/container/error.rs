@@ -71,6 +71,16 @@ pub enum RuntimeError {
         /// Why not.
         source: SystemdError,
     },
+    /// CRIU refused.
+    #[error("{problem}{}\nlog file: {}", said.iter().map(|line| format!("\n{line}")).collect::<String>(), log.display())]
+    Criu {
+        /// What it answered.
+        problem: String,
+        /// The lines of its log that tell of errors.
+        said: Vec<String>,
+        /// Its log.
+        log: PathBuf,
+    },
     /// A hook failed.
     #[error("error running {kind} hook #{index}: {path}: {problem}")]
     Hook {

@@ -49,6 +49,8 @@ pub struct PlanFacts {
     pub labels_files: bool,
     /// Whether the container waits for `start` after it was created.
     pub hold: bool,
+    /// Whether standard streams that are the host's null device become the container's own.
+    pub own_null: bool,
     /// Whether the root is entered without pivot_root(2).
     pub no_pivot: bool,
     /// Whether the session keyring of the caller stays.

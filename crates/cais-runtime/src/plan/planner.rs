@@ -65,6 +65,7 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     } else {
         planner.step("from here on there is no host tree to reach", &Step::PivotRoot {});
     }
+    planner.plan_null();
     // The caller writes down what it made meanwhile: no program runs unrecorded.
     planner.plan.awaits_start = true;
     planner.step("no program runs before it is recorded", &Step::AwaitStart {});
@@ -293,6 +294,17 @@ impl<'a> Planner<'a> {
                 no_follow: false,
             }),
             source => self.source(source),
+        }
+    }
+
+    /// Standard streams that are no pipe and no terminal belong to the container.
+    fn plan_null(&mut self) {
+        let has_terminal = self.process.is_some_and(|process| process.terminal);
+        if self.facts.own_null && !has_terminal {
+            self.step(
+                "a null device of the host would tie it to the host's mounts",
+                &Step::ReopenNull {},
+            );
         }
     }
 

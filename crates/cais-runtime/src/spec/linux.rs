@@ -155,6 +155,17 @@ pub struct NetDevice {
     pub name: Option<String>,
 }
 
+impl NetDevice {
+    /// Its name inside, where it is `name` outside.
+    #[must_use]
+    pub fn name_inside<'a>(&'a self, name: &'a str) -> &'a str {
+        self.name
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .unwrap_or(name)
+    }
+}
+
 /// One extent of an id map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -115,12 +115,7 @@ fn check_namespaces(spec: &Spec) -> Result<(), PlanError> {
             });
         }
     }
-    if !linux.net_devices.is_empty() {
-        return Err(PlanError::Unsupported {
-            path: "linux.netDevices",
-            what: "moving network devices into a container",
-        });
-    }
+    check_net_devices(spec)?;
     if linux
         .intel_rdt
         .as_ref()
@@ -140,6 +135,54 @@ fn check_namespaces(spec: &Spec) -> Result<(), PlanError> {
         return Err(conflict("linux.uidMappings", "needs a user namespace"));
     }
     Ok(())
+}
+
+/// Network devices that move in: into a namespace of their own, under names that can be.
+fn check_net_devices(spec: &Spec) -> Result<(), PlanError> {
+    let Some(devices) = spec.linux.as_ref().map(|linux| &linux.net_devices) else {
+        return Ok(());
+    };
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let has_network = spec
+        .namespaces()
+        .iter()
+        .any(|entry| entry.kind == NamespaceKind::Network);
+    let conflict = |path: String, problem: &str| PlanError::Conflict {
+        path,
+        problem: problem.to_owned(),
+    };
+    if !has_network {
+        return Err(conflict(
+            "linux.netDevices".to_owned(),
+            "needs a network namespace to move devices into",
+        ));
+    }
+    let mut taken = std::collections::BTreeSet::new();
+    for (name, device) in devices {
+        let inside = device.name_inside(name);
+        if ![name.as_str(), inside].into_iter().all(is_device_name) {
+            return Err(conflict(
+                format!("linux.netDevices[{name:?}]"),
+                "is no name for a network device: 1 to 15 bytes without blanks, /, : and %, and not . or ..",
+            ));
+        }
+        if !taken.insert(inside) {
+            return Err(conflict(
+                format!("linux.netDevices[{name:?}]"),
+                "another device is to have the same name inside",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel takes it for a device's name (`dev_valid_name`); `%` would be a pattern.
+fn is_device_name(name: &str) -> bool {
+    let bad =
+        |byte: u8| byte == b'/' || byte == b':' || byte == b'%' || byte.is_ascii_whitespace() || byte == 0;
+    (1..16).contains(&name.len()) && !matches!(name, "." | "..") && !name.bytes().any(bad)
 }
 
 /// The kernel refuses maps that are empty or overlap, but does not say where.

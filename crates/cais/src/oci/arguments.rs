@@ -47,7 +47,7 @@ pub(super) const GLOBAL: &[Flag] = &[
         "cgroupfs, systemd or disabled, as crun has it",
     ),
     Flag("rootless", None, true, "true, false or auto"),
-    Flag("criu", None, true, "accepted and ignored, as by runc"),
+    Flag("criu", None, true, "the executable of criu"),
     Flag("version", Some('v'), false, "print the version"),
     Flag("help", Some('h'), false, "print this help"),
 ];
@@ -84,6 +84,33 @@ const PRESERVE: Flag = Flag(
     true,
     "number of descriptors from 3 on that the program keeps",
 );
+const IMAGES: Flag = Flag(
+    "image-path",
+    None,
+    true,
+    "directory of criu's images; ./checkpoint unless given",
+);
+const WORK: Flag = Flag("work-path", None, true, "directory of criu's log");
+const TCP_ESTABLISHED: Flag = Flag("tcp-established", None, false, "allow open TCP connections");
+const TCP_CLOSE: Flag = Flag("tcp-close", None, false, "close TCP connections, as crun has it");
+const EXT_UNIX_SK: Flag = Flag("ext-unix-sk", None, false, "allow unix sockets that lead out");
+const SHELL_JOB: Flag = Flag("shell-job", None, false, "allow a session that began outside");
+const FILE_LOCKS: Flag = Flag("file-locks", None, false, "keep file locks");
+const LINK_REMAP: Flag = Flag(
+    "link-remap",
+    None,
+    false,
+    "give files without a name one meanwhile",
+);
+const AUTO_DEDUP: Flag = Flag(
+    "auto-dedup",
+    None,
+    false,
+    "punch out of older images what is newer",
+);
+const LAZY_PAGES: Flag = Flag("lazy-pages", None, false, "memory is fetched when it is used");
+const CGROUPS_MODE: Flag = Flag("manage-cgroups-mode", None, true, "soft, full, strict or ignore");
+const EMPTY_NS: Flag = Flag("empty-ns", None, true, "namespace to leave empty: network");
 const HELP: Flag = Flag("help", Some('h'), false, "print this help");
 
 pub(super) const VERBS: &[Verb] = &[
@@ -307,24 +334,90 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "checkpoint",
         usage: "<container-id>",
-        about: "not supported yet: needs CRIU",
+        about: "write a running container to disk, with CRIU",
         flags: &[
+            IMAGES,
+            WORK,
+            TCP_ESTABLISHED,
+            TCP_CLOSE,
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            FILE_LOCKS,
+            LINK_REMAP,
+            AUTO_DEDUP,
+            LAZY_PAGES,
+            CGROUPS_MODE,
+            EMPTY_NS,
             HELP,
-            Flag("image-path", None, true, ""),
-            Flag("work-path", None, true, ""),
+            Flag(
+                "parent-path",
+                None,
+                true,
+                "images of before, relative to the new ones",
+            ),
+            Flag("leave-running", None, false, "do not end the container"),
+            Flag("pre-dump", None, false, "memory alone, and go on"),
+            Flag(
+                "tcp-skip-in-flight",
+                None,
+                false,
+                "leave connections out that are being made",
+            ),
+            Flag("page-server", None, true, "ADDRESS:PORT of criu's page server"),
+            Flag(
+                "status-fd",
+                None,
+                true,
+                "descriptor that hears when lazy pages can be fetched",
+            ),
         ],
-        takes_command: true,
+        takes_command: false,
     },
     Verb {
         name: "restore",
         usage: "<container-id>",
-        about: "not supported yet: needs CRIU",
+        about: "make a container again from what checkpoint wrote, with CRIU",
         flags: &[
+            BUNDLE,
+            CONSOLE,
+            PIDFD,
+            PID_FILE,
+            IMAGES,
+            WORK,
+            TCP_ESTABLISHED,
+            TCP_CLOSE,
+            EXT_UNIX_SK,
+            SHELL_JOB,
+            FILE_LOCKS,
+            LINK_REMAP,
+            AUTO_DEDUP,
+            LAZY_PAGES,
+            CGROUPS_MODE,
+            EMPTY_NS,
             HELP,
-            Flag("lsm-mount-context", None, true, ""),
-            Flag("lsm-profile", None, true, ""),
+            Flag("detach", Some('d'), false, "do not wait"),
+            Flag("keep", None, false, "keep the container after its end"),
+            Flag(
+                "no-subreaper",
+                None,
+                false,
+                "do not reap what the container leaves behind",
+            ),
+            Flag(
+                "no-pivot",
+                None,
+                false,
+                "accepted: criu enters the root its own way",
+            ),
+            Flag(
+                "lsm-profile",
+                None,
+                true,
+                "apparmor:NAME or selinux:LABEL of the processes",
+            ),
+            Flag("lsm-mount-context", None, true, "SELinux label of the mounts"),
         ],
-        takes_command: true,
+        takes_command: false,
     },
 ];
 

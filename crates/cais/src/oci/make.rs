@@ -4,9 +4,10 @@ use super::foreground;
 use super::{Call, Failed, Outcome};
 use cais_runtime::container::create::{CreateOptions, Created, create as create_container};
 use cais_runtime::container::{delete as deleting, signal, start as starting};
+use rustix::fd::OwnedFd;
 use std::path::PathBuf;
 
-fn options(call: &Call) -> Result<CreateOptions, Failed> {
+pub(super) fn options(call: &Call) -> Result<CreateOptions, Failed> {
     Ok(CreateOptions {
         bundle: call.path("bundle").unwrap_or_else(|| PathBuf::from(".")),
         console_socket: call.path("console-socket"),
@@ -29,7 +30,7 @@ fn notify_socket() -> Option<String> {
         .filter(|socket| !socket.is_empty())
 }
 
-fn warn(call: &Call, created: &Created) {
+pub(super) fn warn(call: &Call, created: &Created) {
     let pid = created.process.pid.as_raw_nonzero();
     call.log.debug(&format!(
         "container {} has the first process {pid}",
@@ -67,10 +68,7 @@ pub(super) fn run(call: &Call) -> Outcome {
         hold: notify_socket().is_some(),
         ..options(call)?
     };
-    if !detach && !call.given.has("no-subreaper") {
-        // What the container leaves behind comes to this process, and is reaped with it.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap_or_default();
-    }
+    become_subreaper(call, detach);
     let signals = if detach {
         None
     } else {
@@ -85,12 +83,26 @@ pub(super) fn run(call: &Call) -> Outcome {
     for problem in problems {
         call.log.warn(&super::log::describe(&problem));
     }
-    let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&created.process.pidfd, created.terminal, &signals);
+    match signals {
+        Some(signals) => wait(call, id, created, &signals),
+        None => Ok(0),
+    }
+}
+
+/// Waits for the end of a container, and deletes it.
+pub(super) fn wait(call: &Call, id: &str, created: Created, signals: &OwnedFd) -> Outcome {
+    let code = foreground::wait(&created.process.pidfd, created.terminal, signals);
     if !call.given.has("keep") {
         remove(call, id, true)?;
     }
     code
+}
+
+/// What the container leaves behind comes to a process that waits, and is reaped with it.
+pub(super) fn become_subreaper(call: &Call, detach: bool) {
+    if !detach && !call.given.has("no-subreaper") {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap_or_default();
+    }
 }
 
 fn remove(call: &Call, id: &str, force: bool) -> Result<(), Failed> {
