@@ -25,6 +25,7 @@ pub mod log;
 pub mod moment;
 pub mod monitor;
 pub mod names;
+pub mod network;
 pub mod options;
 pub mod prune;
 pub mod record;

@@ -217,11 +217,7 @@ fn namespace_options(args: &RunArgs, config: &Config) -> Result<NamespaceOptions
 
 /// The networks, with what the flags for the first one say.
 fn network_mode(args: &RunArgs) -> Result<NetworkMode, OptionError> {
-    let mut mode = if args.network.is_empty() {
-        NetworkMode::None
-    } else {
-        network::parse_networks(&args.network)?
-    };
+    let mut mode = network::parse_networks(&args.network)?;
     if let Some(text) = &args.ip {
         let ip = network::parse_address("--ip", text)?;
         network::add_to_first(&mut mode, "--ip", |first| {
