@@ -1,6 +1,7 @@
 //! From the flags of `cais run` to what the engine takes.
 
 use crate::failure::Failure;
+use crate::output::program;
 use cais::cli::RunArgs;
 use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
@@ -96,7 +97,10 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
             },
             command.to_vec(),
         )),
-        None => Err(Failure::new("no image given: try `cais run --rm host COMMAND`").code(125)),
+        None => Err(Failure::new(format!(
+            "\"{0} run\" requires at least 1 argument.\nSee '{0} run --help'.",
+            program()
+        ))),
     }
 }
 
