@@ -36,6 +36,7 @@ mod parallel;
 mod security;
 mod support;
 mod terminal;
+mod three_tier;
 
 /// A file that is not named above would never run.
 #[test]

@@ -36,6 +36,8 @@ const PACKAGES: &[&str] = &[
     "git",
     "perl",
     "gcc",
+    // Who looks at the page of examples/three-tier.
+    "chromium",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
