@@ -36,7 +36,7 @@ $cais pack -q -t three-tier/database --user postgres --expose 5432 --stop-signal
     --file "$here/database/start.sh:/usr/local/bin/serve" \
     --trace "set -e; cd /tmp; echo secret > password
         initdb -D new -U log -A scram-sha-256 --locale=C.UTF-8 --pwfile=password > /dev/null
-        echo 'create database log;' | postgres --single -D new postgres > /dev/null
+        echo 'create database log;' | postgres --single -D new postgres > /dev/null 2>&1
         mv new data; rm password
         postgres -D data -k /tmp -h '*' > /dev/null 2>&1 & server=\$!
         until PGPASSWORD=secret psql -q -h 127.0.0.1 -U log -c 'create table t (n int)' 2> /dev/null; do :; done
