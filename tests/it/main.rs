@@ -35,6 +35,7 @@ mod oci_races;
 mod oci_spec;
 mod oci_support;
 mod oci_systemd;
+mod pack;
 mod parallel;
 mod registry_faults;
 mod security;
