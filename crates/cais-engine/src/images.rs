@@ -14,6 +14,7 @@ mod pull;
 mod push;
 mod remote;
 mod show;
+mod trace;
 mod tree;
 mod unpack;
 mod watch;
@@ -27,6 +28,8 @@ pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;
 pub use show::{ShownManifest, remote_manifests};
+pub(crate) use trace::watched_filter;
+pub use trace::{Traced, trace};
 pub use tree::{
     ImportOptions, MountedImage, export, import, mount_image, mounted_images, open_input, unmount_image,
 };

@@ -5,6 +5,7 @@ pub mod config;
 pub mod exec;
 mod groups;
 pub mod image;
+pub mod life;
 pub mod pack;
 mod parse;
 pub mod registry;
@@ -19,6 +20,7 @@ pub use image::{
     ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagesArgs, ImportArgs, LoadArgs, RmiArgs,
     SaveArgs, TagArgs, UntagArgs,
 };
+pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{
@@ -58,6 +60,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Make a new container without starting it
+    Create(Box<RunArgs>),
     /// List containers
     Ps(PsArgs),
     /// Start stopped containers
@@ -67,7 +71,19 @@ pub enum Command {
     /// Send a signal to running containers
     Kill(KillArgs),
     /// Wait until containers stop and print their exit codes
-    Wait(NamesArgs),
+    Wait(WaitArgs),
+    /// Stop containers and start them again
+    Restart(RestartArgs),
+    /// Let all processes of containers stand still
+    Pause(NamesArgs),
+    /// Let them go on
+    Unpause(NamesArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Change limits, restart policy and labels of containers
+    Update(UpdateArgs),
+    /// Watch a running container
+    Attach(AttachArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Show everything known about containers and images as JSON
@@ -192,9 +208,12 @@ pub struct StartArgs {
     /// Show the output and wait for the end
     #[arg(short, long)]
     pub attach: bool,
-    /// Pass standard input on (with --attach)
+    /// Pass standard input on
     #[arg(short, long)]
     pub interactive: bool,
+    /// Keys that leave a terminal, e.g. ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
     /// Names or ids of containers
     #[arg(value_name = "CONTAINER", required = true)]
     pub containers: Vec<String>,
@@ -204,7 +223,13 @@ pub struct StartArgs {
 #[derive(Debug, Args)]
 pub struct StopArgs {
     /// Seconds to wait before the container is killed; -1 waits for ever
-    #[arg(short, long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
     pub time: Option<i64>,
     /// Signal to send instead of the container's own stop signal
     #[arg(short, long)]

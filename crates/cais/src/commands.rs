@@ -12,6 +12,7 @@ pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod life;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;
