@@ -18,6 +18,7 @@ mod host_untouched;
 mod images;
 mod images_layers;
 mod images_peers;
+mod inspect;
 mod kill_steps;
 mod limits;
 mod namespaces;

@@ -2,6 +2,7 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod engine;
 mod peers;
 mod plot;
 mod runtime;
@@ -15,6 +16,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
-        _ => Err("cargo xtask bench start|runtime [--rounds N]".to_owned()),
+        ["engine", rest @ ..] => engine::run(rest),
+        _ => Err("cargo xtask bench start|runtime|engine [--rounds N]".to_owned()),
     }
 }
