@@ -3,6 +3,7 @@
 //! judge nothing.
 
 mod engine;
+mod images;
 mod peers;
 mod plot;
 mod runtime;
@@ -17,6 +18,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         ["start", rest @ ..] => start::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
         ["engine", rest @ ..] => engine::run(rest),
-        _ => Err("cargo xtask bench start|runtime|engine [--rounds N]".to_owned()),
+        ["images", rest @ ..] => images::run(rest),
+        _ => Err("cargo xtask bench start|runtime|images|engine".to_owned()),
     }
 }

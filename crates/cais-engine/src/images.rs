@@ -36,6 +36,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Where it cannot be made or read.
 pub fn open(engine: &Engine) -> Result<ContentStore> {
+    if let Some(step) = engine.checkpoints.store() {
+        cais_image::store::kill_at_step(step);
+    }
     ContentStore::open(engine.store.data()).map_err(EngineError::image("open the store of images"))
 }
 
@@ -115,6 +118,7 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     let name = name.clone();
     let store = open(engine)?;
     let image = find(&store, &name)?;
+    crate::budget::note_use(engine, &store, &image);
     let config = store
         .config(&image.id)
         .map_err(EngineError::image("read the image's configuration"))?;

@@ -5,12 +5,15 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod budget;
 pub mod bundle;
+pub mod check;
 pub mod cleanup;
 pub mod config;
 pub mod describe;
 pub mod diff;
 pub mod disk;
+pub mod disk_usage;
 pub mod engine;
 pub mod error;
 pub mod events;

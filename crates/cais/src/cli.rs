@@ -19,7 +19,9 @@ pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use run::RunArgs;
-pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use system::{
+    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+};
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 
 use clap::{Args, Parser, Subcommand};
