@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod compatibility;
 mod criu;
 mod engines;
 mod engines_support;
