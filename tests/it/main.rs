@@ -27,7 +27,7 @@ mod life;
 mod limits;
 mod mock_registry;
 mod namespaces;
-#[allow(dead_code, reason = "the tests of networks come with them")]
+#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
 mod network_support;
 mod oci_attacks;
 mod oci_bad_input;

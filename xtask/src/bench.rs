@@ -4,6 +4,7 @@
 
 mod engine;
 mod images;
+mod network;
 mod peers;
 mod plot;
 mod runtime;
@@ -16,9 +17,10 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
+        ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
         ["engine", rest @ ..] => engine::run(rest),
         ["images", rest @ ..] => images::run(rest),
-        _ => Err("cargo xtask bench start|runtime|images|engine".to_owned()),
+        _ => Err("cargo xtask bench start|runtime|network|images|engine".to_owned()),
     }
 }
