@@ -37,6 +37,7 @@ mod oci_races;
 mod oci_spec;
 mod oci_support;
 mod oci_systemd;
+mod pack;
 mod parallel;
 mod registry_faults;
 mod security;

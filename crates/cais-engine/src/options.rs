@@ -222,6 +222,9 @@ pub enum SeccompOption {
     Unconfined,
     /// A file in Docker's or the OCI's JSON form.
     File(PathBuf),
+    /// The profile that is part of the executable, and whoever listens at this socket is told
+    /// of calls that name files (`cais pack --trace`).
+    Watched(PathBuf),
 }
 
 /// What the container may use. Absent means no limit of ours.
