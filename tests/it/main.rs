@@ -32,6 +32,7 @@ mod oci_spec;
 mod oci_support;
 mod oci_systemd;
 mod parallel;
+mod rootless;
 mod security;
 mod support;
 mod terminal;

@@ -70,6 +70,8 @@ pub fn make_pipes(interactive: bool, owner: Option<(u32, u32)>) -> Result<PipeSe
             .map_err(EngineError::system("open the program's input"))?;
         (null, None)
     };
+    // An ordinary user can give nothing away: another user inside then cannot open its pipes anew.
+    let owner = owner.filter(|_| rustix::process::geteuid().is_root());
     if let Some((uid, gid)) = owner {
         let pipes = [
             Some(&their_output),
