@@ -70,9 +70,9 @@ const MISTAKES: &[(&[&str], i32, &str)] = &[
     ),
     (&["run", "--rm", "-v", "name:/x", "host", "true"], 125, "name"),
     (
-        &["run", "--rm", "--network", "bridge", "host", "true"],
+        &["run", "--rm", "--network", "no-such-net", "host", "true"],
         125,
-        "bridge",
+        "network no-such-net not found",
     ),
     (
         &[

@@ -84,7 +84,7 @@ fn another_containers_where_asked() {
     );
     let gone = env.cais(&["run", "--rm", "--pid", "container:nobody", "host", "true"]);
     assert!(
-        gone.code == 125 && gone.stderr.contains("no such container"),
+        gone.code == 125 && gone.stderr.contains("No such container"),
         "{}",
         gone.stderr
     );

@@ -69,6 +69,19 @@ impl Container {
         words.map(String::as_str).collect()
     }
 
+    /// The program and its arguments as one text, those with spaces in quotes.
+    #[must_use]
+    pub fn command_text(&self) -> String {
+        let words = self.command_words().into_iter().enumerate();
+        let words: Vec<String> = words
+            .map(|(index, word)| match word.contains(' ') && index > 0 {
+                true => format!("'{word}'"),
+                false => word.to_owned(),
+            })
+            .collect();
+        words.join(" ")
+    }
+
     /// The names of what is mounted: paths of the host.
     #[must_use]
     pub fn mount_names(&self) -> Vec<String> {

@@ -10,14 +10,14 @@ pub type Result<T> = std::result::Result<T, EngineError>;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// There is no such container.
-    #[error("no such container: {0}")]
+    #[error("No such container: {0}")]
     NoSuchContainer(String),
     /// Several containers begin with these digits.
     #[error("several containers have an id that begins with {0:?}: give more digits")]
     Ambiguous(String),
     /// The name is taken.
     #[error(
-        "the name {name:?} is in use by container {holder}: remove or rename that container, or choose another name"
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
     )]
     NameTaken {
         /// The name.

@@ -47,7 +47,7 @@ enum Ancestor {
 }
 
 fn invalid(key: &str, value: &str) -> EngineError {
-    EngineError::Invalid(format!("invalid filter '{key}={value}'"))
+    EngineError::Invalid(format!("Invalid filter '{key}={value}'"))
 }
 
 impl ContainerFilter {
@@ -93,8 +93,13 @@ impl ContainerFilter {
                 "false" | "0" | "False" => self.is_task = Some(false),
                 _ => return Err(invalid(key, value)),
             },
-            "status" | "health" => return Err(invalid(key, value)),
-            _ => return Err(EngineError::Invalid(format!("invalid filter '{key}'"))),
+            "health" => {
+                return Err(EngineError::Invalid(format!(
+                    "Unrecognised filter value for health: {value}"
+                )));
+            }
+            "status" => return Err(invalid(key, value)),
+            _ => return Err(EngineError::Invalid(format!("Invalid filter '{key}'"))),
         }
         Ok(())
     }

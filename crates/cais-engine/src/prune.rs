@@ -76,7 +76,7 @@ impl PruneFilter {
                 }
                 _ => {
                     return Err(EngineError::Invalid(format!(
-                        "--filter: there is no filter {key:?} here: give until, label or label!"
+                        "Invalid filter '{key}': give until, label or label!"
                     )));
                 }
             }

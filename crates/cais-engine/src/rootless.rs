@@ -3,7 +3,7 @@
 //! for work on files that belong to those ids.
 
 use crate::error::{EngineError, Result};
-use crate::options::{RunOptions, UsernsMode};
+use crate::options::{NetworkMode, RunOptions, UsernsMode};
 use cais_linux::SysError;
 use cais_linux::cgroups::{Hierarchy, Layout};
 use cais_linux::process::{pidfd, stub};
@@ -115,6 +115,24 @@ pub fn choose_maps(options: &RunOptions) -> Result<Maps> {
         )));
     }
     Ok(maps)
+}
+
+/// The network: only root can connect one, so without a word there is none.
+///
+/// # Errors
+/// Where the user asks for one (`asked`), or for a published port.
+pub fn choose_network(options: &mut RunOptions, asked: bool) -> Result<()> {
+    let NetworkMode::Networks(networks) = &options.namespaces.network else {
+        return Ok(());
+    };
+    if asked || !options.network.publish.is_empty() || options.network.publish_all {
+        let name = networks.first().map_or("bridge", |first| &first.network);
+        return Err(EngineError::Invalid(format!(
+            "--network {name}: only root can connect a container to a network or publish its ports: use --network host or none, or run cais as root"
+        )));
+    }
+    options.namespaces.network = NetworkMode::None;
+    Ok(())
 }
 
 /// Checks that ids of the program are mapped.

@@ -127,6 +127,12 @@ impl Store {
         self.run.join("userns")
     }
 
+    /// Networks, leases of addresses, and what containers have in networks.
+    #[must_use]
+    pub fn networks(&self) -> cais_net::network::NetworkStore {
+        cais_net::network::NetworkStore::new(&self.data, &self.run)
+    }
+
     /// The cache of compiled seccomp filters.
     #[must_use]
     pub fn seccomp_cache(&self) -> PathBuf {

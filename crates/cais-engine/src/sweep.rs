@@ -33,7 +33,8 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
-    first
+    let networks = crate::network::connect::sweep(store);
+    first.and(networks)
 }
 
 /// Whether this container needs sweeping: read without a lock, so that it costs little.

@@ -55,6 +55,9 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// The largest packet.
     pub mtu: u32,
+    /// The mode of macvlan.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// Whether it does not reach its neighbours.
     #[serde(default)]
     pub isolated: bool,

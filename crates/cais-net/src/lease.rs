@@ -62,25 +62,29 @@ pub fn take(store: &NetworkStore, network: &str, address: IpAddr, holder: Holder
     }
 }
 
-/// Takes the first free address of a pool.
+/// Takes the next free address of a pool: the one after the last that was given out, so
+/// that an address which has just become free rests for a while.
 ///
 /// # Errors
 /// [`NetError::Invalid`] where all are taken.
 pub fn take_free(store: &NetworkStore, network: &Network, pool: &Pool, holder: Holder<'_>) -> Result<IpAddr> {
-    let taken: BTreeSet<IpAddr> = entries(&store.leases_of(&network.name))?
+    let directory = store.leases_of(&network.name);
+    let taken: BTreeSet<IpAddr> = entries(&directory)?
         .iter()
         .filter_map(|name| name.parse().ok())
         .collect();
     let range = pool.range.unwrap_or(pool.subnet);
-    // As many candidates as there are addresses taken, and those that are never given.
-    let most = u128::try_from(taken.len() + pool.aux.len()).unwrap_or(u128::MAX);
-    let last = range.last_index().min(most.saturating_add(1024));
-    for index in 0..=last {
+    let hint = directory.join(if range.is_ipv4() { ".next4" } else { ".next6" });
+    let next = fs::read_to_string(&hint).ok().and_then(|text| text.parse().ok());
+    let start = next.filter(|index| *index <= range.last_index()).unwrap_or(0u128);
+    for index in candidates(start, range.last_index()) {
         let Some(address) = range.nth(index) else { break };
         if pool.may_lease(address)
             && !taken.contains(&address)
             && take(store, &network.name, address, holder)?
         {
+            // A hint that is lost costs nothing but the rest.
+            fs::write(&hint, (index + 1).to_string()).unwrap_or_default();
             return Ok(address);
         }
     }
@@ -88,6 +92,13 @@ pub fn take_free(store: &NetworkStore, network: &Network, pool: &Pool, holder: H
         "network {} has no free address in {range}: end some containers, or make a network with a larger subnet",
         network.name
     )))
+}
+
+/// The places of a range, from `start` on and then from its beginning; no more than there
+/// can be leases.
+fn candidates(start: u128, last: u128) -> impl Iterator<Item = u128> {
+    const MOST: usize = 1 << 20;
+    (start..=last).take(MOST).chain((0..start).take(MOST))
 }
 
 /// Frees an address, where this container has it.

@@ -5,16 +5,21 @@
 //! address is whose) and [`endpoint`] (what a container has now); [`table`] is a pure
 //! function of them.
 
+pub mod bridge;
 pub mod dns;
 pub mod endpoint;
 pub mod error;
+pub mod firewall;
+pub mod host;
 pub mod lease;
 pub mod mac;
 pub mod namespace;
 pub mod netlink;
 pub mod network;
 pub mod publish;
+pub mod reserve;
 pub mod subnet;
 pub mod table;
+pub mod veth;
 
 pub use error::{NetError, Result};

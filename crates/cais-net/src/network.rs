@@ -149,17 +149,52 @@ pub struct NetworkStore {
     pub leases: PathBuf,
     /// `endpoints/` below the run directory: what running containers have.
     pub endpoints: PathBuf,
+    /// The name of the table. The store of the host has `cais`; others, which tests and other
+    /// users have, a name of their own, so that they do not undo each other's.
+    pub table: String,
+    /// The name of the default network's bridge.
+    pub bridge: String,
+}
+
+/// Where the host's own store keeps what does not outlive a boot.
+const MAIN_RUN: &str = "/run/cais";
+
+/// Eight digits for a path (FNV-1a).
+fn digits_of(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let hash = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+    format!("{hash:08x}")
 }
 
 impl NetworkStore {
     /// The store below these two directories.
     #[must_use]
     pub fn new(data: &Path, run: &Path) -> Self {
+        let (table, bridge) = if run == Path::new(MAIN_RUN) {
+            ("cais".to_owned(), "cais0".to_owned())
+        } else {
+            let name = format!("cais-{}", digits_of(run));
+            (name.clone(), name)
+        };
         Self {
             definitions: data.join("networks"),
             leases: run.join("networks"),
             endpoints: run.join("endpoints"),
+            table,
+            bridge,
         }
+    }
+
+    /// Whether this is the host's own store.
+    #[must_use]
+    pub fn is_main(&self) -> bool {
+        self.table == "cais"
     }
 
     /// The file of a network.

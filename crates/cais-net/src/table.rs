@@ -23,9 +23,6 @@ use crate::subnet::Subnet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The table's name.
-pub const TABLE: &str = "cais";
-
 /// The interfaces that are bridges of ours.
 pub static BRIDGES: Set = set("bridges", &[Field::Interface]);
 /// Each bridge with itself: frames between its ports, where br_netfilter shows them.
@@ -540,8 +537,8 @@ impl TableState {
     /// The transaction that makes the table anew with all that this state says, in place of
     /// whatever stands there: all of it or nothing.
     #[must_use]
-    pub fn plan_table(&self, generation: Option<u32>) -> Transaction {
-        let mut transaction = Transaction::new(TABLE, generation);
+    pub fn plan_table(&self, name: &str, generation: Option<u32>) -> Transaction {
+        let mut transaction = Transaction::new(name, generation);
         // One that is there is removed, and only what is there can be removed.
         transaction.add_table();
         transaction.delete_table();
@@ -654,6 +651,12 @@ fn add_port(all: &mut Elements, port: &PortEntry) {
         let value = [octets(target), inside.to_vec()].concat();
         match port.host {
             None => push(all, any, key.clone(), value, &port.owner),
+            // All addresses of one family.
+            Some(host) if host.is_unspecified() => {
+                if host.is_ipv4() == target.is_ipv4() {
+                    push(all, any, key.clone(), value, &port.owner);
+                }
+            }
             Some(host) if host.is_ipv4() == target.is_ipv4() => {
                 push(all, at, [octets(host), key.clone()].concat(), value, &port.owner);
             }
@@ -723,7 +726,7 @@ mod tests {
 
     #[test]
     fn the_same_state_is_the_same_table() {
-        let bytes = || state().plan_table(Some(1)).finish().bytes().to_vec();
+        let bytes = || state().plan_table("cais", Some(1)).finish().bytes().to_vec();
         assert_eq!(bytes(), bytes());
     }
 

@@ -10,6 +10,7 @@ mod parse;
 pub mod registry;
 pub mod run;
 pub mod system;
+pub mod views;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
@@ -19,6 +20,7 @@ pub use parse::{command, command_path, parse};
 pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use run::RunArgs;
 pub use system::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -57,8 +59,14 @@ pub enum Command {
     Wait(NamesArgs),
     /// Remove containers
     Rm(RmArgs),
-    /// Show everything known about containers as JSON
-    Inspect(NamesArgs),
+    /// Show everything known about containers and images as JSON
+    Inspect(InspectArgs),
+    /// Show the processes of a container
+    Top(TopArgs),
+    /// Show what containers use of CPU, memory, network and disks
+    Stats(StatsArgs),
+    /// Show the published ports of a container
+    Port(PortArgs),
     /// Show the output of a container
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
@@ -99,8 +107,10 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show what this kernel can do, and what cais does without it
     Doctor(DoctorArgs),
+    /// Show the machine and what is on it
+    Info(FormatArgs),
     /// Show the version
-    Version,
+    Version(FormatArgs),
 }
 
 /// Arguments of commands that take one container.
@@ -143,7 +153,7 @@ pub struct PsArgs {
     pub no_trunc: bool,
     /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
     /// network, health, is-task
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
     /// template

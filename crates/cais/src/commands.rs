@@ -5,17 +5,22 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;
+pub(crate) mod port;
+mod ports;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod run;
 mod run_options;
 pub(crate) mod start;
+pub(crate) mod stats;
 pub(crate) mod stop;
+pub(crate) mod top;
 pub(crate) mod transfer;
 
 use crate::failure::Failure;
@@ -80,10 +85,4 @@ fn show_timings(timings: &[Timing]) {
         "{:>9.3} ms  in all (what init does runs beside)\n",
         total * 1e3
     ));
-}
-
-/// `cais version`.
-pub(crate) fn version() -> Result<u8, Failure> {
-    print(&format!("cais version {}\n", env!("CARGO_PKG_VERSION")))?;
-    Ok(0)
 }

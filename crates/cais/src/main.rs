@@ -63,7 +63,11 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::System(command) => commands::prune::system(&command),
         Command::Config(command) => commands::config::config(&command),
         Command::Doctor(args) => commands::doctor::doctor(&args),
-        Command::Version => commands::version(),
+        Command::Top(args) => commands::top::top(&args),
+        Command::Stats(args) => commands::stats::stats(&args),
+        Command::Port(args) => commands::port::port(&args),
+        Command::Info(args) => commands::info::info(&args),
+        Command::Version(args) => commands::info::version(&args),
     }
 }
 

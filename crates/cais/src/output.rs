@@ -1,5 +1,7 @@
 //! Writing to standard output: a reader that goes away ends the command, quietly.
 
+pub(crate) use cais_engine::units::human_size;
+
 use crate::failure::Failure;
 use std::io::{ErrorKind, Write};
 
@@ -60,55 +62,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Bytes as Docker shows sizes of images: three digits and a unit of 1000, without zeros at
-/// the end.
-pub(crate) fn human_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut unit = 0;
-    let mut divisor = 1u64;
-    while bytes / divisor >= 1000 && unit + 1 < UNITS.len() {
-        divisor *= 1000;
-        unit += 1;
-    }
-    // As C's %.3g, rounding to even at the half.
-    let places: u32 = match bytes / divisor {
-        0..10 => 2,
-        10..100 => 1,
-        _ => 0,
-    };
-    let scale = 10u128.pow(places);
-    let (value, whole) = (u128::from(bytes) * scale, u128::from(divisor));
-    let rounded = (value * 2 + whole) / (whole * 2);
-    let mut text = format!("{}", rounded / scale);
-    if places > 0 {
-        let width = places as usize;
-        text = format!("{text}.{:0width$}", rounded % scale);
-        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
-    }
-    text + UNITS.get(unit).unwrap_or(&"B")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_in_dockers_words() {
-        for (bytes, want) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1kB"),
-            (1_234_567, "1.23MB"),
-            (1_235_900, "1.24MB"),
-            (12_345_678, "12.3MB"),
-            (12_000_000, "12MB"),
-            (123_456_789, "123MB"),
-            (1_005_000_000, "1.01GB"),
-            (5_594_112, "5.59MB"),
-        ] {
-            assert_eq!(human_size(bytes), want);
-        }
-    }
 
     #[test]
     fn columns_are_aligned() {

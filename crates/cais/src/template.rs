@@ -56,7 +56,7 @@ impl Template {
         evaluate::render(&self.nodes, data)
     }
 
-    /// The names of the fields of the data that the template uses.
+    /// The names of the fields of the data that the template uses; `.` for all of it.
     #[must_use]
     pub fn fields(&self) -> Vec<&str> {
         let mut names = Vec::new();

@@ -124,6 +124,9 @@ fn positional(place: &Place) -> Mistake {
         (0, 0) => "accepts no arguments".to_owned(),
         (least, _) if endless => format!("requires at least {least} argument{}", plural(least)),
         (least, most) if least == most => format!("requires exactly {least} argument{}", plural(least)),
+        (least, most) if least > 0 => {
+            format!("requires at least {least} and at most {most} arguments")
+        }
         (_, most) => format!("requires at most {most} argument{}", plural(most)),
     };
     let usage = place

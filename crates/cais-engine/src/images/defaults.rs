@@ -17,10 +17,12 @@ pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
             .clone()
             .filter(|entrypoint| !entrypoint.is_empty());
     }
-    // The image's come first: a later one wins.
-    let mut env = config.env.clone();
-    env.append(&mut options.env);
-    options.env = env;
+    // What the user says of a variable replaces what the image says, and stands first, as
+    // with Docker.
+    let name = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
+    let own: Vec<String> = options.env.iter().map(|entry| name(entry)).collect();
+    let inherited = config.env.iter().filter(|entry| !own.contains(&name(entry)));
+    options.env.extend(inherited.cloned());
     if options.user.is_none() && !config.user.is_empty() {
         options.user = Some(config.user.clone());
     }
@@ -110,7 +112,7 @@ mod tests {
         };
         apply_defaults(&mut options, &image());
         assert!(options.command.is_empty());
-        assert_eq!(options.env, ["A=1", "B=2", "A=3"]);
+        assert_eq!(options.env, ["A=3", "B=2"]);
         assert_eq!((options.user.as_deref(), options.labels.len()), (Some("0"), 1));
     }
 }

@@ -10,9 +10,12 @@
 //! 3. [`disconnect`]: the program has ended. It goes by the state alone, because a sweep
 //!    calls it too, and doing it again does nothing.
 
+use super::prepare::Prepared;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
+use crate::network::connect::{self as network, Connected};
 use crate::record::Record;
 use crate::resolver;
 use crate::state::RunState;
@@ -20,12 +23,14 @@ use crate::store::Store;
 
 /// Gives the container what it needs before its program runs. `state.init` is its first
 /// process. Whoever takes something notes it in `state` and writes it ([`RunState::write`])
-/// before taking it.
+/// before taking it, or in a file of its own.
 ///
 /// # Errors
 /// The start fails with it, and [`disconnect`] is called.
-pub(crate) fn connect(store: &Store, record: &Record, _state: &mut RunState) -> Result<()> {
-    resolver::announce(store, record)
+pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
+    let connected = network::connect(engine, prepared, state)?;
+    resolver::announce(&engine.store, &prepared.record)?;
+    Ok(connected)
 }
 
 /// What the monitor is to look after while the program runs. `state.init` is the first
@@ -37,8 +42,14 @@ pub(crate) fn attendants(
     store: &Store,
     record: &Record,
     state: &RunState,
+    connected: Connected,
 ) -> Result<Vec<Box<dyn Attendant>>> {
-    Ok(resolver::attendant(store, record, state)?.into_iter().collect())
+    let mut all: Vec<Box<dyn Attendant>> = Vec::new();
+    if !connected.reserved.is_empty() {
+        all.push(Box::new(connected));
+    }
+    all.extend(resolver::attendant(store, record, state)?);
+    Ok(all)
 }
 
 /// Gives back what [`connect`] took.
@@ -46,5 +57,7 @@ pub(crate) fn attendants(
 /// # Errors
 /// What could not be given back: the state stays then, and the next sweep tries again.
 pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
-    resolver::withdraw(store, id)
+    let names = resolver::withdraw(store, id);
+    network::disconnect(store, id)?;
+    names
 }

@@ -11,6 +11,7 @@ use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
 use cais_linux::lsm::landlock;
 use cais_linux::seccomp;
 use cais_linux::seccomp::load::program_bytes;
+use cais_net::endpoint::Endpoints;
 use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
 use cais_runtime::spec::Spec;
 
@@ -37,7 +38,6 @@ pub(super) fn plan_facts(
             .iter()
             .map(|device| (device.container.clone(), device.host.clone()))
             .collect(),
-        files: etc_files(engine, options, &record.id),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
@@ -140,15 +140,19 @@ fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
 
 /// The files below `/etc` that are the container's own. With the host's network its hosts
 /// and its resolver hold.
-fn etc_files(engine: &Engine, options: &RunOptions, id: &ContainerId) -> Vec<(String, String)> {
+pub(super) fn etc_files(
+    engine: &Engine,
+    options: &RunOptions,
+    id: &ContainerId,
+    network: Option<&Endpoints>,
+) -> Vec<(String, String)> {
     let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
     let mut files = vec![("/etc/hostname".to_owned(), format!("{name}\n"))];
     if options.namespaces.network == NetworkMode::Host {
         return files;
     }
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{name}\n"
-    );
+    const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+    let hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, &name, network);
     files.push(("/etc/hosts".to_owned(), hosts));
     // Without one on the host the image's own stays.
     if let Some(text) = crate::resolver::resolv_conf(engine, options) {

@@ -52,11 +52,8 @@ pub struct Manner {
 /// completely and is to stay.
 pub fn run(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Result<Outcome> {
     let claimed = claim(engine, prepared);
-    if claimed.is_err()
-        && let Some(lease) = prepared.lease
-    {
-        // The error that counts is the one that stopped the start.
-        crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+    if claimed.is_err() {
+        prepared.release(engine);
     }
     let lock = claimed?;
     let outcome = start_locked(engine, prepared, manner, lock);

@@ -124,8 +124,8 @@ impl Companion for Files<'_> {
         let (store, record) = (&self.engine.store, &self.prepared.record);
         self.state.write(store, &record.id)?;
         super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
-        equip::connect(store, record, self.state)?;
-        self.attendants = equip::attendants(store, record, self.state)?;
+        let connected = equip::connect(self.engine, self.prepared, self.state)?;
+        self.attendants = equip::attendants(store, record, self.state, connected)?;
         Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! Everything before the first change: an id, the facts of the machine, the OCI
 //! configuration, the plan.
 
-use super::facts::plan_facts;
+use super::facts::{etc_files, plan_facts};
 use super::new_record;
 use super::users::{Shared, choose_range, host_ids, id_mappings};
 use crate::bundle::{BundleFacts, plan_spec};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::options::{MountKind, NetworkMode, RootSource, RunOptions};
+use crate::options::{MountKind, RootSource, RunOptions};
 use crate::record::Record;
 use crate::rootless;
 use crate::state::Container;
@@ -19,6 +19,7 @@ use cais_linux::creds::capabilities::read_own;
 use cais_linux::creds::ids::{ResolvedUser, add_groups, resolve_user as resolve};
 use cais_linux::mounts::overlay::Layers;
 use cais_linux::path::read_inside;
+use cais_net::endpoint::Endpoints;
 use cais_runtime::plan::facts::{PlanFacts, RootTree};
 use cais_runtime::plan::{Plan, plan_container};
 use cais_runtime::spec::{Process, Spec, User};
@@ -44,6 +45,8 @@ pub struct Prepared {
     pub(crate) lease: Option<Lease>,
     /// Its cgroup, relative to each hierarchy; empty for none.
     pub(crate) cgroup_path: String,
+    /// Its interfaces, with leased addresses.
+    pub(crate) network: Option<Endpoints>,
     /// The hierarchies.
     layout: Option<Layout>,
     /// What becomes the root.
@@ -55,6 +58,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Gives back what was leased, where the container was not even claimed.
+    pub(crate) fn release(&self, engine: &Engine) {
+        let leased = Leased {
+            range: self.lease,
+            network: self.network.clone(),
+        };
+        leased.release(engine);
+    }
+
     /// Makes the cgroup with its limits.
     pub(crate) fn create_group(&self) -> Result<Option<Group>> {
         let Some(layout) = &self.layout else {
@@ -108,22 +120,48 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     if !dry {
         engine.store.ensure()?;
     }
-    if let NetworkMode::Networks(_) = record.options.namespaces.network {
-        return Err(EngineError::Invalid(
-            "networks other than none, host and container: are not there yet".to_owned(),
-        ));
-    }
     let shared = Shared::find(engine, &record.options)?;
     let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;
-    let prepared = prepare_with(engine, record, &shared, lease);
-    if let (Err(_), Some(lease), false) = (&prepared, lease, dry) {
-        // The error that counts is the one that stopped the preparation.
-        crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+    let network = if dry {
+        Ok(None)
+    } else {
+        crate::network::plan::plan(engine, &record)
+    };
+    let leased = Leased {
+        range: lease.filter(|_| !dry),
+        network: network.as_ref().ok().cloned().flatten(),
+    };
+    let prepared = network.and_then(|network| prepare_with(engine, record, &shared, (lease, network)));
+    if prepared.is_err() {
+        leased.release(engine);
     }
     prepared
 }
 
-fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<Lease>) -> Result<Prepared> {
+/// What a preparation has leased.
+struct Leased {
+    range: Option<Lease>,
+    network: Option<Endpoints>,
+}
+
+impl Leased {
+    /// Gives it back. The error that counts is the one that stopped the start.
+    fn release(&self, engine: &Engine) {
+        if let Some(lease) = self.range {
+            crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+        }
+        if let Some(network) = &self.network {
+            crate::network::plan::release(&engine.store.networks(), network);
+        }
+    }
+}
+
+fn prepare_with(
+    engine: &Engine,
+    record: Record,
+    shared: &Shared,
+    (lease, network): (Option<Lease>, Option<Endpoints>),
+) -> Result<Prepared> {
     let options = &record.options;
     let id = &record.id;
     check_sources(options)?;
@@ -160,12 +198,14 @@ fn prepare_with(engine: &Engine, record: Record, shared: &Shared, lease: Option<
     }
     super::devices::find(options, &mut facts)?;
     let spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
-    let plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
+    let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
+    plan_facts.files = etc_files(engine, options, id, network.as_ref());
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {
         is_new: false,
         lease,
+        network,
         cgroup_path: facts.cgroup_path,
         layout,
         root,

@@ -222,21 +222,24 @@ pub const RETURN: i32 = -5;
 #[derive(Debug)]
 pub struct Transaction {
     batch: Batch,
-    table: &'static str,
+    table: String,
 }
 
 impl Transaction {
     /// A transaction on `table`. With a generation it fails with `ERESTART` where the rule
     /// set has changed since ([`ask_generation`]).
     #[must_use]
-    pub fn new(table: &'static str, generation: Option<u32>) -> Self {
+    pub fn new(table: &str, generation: Option<u32>) -> Self {
         let mut batch = Batch::default();
         batch.message(BATCH_BEGIN, 0, &MARK, |attributes| {
             if let Some(generation) = generation {
                 attributes.be32(1, generation);
             }
         });
-        Self { batch, table }
+        Self {
+            batch,
+            table: table.to_owned(),
+        }
     }
 
     /// The finished batch. What was added last is acknowledged, and so all of it.
@@ -248,7 +251,7 @@ impl Transaction {
     }
 
     fn message(&mut self, kind: u16, flags: u16, write: impl FnOnce(&mut Attributes<'_>)) {
-        let table = self.table;
+        let table = &self.table;
         self.batch.message(kind, flags, &body(INET), |attributes| {
             attributes.text(1, table);
             write(attributes);
@@ -308,6 +311,10 @@ impl Transaction {
                 });
             }
             attributes.be32(10, id);
+            if let [Field::Interface] = set.key {
+                // For nft alone: its keys are in the host's order.
+                attributes.bytes(13, &[0, 4, 1, 0, 0, 0]);
+            }
         });
     }
 

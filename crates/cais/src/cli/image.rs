@@ -1,5 +1,6 @@
 //! The commands about images.
 
+use super::InspectKindArgs;
 use clap::{Args, Subcommand};
 
 /// `cais images`.
@@ -87,11 +88,7 @@ pub struct HistoryArgs {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Show everything known about images as JSON
-    Inspect {
-        /// Names or ids of images
-        #[arg(value_name = "IMAGE", required = true)]
-        images: Vec<String>,
-    },
+    Inspect(InspectKindArgs),
     /// Remove images without a name, or with --all every image that no container is made of
     Prune {
         /// Every image that no container is made of

@@ -124,6 +124,15 @@ fn as_docker_reads(command: clap::Command) -> clap::Command {
         .mut_subcommands(as_docker_reads)
 }
 
+/// A `--filter`, of which only the form is checked here.
+pub(super) fn parse_filter(text: &str) -> Result<String, String> {
+    if text.contains('=') {
+        Ok(text.to_owned())
+    } else {
+        Err("bad format of filter (expected name=value)".to_owned())
+    }
+}
+
 /// A truth value as Go reads it.
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text {

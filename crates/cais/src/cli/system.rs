@@ -1,5 +1,6 @@
 //! The commands about everything at once.
 
+use super::InspectKindArgs;
 use clap::{Args, Subcommand};
 
 /// `cais system …`.
@@ -13,6 +14,8 @@ pub enum SystemCommand {
 /// themselves.
 #[derive(Debug, Subcommand)]
 pub enum ContainerCommand {
+    /// Show everything known about containers as JSON
+    Inspect(InspectKindArgs),
     /// Remove all stopped containers
     Prune(PruneArgs),
 }

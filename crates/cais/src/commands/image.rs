@@ -1,6 +1,7 @@
 //! The commands about images.
 
 use super::engine;
+use super::inspect::{Kind, inspect_kind};
 use crate::failure::Failure;
 use crate::output::{human_size, print, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
@@ -10,7 +11,7 @@ use cais_engine::images::{self, Removed};
 use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
-        ImageCommand::Inspect { images } => inspect(images),
+        ImageCommand::Inspect(args) => inspect_kind(args, Kind::Image),
         ImageCommand::Prune { all } => prune(*all),
         ImageCommand::Ls(args) => list(args),
         ImageCommand::Rm(args) => remove(args),
@@ -260,40 +261,4 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
     lines.reverse();
     print(&table(&lines))?;
     Ok(0)
-}
-
-fn inspect(names: &[String]) -> Result<u8, Failure> {
-    let engine = engine()?;
-    let store = images::open(&engine)?;
-    let mut all: Vec<Value> = Vec::new();
-    let mut code = 0;
-    for name in names {
-        let described = images::find(&store, name)
-            .map_err(Failure::from)
-            .and_then(|image| {
-                let config = store
-                    .config(&image.id)
-                    .map_err(EngineError::image("read the image's configuration"))?;
-                Ok(json!({
-                    "Id": image.id,
-                    "RepoTags": image.names.iter().map(|name| familiar(name)).collect::<Vec<_>>(),
-                    "Digest": image.target.digest,
-                    "Created": image.created,
-                    "Architecture": image.platform.architecture,
-                    "Variant": image.platform.variant,
-                    "Os": image.platform.os,
-                    "Author": config.author,
-                    "Size": image.size,
-                    "Config": config.config,
-                    "RootFS": { "Type": "layers", "Layers": image.diff_ids },
-                }))
-            });
-        match described {
-            Ok(value) => all.push(value),
-            Err(failure) => code = failure.show(),
-        }
-    }
-    let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::new(error.to_string()))?;
-    print(&(text + "\n"))?;
-    Ok(code)
 }

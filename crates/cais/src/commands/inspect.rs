@@ -1,121 +1,140 @@
-//! `cais inspect`: what is known of a container, as JSON. The keys are Docker's as far
-//! as they go; a later version gives all of them.
+//! `cais inspect`, `cais container inspect`, `cais image inspect`.
 
 use super::engine;
 use crate::failure::Failure;
-use crate::output::print;
-use cais::cli::NamesArgs;
+use crate::output::{print, print_error};
+use cais::cli::{InspectArgs, InspectKindArgs};
+use cais::template::Template;
+use cais_engine::EngineError;
 use cais_engine::engine::Engine;
-use cais_engine::list;
-use cais_engine::log;
-use cais_engine::state::{Container, Status};
-use serde_json::{Value, json};
+use cais_engine::images;
+use cais_engine::inspect::{find_container, inspect_image};
+use serde::Serialize;
+use serde_json::Value;
 
-/// What Docker writes for a moment that has not come.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Container,
+    Image,
+}
 
-pub(crate) fn inspect(args: &NamesArgs) -> Result<u8, Failure> {
-    let engine = engine()?;
-    let mut found = Vec::new();
-    let mut code = 0;
-    for name in &args.containers {
-        match list::container(&engine.store, name) {
-            Ok(container) => found.push(describe(&engine, &container)),
-            Err(error) => code = Failure::from(error).show(),
-        }
+/// What Docker exits with for a template that cannot be read.
+const BAD_TEMPLATE: u8 = 64;
+
+pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
+    let kinds: &[Kind] = match args.kind.as_deref() {
+        None => &[Kind::Container, Kind::Image],
+        Some("container") => &[Kind::Container],
+        Some("image") => &[Kind::Image],
+        Some(other) => return Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
+    };
+    let what = match args.kind.as_deref() {
+        None => "object",
+        Some(kind) => kind,
+    };
+    Inspection {
+        engine: engine()?,
+        kinds,
+        what,
+        size: args.size,
     }
-    let text = serde_json::to_string_pretty(&Value::Array(found)).unwrap_or_default();
-    print(&format!("{text}\n"))?;
-    Ok(code)
+    .show(&args.names, args.format.as_deref())
 }
 
-fn describe(engine: &Engine, container: &Container) -> Value {
-    let record = &container.record;
-    let options = &record.options;
-    let directory = engine.store.container(&record.id);
-    let words: Vec<&String> = options
-        .entrypoint
-        .iter()
-        .flatten()
-        .chain(&options.command)
-        .collect();
-    let labels: serde_json::Map<String, Value> = options
-        .labels
-        .iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect();
-    json!({
-        "Id": record.id.as_str(),
-        "Name": format!("/{}", record.name),
-        "Created": record.created,
-        "Path": words.first(),
-        "Args": words.get(1..).unwrap_or(&[]),
-        "Image": container.image_text(),
-        "State": describe_state(container),
-        "LogPath": log::path(&directory),
-        "GraphDriver": { "Name": "overlay", "Data": { "UpperDir": directory.join("upper"), "WorkDir": directory.join("work") } },
-        "Config": {
-            "Hostname": options.hostname.as_deref().unwrap_or(record.id.short()),
-            "Domainname": options.domainname,
-            "User": options.user,
-            "Tty": options.tty,
-            "OpenStdin": options.interactive,
-            "Env": options.env,
-            "Cmd": options.command,
-            "Entrypoint": options.entrypoint,
-            "WorkingDir": options.workdir,
-            "Labels": labels,
-            "StopSignal": options.stop_signal,
-        },
-        "HostConfig": {
-            "AutoRemove": options.remove,
-            "Privileged": options.security.privileged,
-            "ReadonlyRootfs": options.read_only,
-            "Init": options.init,
-            "CapAdd": options.security.cap_add,
-            "CapDrop": options.security.cap_drop,
-            "Memory": options.limits.memory.unwrap_or(0),
-            "MemorySwap": options.limits.memory_swap.unwrap_or(0),
-            "NanoCpus": options.limits.nano_cpus.unwrap_or(0),
-            "PidsLimit": options.limits.pids,
-            "CgroupParent": options.limits.cgroup_parent.as_deref().unwrap_or(""),
-        },
-        "Cais": {
-            "Bundle": directory,
-            "Options": options,
-            "Cgroup": container.state.as_ref().map(|state| &state.cgroup),
-            "MonitorPid": container.state.as_ref().map(|state| state.monitor.pid),
-        },
-    })
-}
-
-fn describe_state(container: &Container) -> Value {
-    let exit = match &container.status {
-        Status::Exited(exit) | Status::Restarting(exit) => exit.clone(),
-        _ => cais_engine::record::Exit::default(),
+pub(crate) fn inspect_kind(args: &InspectKindArgs, kind: Kind) -> Result<u8, Failure> {
+    let (kinds, what): (&[Kind], _) = match kind {
+        Kind::Container => (&[Kind::Container], "container"),
+        Kind::Image => (&[Kind::Image], "image"),
     };
-    let moment = |text: &str| {
-        if text.is_empty() {
-            NEVER.to_owned()
-        } else {
-            text.to_owned()
+    Inspection {
+        engine: engine()?,
+        kinds,
+        what,
+        size: args.size,
+    }
+    .show(&args.names, args.format.as_deref())
+}
+
+/// Things to be shown, and where they are looked for.
+struct Inspection<'a> {
+    engine: Engine,
+    kinds: &'a [Kind],
+    /// What is missing where there is nothing of a name.
+    what: &'a str,
+    size: bool,
+}
+
+impl Inspection<'_> {
+    fn show(&self, names: &[String], format: Option<&str>) -> Result<u8, Failure> {
+        let format = format.filter(|format| !matches!(*format, "" | "json"));
+        let template = format.map(Template::parse).transpose().map_err(|error| {
+            let text = error.to_string();
+            Failure::new(format!("template parsing error: {text}")).code(BAD_TEMPLATE)
+        })?;
+        let mut found = Vec::new();
+        let mut failed = Vec::new();
+        for name in names {
+            match self.find(name) {
+                Ok(Some(value)) => found.push(value),
+                Ok(None) => failed.push(format!("Error: No such {}: {name}\n", self.what)),
+                Err(error) => failed.push(format!("Error: {}\n", Failure::from(error).text())),
+            }
         }
-    };
-    let (pid, started) = match &container.status {
-        Status::Running { init, started } | Status::Paused { init, started } => (init.pid, started.clone()),
-        _ => (0, moment(&exit.started)),
-    };
-    json!({
-        "Status": container.state_word(),
-        "Running": container.is_running(),
-        "Paused": matches!(container.status, Status::Paused { .. }),
-        "Restarting": matches!(container.status, Status::Restarting(_)),
-        "OOMKilled": exit.oom_killed,
-        "Dead": false,
-        "Pid": pid,
-        "ExitCode": exit.code.map_or(if exit.error.is_empty() { 0 } else { -1 }, i32::from),
-        "Error": exit.error,
-        "StartedAt": started,
-        "FinishedAt": moment(&exit.finished),
-    })
+        match template {
+            Some(template) => {
+                for value in &found {
+                    let text = template
+                        .render(value)
+                        .map_err(|error| Failure::new(format!("template parsing error: {error}")))?;
+                    print(&(text + "\n"))?;
+                }
+            }
+            None => print(&pretty(&Value::Array(found)))?,
+        }
+        failed.iter().for_each(|text| print_error(text));
+        Ok(u8::from(!failed.is_empty()))
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Value>, EngineError> {
+        for kind in self.kinds {
+            let found = match kind {
+                Kind::Container => match find_container(&self.engine, name, self.size) {
+                    Err(EngineError::NoSuchContainer(_)) => None,
+                    other => Some(other?),
+                },
+                Kind::Image => {
+                    let store = images::open(&self.engine)?;
+                    match images::find(&store, name) {
+                        Ok(image) => Some(inspect_image(&store, &image)?),
+                        Err(error) if is_missing(&error) => None,
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_missing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Image { source, .. } => {
+            matches!(**source, cais_image::store::StoreError::NoImage(_))
+        }
+        _ => false,
+    }
+}
+
+/// JSON as Docker writes it: four spaces for each level.
+pub(super) fn pretty(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Into a vector, and of a value: neither can fail.
+    value.serialize(&mut serializer).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned() + "\n"
 }

@@ -1,6 +1,7 @@
 //! `cais container prune` and `cais system prune`.
 
 use super::image::familiar;
+use super::inspect::{Kind, inspect_kind};
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
@@ -12,6 +13,7 @@ use std::time::SystemTime;
 
 pub(crate) fn container(command: &ContainerCommand) -> Result<u8, Failure> {
     match command {
+        ContainerCommand::Inspect(args) => inspect_kind(args, Kind::Container),
         ContainerCommand::Prune(args) => prune(args),
     }
 }

@@ -1,16 +1,17 @@
 //! `cais ps`. Only the files that are needed are read, and no lock is taken: a container
 //! that is stuck stops nobody from looking.
 
+use super::ports::port_list;
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::human_size as size;
-use crate::output::print;
+use crate::output::{human_size, print};
 use cais::cli::PsArgs;
 use cais::template::{Format, Label};
 use cais_engine::describe::since;
 use cais_engine::disk::read_size;
 use cais_engine::engine::Engine;
 use cais_engine::filter::ContainerFilter;
+use cais_engine::inspect::{exposed_ports, read_endpoints};
 use cais_engine::list;
 use cais_engine::options::RootSource;
 use cais_engine::state::Container;
@@ -36,7 +37,7 @@ pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
         engine: &engine,
         quiet: args.quiet,
         whole: args.no_trunc,
-        with_size: args.size || format.names("Size"),
+        with_size: args.size || format.uses("Size"),
         now: SystemTime::now(),
         images: None,
         names: HashMap::new(),
@@ -69,7 +70,8 @@ fn format(args: &PsArgs, engine: &Engine) -> Result<Format, Failure> {
         TABLE.to_owned()
     };
     let text = args.format.as_ref().or(engine.config.ps_format.value.as_ref());
-    Ok(Format::parse(text.map(String::as_str), &table)?)
+    Format::parse(text.map(String::as_str), &table)
+        .map_err(|error| Failure::new(format!("failed to parse template: {error}")))
 }
 
 /// The containers that are asked for, the newest first.
@@ -133,21 +135,22 @@ impl View<'_> {
             .iter()
             .map(|name| self.shorten(name, 15))
             .collect();
+        // In the order of their names, as Go writes a map.
         Ok(json!({
+            "Command": format!("\"{}\"", self.shorten(&container.command_text(), 20)),
+            "CreatedAt": created_at(&record.created),
             "ID": id,
             "Image": self.image(container)?,
-            "Command": format!("\"{}\"", self.shorten(&container.command_words().join(" "), 20)),
-            "CreatedAt": created_at(&record.created),
-            "RunningFor": format!("{} ago", since(&record.created, self.now)),
-            "Status": container.status_text(None, self.now),
-            "State": container.state_word(),
-            "Size": self.size(container)?,
-            "Names": record.name,
-            "Ports": "",
             "Labels": labels.join(","),
-            "Mounts": mounts.join(","),
             "LocalVolumes": "0",
+            "Mounts": mounts.join(","),
+            "Names": record.name,
             "Networks": container.network_names().join(","),
+            "Ports": self.ports(container)?,
+            "RunningFor": format!("{} ago", since(&record.created, self.now)),
+            "Size": self.size(container)?,
+            "State": container.state_word(),
+            "Status": container.status_text(None, self.now),
             Label::KEY: by_key,
         }))
     }
@@ -193,6 +196,15 @@ impl View<'_> {
         Ok(shown)
     }
 
+    /// The published ports, and those that are only exposed.
+    fn ports(&self, container: &Container) -> Result<String, Failure> {
+        if !container.is_running() {
+            return Ok(String::new());
+        }
+        let published = read_endpoints(self.engine, container)?.ports;
+        Ok(port_list(&published, &exposed_ports(&container.record.options)))
+    }
+
     /// What the container has written, and with it what its image holds.
     fn size(&mut self, container: &Container) -> Result<String, Failure> {
         if !self.with_size {
@@ -201,7 +213,7 @@ impl View<'_> {
         let directory = self.engine.store.container(&container.record.id);
         let written = read_size(&directory.join("upper"))?;
         let RootSource::Image { manifest, .. } = &container.record.options.root else {
-            return Ok(size(written));
+            return Ok(human_size(written));
         };
         let image = match self.sizes.get(manifest) {
             Some(bytes) => *bytes,
@@ -212,7 +224,11 @@ impl View<'_> {
                 bytes
             }
         };
-        Ok(format!("{} (virtual {})", size(written), size(written + image)))
+        Ok(format!(
+            "{} (virtual {})",
+            human_size(written),
+            human_size(written + image)
+        ))
     }
 }
 

@@ -14,6 +14,10 @@ pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    if engine.rootless {
+        cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
+            .map_err(Failure::of_start)?;
+    }
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;

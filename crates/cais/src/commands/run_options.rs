@@ -1,6 +1,7 @@
 //! From the flags of `cais run` to what the engine takes.
 
 use crate::failure::Failure;
+use crate::output::program;
 use cais::cli::RunArgs;
 use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
@@ -96,7 +97,10 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
             },
             command.to_vec(),
         )),
-        None => Err(Failure::new("no image given: try `cais run --rm host COMMAND`").code(125)),
+        None => Err(Failure::new(format!(
+            "\"{0} run\" requires at least 1 argument.\nSee '{0} run --help'.",
+            program()
+        ))),
     }
 }
 
@@ -217,11 +221,7 @@ fn namespace_options(args: &RunArgs, config: &Config) -> Result<NamespaceOptions
 
 /// The networks, with what the flags for the first one say.
 fn network_mode(args: &RunArgs) -> Result<NetworkMode, OptionError> {
-    let mut mode = if args.network.is_empty() {
-        NetworkMode::None
-    } else {
-        network::parse_networks(&args.network)?
-    };
+    let mut mode = network::parse_networks(&args.network)?;
     if let Some(text) = &args.ip {
         let ip = network::parse_address("--ip", text)?;
         network::add_to_first(&mut mode, "--ip", |first| {

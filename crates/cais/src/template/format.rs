@@ -40,17 +40,10 @@ impl Format {
     /// Whether the template uses a field: what is dear to find out is found out only then.
     #[must_use]
     pub fn uses(&self, field: &str) -> bool {
-        self.template
-            .as_ref()
-            .is_none_or(|template| template.fields().contains(&field))
-    }
-
-    /// Whether the template names a field. JSON, which has all fields, names none.
-    #[must_use]
-    pub fn names(&self, field: &str) -> bool {
-        self.template
-            .as_ref()
-            .is_some_and(|template| template.fields().contains(&field))
+        self.template.as_ref().is_none_or(|template| {
+            let fields = template.fields();
+            fields.contains(&field) || fields.contains(&".")
+        })
     }
 
     /// All rows, each on a line, with a heading if it is a table. `headings` has the heading
@@ -81,7 +74,7 @@ impl Format {
 /// A row whose fields are their own headings.
 fn heading_row(template: &Template, headings: &[(&str, &str)]) -> Value {
     let mut row = Map::new();
-    for field in template.fields() {
+    for field in template.fields().into_iter().filter(|field| *field != ".") {
         let heading = headings
             .iter()
             .find(|(name, _)| *name == field)

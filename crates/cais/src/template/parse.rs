@@ -75,7 +75,7 @@ impl Pipeline {
     fn fields<'a>(&'a self, names: &mut Vec<&'a str>) {
         for operand in self.commands.iter().flatten() {
             match &operand.base {
-                Base::Dot => names.extend(operand.fields.first().map(String::as_str)),
+                Base::Dot => names.push(operand.fields.first().map_or(".", String::as_str)),
                 Base::Variable(name) if name.is_empty() => {
                     names.extend(operand.fields.first().map(String::as_str));
                 }

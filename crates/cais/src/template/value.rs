@@ -109,6 +109,10 @@ fn print_json(value: &Value, top: bool) -> String {
                 .collect();
             all.sort();
             let all: Vec<String> = all.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+            // What is empty and stands in a map is most often Go's `struct{}`.
+            if all.is_empty() && !top {
+                return "{}".to_owned();
+            }
             format!("map[{}]", all.join(" "))
         }
     }

@@ -1,0 +1,221 @@
+//! Connecting a container that is being started, and taking it out again.
+
+use super::plan;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
+use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
+use crate::run::Prepared;
+use crate::state::{ProcessName, RunState};
+use crate::store::Store;
+use cais_net::endpoint::{Endpoint, Endpoints};
+use cais_net::firewall::{Firewall, port_elements};
+use cais_net::lease::{self, Holder};
+use cais_net::netlink::{Protocol, Socket, conntrack};
+use cais_net::network::{Driver, NetworkStore};
+use cais_net::publish::{self, PublishedPort};
+use cais_net::reserve::{Reserved, reserve};
+use cais_net::{bridge, host, namespace, veth};
+use rustix::event::PollFlags;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+
+/// What a connected container holds in the monitor.
+#[derive(Debug, Default)]
+pub(crate) struct Connected {
+    /// The sockets that keep its ports.
+    pub(crate) reserved: Vec<Reserved>,
+}
+
+/// The sockets are held, and nothing is waited for.
+impl Attendant for Connected {
+    fn want<'a>(&'a self, _wanted: &mut Wanted<'a>) {}
+
+    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        Attention::Stays
+    }
+}
+
+/// Connects the container whose first process is `state.init`.
+///
+/// # Errors
+/// Where a port is taken or the kernel refuses; [`disconnect`] gives back what was taken.
+pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &RunState) -> Result<Connected> {
+    let Some(planned) = &prepared.network else {
+        return Ok(Connected::default());
+    };
+    let networks = engine.store.networks();
+    let mut endpoints = planned.clone();
+    endpoints.process = state.init.map(|init| (init.pid, init.start));
+    keep_leases(&networks, &endpoints, state)?;
+    let reserved = reserve_ports(engine, prepared, &networks)?;
+    endpoints.ports = reserved.iter().map(|each| each.port).collect();
+    let pass = |name| engine.checkpoints.pass(name);
+    pass("write the endpoints down");
+    networks.write_endpoints(&endpoints)?;
+    pass("make the bridge");
+    let mut route = Socket::open(Protocol::Route)?;
+    let mut firewall = Firewall::open(&networks)?;
+    for endpoint in &endpoints.endpoints {
+        ensure_bridge(&mut route, &networks, endpoint)?;
+    }
+    pass("look at the table");
+    firewall.ensure()?;
+    pass("make the interfaces");
+    let init = state
+        .init
+        .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
+    let inside = namespace::open_of(init.pid)?;
+    let before = endpoints.clone();
+    veth::attach(&mut route, inside.as_fd(), &mut endpoints.endpoints)?;
+    if endpoints != before {
+        networks.write_endpoints(&endpoints)?;
+    }
+    pass("set the interfaces up");
+    veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
+    pass("publish the ports");
+    publish_ports(&mut firewall, &endpoints)?;
+    Ok(Connected { reserved })
+}
+
+/// The leases of the plan: they are there, unless the container is started again and gave
+/// them back in between.
+fn keep_leases(networks: &NetworkStore, endpoints: &Endpoints, state: &RunState) -> Result<()> {
+    let holder = Holder {
+        container: &endpoints.container,
+        maker: (state.monitor.pid, state.monitor.start),
+    };
+    for endpoint in &endpoints.endpoints {
+        for (address, _) in endpoint.addresses() {
+            if !lease::take(networks, &endpoint.network, address, holder)? {
+                return Err(EngineError::Invalid(format!(
+                    "address {address} of network {} was given to another container",
+                    endpoint.network
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the bridge of an endpoint where it is not there: after a boot, or the first time.
+pub(super) fn ensure_bridge(route: &mut Socket, networks: &NetworkStore, endpoint: &Endpoint) -> Result<()> {
+    if endpoint.driver != Driver::Bridge || bridge::index_of(route, &endpoint.parent)?.is_some() {
+        return Ok(());
+    }
+    let network = networks.find(&endpoint.network)?;
+    host::ensure_forwarding(networks, network.pool(false).is_some())?;
+    bridge::ensure(route, &network)?;
+    Ok(())
+}
+
+fn reserve_ports(engine: &Engine, prepared: &Prepared, networks: &NetworkStore) -> Result<Vec<Reserved>> {
+    let options = &prepared.record.options.network;
+    let Some(target) = prepared.network.as_ref().and_then(Endpoints::published_to) else {
+        return Ok(Vec::new());
+    };
+    let mut mappings = options.publish.clone();
+    if options.publish_all {
+        let all = options.expose.iter().map(|exposed| publish::PortMapping {
+            host: None,
+            host_ports: None,
+            container_ports: exposed.ports,
+            protocol: exposed.protocol,
+        });
+        mappings.extend(all);
+    }
+    if mappings.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = networks.find(&target.network)?.publish_address;
+    let fallback = own.or(engine.config.publish_address.value);
+    let mut reserved: Vec<Reserved> = Vec::new();
+    for mapping in &mappings {
+        reserved.extend(reserve(networks, mapping, fallback)?);
+    }
+    Ok(reserved)
+}
+
+/// Puts the ports of a container into the table.
+pub(super) fn publish_ports(firewall: &mut Firewall, endpoints: &Endpoints) -> Result<()> {
+    let entries = endpoints.port_entries();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    firewall.add(&port_elements(entries))?;
+    forget_flows(firewall, &endpoints.ports)
+}
+
+/// Forgets the flows of UDP that were sent to these ports of the host.
+pub(super) fn forget_flows(firewall: &mut Firewall, ports: &[PublishedPort]) -> Result<()> {
+    let udp: Vec<&PublishedPort> = ports
+        .iter()
+        .filter(|port| port.protocol == publish::Protocol::Udp)
+        .collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let is_theirs = |flow: &conntrack::Flow| udp.iter().any(|port| port.host_port == flow.destination_port);
+    match conntrack::forget_udp(firewall.socket(), is_theirs) {
+        Ok(_) => Ok(()),
+        // A kernel that cannot list connections is not one to refuse a container for.
+        Err(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(EngineError::Network(cais_net::NetError::netlink(
+            "forget the connections of a UDP port",
+            "ctnetlink",
+        )(errno))),
+    }
+}
+
+/// Gives back everything that a container has in networks. Doing it again does nothing. The
+/// interfaces go with the namespace, which costs nobody any time.
+///
+/// # Errors
+/// The first of the errors met; everything else was tried all the same.
+pub(crate) fn disconnect(store: &Store, id: &ContainerId) -> Result<()> {
+    let networks = store.networks();
+    let Some(endpoints) = networks.read_leaving(id.as_str())? else {
+        return Ok(());
+    };
+    networks.mark_leaving(id.as_str())?;
+    let entries = endpoints.port_entries();
+    let mut result = Ok(());
+    if !entries.is_empty() {
+        result = Firewall::open(&networks)
+            .map_err(EngineError::from)
+            .and_then(|mut firewall| {
+                firewall.remove(&port_elements(entries))?;
+                forget_flows(&mut firewall, &endpoints.ports)
+            });
+    }
+    plan::release(&networks, &endpoints);
+    result?;
+    Ok(networks.forget_endpoints(id.as_str())?)
+}
+
+/// Frees what containers held that are gone: leases and endpoints.
+///
+/// # Errors
+/// Where something could be found but not removed.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    let networks = store.networks();
+    let mut held = std::collections::BTreeSet::new();
+    for container in networks.list_containers()? {
+        let is_held = ContainerId::parse(&container).is_some_and(|id| store.state(&id).exists());
+        if is_held {
+            held.insert(container);
+        } else if let Some(id) = ContainerId::parse(&container) {
+            disconnect(store, &id)?;
+        }
+    }
+    let is_left_behind = |lease: &lease::Lease| {
+        let maker = ProcessName {
+            pid: lease.maker.0,
+            start: lease.maker.1,
+        };
+        !held.contains(&lease.container)
+            && !maker.is_alive()
+            && ContainerId::parse(&lease.container).is_none_or(|id| !store.state(&id).exists())
+    };
+    Ok(lease::sweep(&networks, is_left_behind)?)
+}

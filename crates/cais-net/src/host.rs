@@ -1,0 +1,87 @@
+//! What the host must do for bridges: route packets. And what it had not done before.
+
+use crate::error::{NetError, Result};
+use crate::network::{NetworkStore, ensure_directory};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FORWARD4: &str = "/proc/sys/net/ipv4/ip_forward";
+const FORWARD6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+
+fn read_setting(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn write_setting(path: &Path, value: &str) -> Result<()> {
+    fs::write(path, value).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            NetError::Impossible {
+                action: format!("write {value} to {}", path.display()),
+                reason: "the kernel's settings cannot be changed here: set it beforehand".to_owned(),
+            }
+        }
+        _ => NetError::file(format!("write {value} to {}", path.display()))(error),
+    })
+}
+
+/// Whether this host has IPv6.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    read_setting("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_some_and(|value| value == "0")
+}
+
+/// The note that this host routed nothing of a family before we asked it to.
+fn note(store: &NetworkStore, ipv4: bool) -> PathBuf {
+    let name = if ipv4 { ".no-routing-4" } else { ".no-routing-6" };
+    store.leases.join(name)
+}
+
+/// The families, IPv4 and IPv6, in which this host routed nothing before we asked it to.
+#[must_use]
+pub fn read_no_routing(store: &NetworkStore) -> [bool; 2] {
+    [true, false].map(|ipv4| note(store, ipv4).exists())
+}
+
+/// Has the host route packets of IPv4, and with `ipv6` those of IPv6. Where it did not, that
+/// is noted first: then the table lets it route for our networks alone, and the host does not
+/// become a router between its other interfaces.
+///
+/// # Errors
+/// Where a setting cannot be written.
+pub fn ensure_forwarding(store: &NetworkStore, ipv6: bool) -> Result<()> {
+    if read_setting(FORWARD4).as_deref() == Some("0") {
+        write_note(store, true)?;
+        write_setting(Path::new(FORWARD4), "1")?;
+    }
+    if ipv6 && read_setting(FORWARD6).as_deref() == Some("0") {
+        write_note(store, false)?;
+        keep_router_advertisements();
+        write_setting(Path::new(FORWARD6), "1")?;
+    }
+    Ok(())
+}
+
+fn write_note(store: &NetworkStore, ipv4: bool) -> Result<()> {
+    if !store.is_main() {
+        // Several stores side by side must not drop each other's packets.
+        return Ok(());
+    }
+    ensure_directory(&store.leases)?;
+    let path = note(store, ipv4);
+    fs::write(&path, "").map_err(NetError::file(format!("write {}", path.display())))
+}
+
+/// A router does not listen to others' advertisements unless it is told to: without this
+/// the host would lose its own default route.
+fn keep_router_advertisements() {
+    let Ok(interfaces) = fs::read_dir("/proc/sys/net/ipv6/conf") else {
+        return;
+    };
+    for interface in interfaces.flatten() {
+        let path = interface.path().join("accept_ra");
+        if fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
+            // An interface that has just gone has no route to lose.
+            fs::write(&path, "2").unwrap_or_default();
+        }
+    }
+}

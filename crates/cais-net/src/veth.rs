@@ -1,0 +1,145 @@
+//! Interfaces of containers: made by the host inside the container's network namespace,
+//! with their final names, and then set up from a socket inside.
+
+use crate::bridge;
+use crate::endpoint::Endpoint;
+use crate::error::{NetError, Result};
+use crate::namespace;
+use crate::netlink::link::{self, MacvlanMode, NewInterface};
+use crate::netlink::{Batch, Protocol, Socket, address, route};
+use crate::network::Driver;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// Where indexes begin that no device which the kernel makes in every namespace (tunl0,
+/// sit0) can have.
+const SAFE_INDEX: u32 = 4096;
+
+/// The index of the parent of an interface: a bridge, or a device of the host.
+fn parent(host: &Socket, endpoint: &Endpoint) -> Result<u32> {
+    bridge::index_of(host, &endpoint.parent)?.ok_or_else(|| {
+        NetError::Invalid(format!(
+            "network {}: there is no interface {} on this host",
+            endpoint.network, endpoint.parent
+        ))
+    })
+}
+
+/// Makes the interfaces: one send. Where an index is taken inside, others are chosen and
+/// written into `endpoints`.
+///
+/// # Errors
+/// Where one cannot be made; those made before it go with the namespace, or by [`detach`].
+pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoints: &mut [Endpoint]) -> Result<()> {
+    let parents = endpoints
+        .iter()
+        .map(|endpoint| parent(host, endpoint))
+        .collect::<Result<Vec<u32>>>()?;
+    let made = make(host, namespace, endpoints, &parents);
+    let made = match made {
+        Err(Errno::EXIST | Errno::BUSY) if endpoints.iter().all(|each| each.index < SAFE_INDEX) => {
+            for endpoint in &mut *endpoints {
+                endpoint.index += SAFE_INDEX;
+            }
+            make(host, namespace, endpoints, &parents)
+        }
+        other => other,
+    };
+    let names: Vec<&str> = endpoints.iter().map(|each| each.network.as_str()).collect();
+    made.map_err(NetError::netlink(
+        format!("connect the container to network {}", names.join(", ")),
+        "RTM_NEWLINK",
+    ))
+}
+
+fn make(
+    host: &mut Socket,
+    namespace: BorrowedFd<'_>,
+    endpoints: &[Endpoint],
+    parents: &[u32],
+) -> std::result::Result<(), Errno> {
+    let mut batch = Batch::default();
+    for (endpoint, parent) in endpoints.iter().zip(parents) {
+        let interface = NewInterface {
+            namespace,
+            name: &endpoint.interface,
+            index: endpoint.index,
+            mac: endpoint.mac,
+            mtu: endpoint.mtu,
+        };
+        match (endpoint.driver, &endpoint.host_interface) {
+            (Driver::Bridge, Some(name)) => {
+                link::add_veth(&mut batch, name, *parent, &interface);
+                if endpoint.isolated {
+                    link::isolate_port(&mut batch, name);
+                }
+            }
+            _ => link::add_macvlan(&mut batch, *parent, endpoint.macvlan_mode(), &interface),
+        }
+    }
+    host.apply(&mut batch)
+}
+
+impl Endpoint {
+    fn macvlan_mode(&self) -> MacvlanMode {
+        match self.mode.as_deref() {
+            Some("private") => MacvlanMode::Private,
+            Some("vepa") => MacvlanMode::Vepa,
+            Some("passthru") => MacvlanMode::Passthru,
+            _ => MacvlanMode::Bridge,
+        }
+    }
+}
+
+/// Gives the interfaces their addresses, brings them up and adds the default routes: one
+/// send, on a socket inside.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
+    let mut batch = Batch::default();
+    for endpoint in endpoints {
+        for (address, prefix) in endpoint.addresses() {
+            address::add(&mut batch, endpoint.index, address, prefix);
+        }
+        for address in &endpoint.link_local {
+            let prefix = if address.is_ipv4() { 16 } else { 64 };
+            address::add(&mut batch, endpoint.index, *address, prefix);
+        }
+        link::bring_up(&mut batch, endpoint.index, endpoint.ipv4.is_some());
+    }
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.default_route) {
+        for gateway in [endpoint.gateway4, endpoint.gateway6].into_iter().flatten() {
+            route::add_default(&mut batch, endpoint.index, gateway, 0);
+        }
+    }
+    inside.apply(&mut batch).map_err(NetError::netlink(
+        "set up the container's interfaces",
+        "RTM_NEWADDR, RTM_SETLINK, RTM_NEWROUTE",
+    ))
+}
+
+/// Opens a socket inside a network namespace.
+///
+/// # Errors
+/// As setns(2) and socket(2).
+pub fn open_inside(namespace: BorrowedFd<'_>) -> Result<Socket> {
+    namespace::inside(namespace, || Socket::open(Protocol::Route))
+}
+
+/// Removes one interface of a container that goes on running: `network disconnect`. One that
+/// is not there is no error.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn detach(inside: &mut Socket, endpoint: &Endpoint) -> Result<()> {
+    let mut batch = Batch::default();
+    link::delete(&mut batch, &endpoint.interface);
+    match inside.apply(&mut batch) {
+        Ok(()) | Err(Errno::NODEV) => Ok(()),
+        Err(errno) => Err(NetError::netlink(
+            format!("take the container out of network {}", endpoint.network),
+            "RTM_DELLINK",
+        )(errno)),
+    }
+}

@@ -1,0 +1,56 @@
+//! `cais port`.
+
+use super::engine;
+use crate::failure::Failure;
+use crate::output::print;
+use cais::cli::PortArgs;
+use cais_engine::inspect::{host_addresses, read_endpoints};
+use cais_engine::list;
+use std::fmt::Write;
+
+pub(crate) fn port(args: &PortArgs) -> Result<u8, Failure> {
+    let engine = engine()?;
+    let container = list::container(&engine.store, &args.container)?;
+    let wanted = args.port.as_deref().map(parse_port).transpose()?;
+    let mut ports = read_endpoints(&engine, &container)?.ports;
+    ports.sort_by_key(|port| (port.container_port, port.protocol));
+    let mut text = String::new();
+    for port in &ports {
+        let inside = format!("{}/{}", port.container_port, port.protocol);
+        if wanted.as_ref().is_some_and(|wanted| *wanted != inside) {
+            continue;
+        }
+        for address in host_addresses(port) {
+            let address = if address.contains(':') {
+                format!("[{address}]")
+            } else {
+                address
+            };
+            // Writing to a String cannot fail.
+            match wanted {
+                Some(_) => writeln!(text, "{address}:{}", port.host_port),
+                None => writeln!(text, "{inside} -> {address}:{}", port.host_port),
+            }
+            .unwrap_or_default();
+        }
+    }
+    match wanted {
+        Some(wanted) if text.is_empty() => Err(Failure::new(format!(
+            "No public port '{wanted}' published for {}",
+            args.container
+        ))),
+        _ => {
+            print(&text)?;
+            Ok(0)
+        }
+    }
+}
+
+/// `80` or `80/udp`, as `80/udp`.
+fn parse_port(text: &str) -> Result<String, Failure> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number: u16 = port
+        .parse()
+        .map_err(|_bad| Failure::new(format!("{port:?} is not a port: give a number up to 65535")))?;
+    Ok(format!("{number}/{protocol}"))
+}
