@@ -16,12 +16,16 @@ mod engines_support;
 mod flags;
 mod host_untouched;
 mod images;
+mod images_faults;
+mod images_kills;
 mod images_layers;
 mod images_peers;
 mod kill_steps;
+mod life;
 mod limits;
+mod mock_registry;
 mod namespaces;
-#[allow(dead_code, reason = "the tests of networks come with them")]
+#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
 mod network_support;
 mod oci_attacks;
 mod oci_bad_input;
@@ -31,7 +35,9 @@ mod oci_races;
 mod oci_spec;
 mod oci_support;
 mod oci_systemd;
+mod pack;
 mod parallel;
+mod registry_faults;
 mod rootless;
 mod security;
 mod support;

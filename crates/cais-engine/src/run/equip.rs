@@ -13,9 +13,11 @@
 use super::prepare::Prepared;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::health;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
+use crate::network::hold;
 use crate::record::Record;
 use crate::resolver;
 use crate::state::RunState;
@@ -29,6 +31,7 @@ use crate::store::Store;
 /// The start fails with it, and [`disconnect`] is called.
 pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
     let connected = network::connect(engine, prepared, state)?;
+    hold::hold(&engine.store, &prepared.record, state)?;
     resolver::announce(&engine.store, &prepared.record)?;
     Ok(connected)
 }
@@ -49,6 +52,9 @@ pub(crate) fn attendants(
         all.push(Box::new(connected));
     }
     all.extend(resolver::attendant(store, record, state)?);
+    if let Some(keeper) = health::Keeper::of(store, record, state)? {
+        all.push(Box::new(keeper));
+    }
     Ok(all)
 }
 
@@ -58,6 +64,7 @@ pub(crate) fn attendants(
 /// What could not be given back: the state stays then, and the next sweep tries again.
 pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
     let names = resolver::withdraw(store, id);
+    let refused = hold::release(store, id);
     network::disconnect(store, id)?;
-    names
+    names.and(refused)
 }
