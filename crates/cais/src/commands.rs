@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;

@@ -149,6 +149,7 @@ fn prepare_with(
     let options = &record.options;
     let id = &record.id;
     check_sources(options)?;
+    crate::log::check_reachable(&options.log)?;
     let root = root_tree(options, &engine.store.container(id));
     let layout = if engine.rootless {
         None
