@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod compatibility;
 mod criu;
 mod engines;
 mod engines_support;
@@ -20,12 +21,13 @@ mod images_faults;
 mod images_kills;
 mod images_layers;
 mod images_peers;
+mod inspect;
 mod kill_steps;
 mod life;
 mod limits;
 mod mock_registry;
 mod namespaces;
-#[allow(dead_code, reason = "the tests of networks come with them")]
+#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
 mod network_support;
 mod oci_attacks;
 mod oci_bad_input;
@@ -35,6 +37,7 @@ mod oci_races;
 mod oci_spec;
 mod oci_support;
 mod oci_systemd;
+mod pack;
 mod parallel;
 mod registry_faults;
 mod security;

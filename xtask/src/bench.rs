@@ -2,7 +2,9 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod engine;
 mod images;
+mod network;
 mod peers;
 mod plot;
 mod runtime;
@@ -15,8 +17,10 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
+        ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
+        ["engine", rest @ ..] => engine::run(rest),
         ["images", rest @ ..] => images::run(rest),
-        _ => Err("cargo xtask bench start|runtime|images [--rounds N]".to_owned()),
+        _ => Err("cargo xtask bench start|runtime|network|images|engine".to_owned()),
     }
 }

@@ -155,9 +155,10 @@ fn describe_state(engine: &Engine, container: &Container) -> Value {
 }
 
 /// The state of its health, where it has a probe.
-fn describe_health(_engine: &Engine, container: &Container) -> Option<Value> {
+fn describe_health(engine: &Engine, container: &Container) -> Option<Value> {
     container.record.options.health.active()?;
-    Some(json!({ "Status": "starting", "FailingStreak": 0, "Log": [] }))
+    let known = crate::health::read(&engine.store, &container.record.id);
+    serde_json::to_value(known.unwrap_or_default()).ok()
 }
 
 fn graph_driver(container: &Container, directory: &Path) -> Value {

@@ -4,7 +4,7 @@ use crate::options::{HealthProbe, RunOptions};
 use cais_image::manifest::{Healthcheck, ImageConfig};
 
 /// Fills in what the user left open: program, environment, user, working directory, stop
-/// signal, labels.
+/// signal, exposed ports, labels.
 pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
     let config = &image.config;
     // With an entrypoint of the user's own, the image's arguments are not meant (Docker).
@@ -34,6 +34,11 @@ pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
     }
     if let Some(check) = &config.healthcheck {
         apply_healthcheck(options, check);
+    }
+    for ports in config.exposed_ports.keys().filter_map(|ports| ports.parse().ok()) {
+        if !options.network.expose.contains(&ports) {
+            options.network.expose.push(ports);
+        }
     }
     for (key, value) in &config.labels {
         if !options.labels.iter().any(|(known, _)| known == key) {

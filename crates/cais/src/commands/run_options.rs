@@ -106,10 +106,7 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
             },
             command.to_vec(),
         )),
-        None => Err(Failure::new(format!(
-            "\"{0} run\" requires at least 1 argument.\nSee '{0} run --help'.",
-            program()
-        ))),
+        None => Err(no_image("run")),
     }
 }
 
@@ -208,6 +205,14 @@ fn health_options(args: &RunArgs) -> Result<HealthOptions, OptionError> {
         });
     }
     Ok(options)
+}
+
+/// What is said where no image is given.
+pub(super) fn no_image(verb: &str) -> Failure {
+    Failure::new(format!(
+        "\"{0} {verb}\" requires at least 1 argument.\nSee '{0} {verb} --help'.",
+        program()
+    ))
 }
 
 /// `--env-file` first, then `--env`; later ones win.
@@ -381,5 +386,11 @@ fn network_options(args: &RunArgs) -> Result<NetworkOptions, OptionError> {
         dns_search: args.dns_search.clone(),
         dns_options: args.dns_option.clone(),
         add_hosts: each(&args.add_host, network::parse_add_host)?,
+        egress: network::parse_egress(args.egress.as_deref(), &args.egress_allow)?,
+        shape: network::parse_shape(
+            args.network_rate.as_deref(),
+            args.network_latency.as_deref(),
+            args.network_loss.as_deref(),
+        )?,
     })
 }
