@@ -11,15 +11,23 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Starts every container whose policy wants it, the oldest first. Returns the names of those
-/// that were started, and what went wrong with others.
+/// What [`start_all`] did.
+#[derive(Debug, Default)]
+pub struct StartedAll {
+    /// The names of the containers that were started.
+    pub started: Vec<String>,
+    /// Those that were not, and why.
+    pub failed: Vec<(String, EngineError)>,
+}
+
+/// Starts every container whose policy wants it, the oldest first.
 ///
 /// # Errors
 /// Where the containers cannot be listed.
-pub fn start_all(engine: &Engine) -> Result<(Vec<String>, Vec<(String, EngineError)>)> {
+pub fn start_all(engine: &Engine) -> Result<StartedAll> {
     let mut all = list::containers(&engine.store)?;
     all.reverse();
-    let (mut started, mut failed) = (Vec::new(), Vec::new());
+    let mut done = StartedAll::default();
     for container in all {
         let Status::Exited(exit) = &container.status else {
             continue;
@@ -31,11 +39,11 @@ pub fn start_all(engine: &Engine) -> Result<(Vec<String>, Vec<(String, EngineErr
         }
         let name = record.name.clone();
         match start_detached(engine, record) {
-            Ok(()) => started.push(name),
-            Err(error) => failed.push((name, error)),
+            Ok(()) => done.started.push(name),
+            Err(error) => done.failed.push((name, error)),
         }
     }
-    Ok((started, failed))
+    Ok(done)
 }
 
 /// Ends every container that runs, without a word about it in its record: its policy starts
@@ -136,8 +144,9 @@ pub fn install(root: &Path, program: &Path) -> Result<Installed> {
     let path = root.join(name);
     let failed = |path: &Path| EngineError::store(format!("write {}", path.display()));
     let make_parent = |path: &Path| {
-        path.parent()
-            .map_or(Ok(()), |parent| fs::create_dir_all(parent).map_err(failed(parent)))
+        path.parent().map_or(Ok(()), |parent| {
+            fs::create_dir_all(parent).map_err(failed(parent))
+        })
     };
     make_parent(&path)?;
     fs::write(&path, text).map_err(failed(&path))?;
@@ -168,9 +177,16 @@ mod tests {
         for _ in 0..2 {
             let unit = install(&base.join("a"), program).unwrap();
             assert!(unit.is_unit);
-            assert!(fs::read_to_string(base.join("a").join(WANTED)).unwrap().contains("/usr/bin/cais system start-all"));
+            assert!(
+                fs::read_to_string(base.join("a").join(WANTED))
+                    .unwrap()
+                    .contains("/usr/bin/cais system start-all")
+            );
             let script = install(&base.join("b"), program).unwrap();
-            assert_eq!((script.is_unit, script.path), (false, base.join("b").join(SCRIPT)));
+            assert_eq!(
+                (script.is_unit, script.path),
+                (false, base.join("b").join(SCRIPT))
+            );
         }
         fs::remove_dir_all(base).unwrap();
     }

@@ -227,7 +227,11 @@ mod tests {
         std::fs::write(directory.join("container.json"), record).unwrap();
         let read = || Container::read(&store, &parsed.id).unwrap().unwrap().status;
         assert_eq!(read(), Status::Created);
-        std::fs::write(directory.join("exit.json"), include_str!("../fixtures/v1/exit.json")).unwrap();
+        std::fs::write(
+            directory.join("exit.json"),
+            include_str!("../fixtures/v1/exit.json"),
+        )
+        .unwrap();
         assert!(matches!(read(), Status::Exited(Exit { code: Some(137), .. })));
         let state = include_str!("../fixtures/v1/state.json");
         std::fs::write(store.state(&parsed.id), state).unwrap();
@@ -235,7 +239,12 @@ mod tests {
         assert!(!state.paused && !state.restarting && state.pipes.is_none());
         let later = record.replacen("\"version\":1", "\"version\":2", 1);
         std::fs::write(directory.join("container.json"), later).unwrap();
-        assert!(Container::read(&store, &parsed.id).unwrap_err().to_string().contains("version 2"));
+        assert!(
+            Container::read(&store, &parsed.id)
+                .unwrap_err()
+                .to_string()
+                .contains("version 2")
+        );
         std::fs::remove_dir_all(base).unwrap();
     }
 }

@@ -42,9 +42,10 @@ pub fn sweep(store: &Store) -> Result<()> {
 /// nobody saw.
 fn sweep_after_boot(store: &Store) -> Result<()> {
     let done = store.run().join("swept");
-    if done.exists() || !store.states().is_dir() {
+    if done.exists() || !store.containers().is_dir() {
         return Ok(());
     }
+    store.ensure()?;
     for id in store.list()? {
         let is_over = |record: &Record| record.options.remove && record.last_start.is_some();
         let record = Record::read(store, &id).ok().flatten();
