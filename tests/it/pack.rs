@@ -330,6 +330,29 @@ fn a_trace_finds_what_the_program_uses_and_nothing_else() {
     assert!(!Path::new("/var/lib/misc/x").exists());
 }
 
+#[test]
+fn a_pack_that_is_killed_leaves_nothing() {
+    let env = TestEnv::new();
+    let packing = env
+        .command(&["pack", "-t", "never", "--trace", "sleep 1000", "sleep"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut packing = packing.unwrap();
+    eventually("the command runs", || !env.ok(&["ps", "-q"]).is_empty());
+    packing.kill().unwrap();
+    packing.wait().unwrap();
+    eventually("nothing is left", || env.leftovers().is_empty());
+    assert!(!env.ok(&["images"]).contains("never"));
+    // Killed at any of its steps, it can be done again.
+    for step in 1..6 {
+        let mut command = env.command(&["pack", "-q", "-t", "again", "true"]);
+        drop(command.env("CAIS_TEST_KILL", format!("caller:{step}")).output());
+        env.ok(&["pack", "-q", "-t", "again", "true"]);
+    }
+    env.ok(&["run", "--rm", "again"]);
+}
+
 /// Podman with a store of its own.
 fn podman(bench: &Bench) -> Vec<String> {
     let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
