@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod compatibility;
 mod criu;
 mod engines;
 mod engines_support;
@@ -20,6 +21,7 @@ mod images_faults;
 mod images_kills;
 mod images_layers;
 mod images_peers;
+mod inspect;
 mod kill_steps;
 mod life;
 mod limits;
