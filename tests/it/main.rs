@@ -40,6 +40,7 @@ mod oci_systemd;
 mod pack;
 mod parallel;
 mod registry_faults;
+mod rootless;
 mod security;
 mod support;
 mod terminal;

@@ -40,6 +40,7 @@ pub mod prune;
 pub mod record;
 pub mod remove;
 mod resolver;
+pub mod rootless;
 pub mod run;
 pub mod state;
 pub mod stop;
