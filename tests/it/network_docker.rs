@@ -55,8 +55,9 @@ impl Application<'_> {
         all.split_whitespace().next().unwrap_or_default().to_owned()
     }
 
-    fn fetches(&self, from: &str, url: &str) -> bool {
-        let script = format!("/bin/busybox wget -T 2 -q -O - {url}");
+    /// Whether somebody gets the page of what is at this place: address or name, and port.
+    fn fetches(&self, from: &str, place: &str) -> bool {
+        let script = format!("printf 'GET /x HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 2 {place}");
         let done = match from {
             "host" => by(&self.lan.host, &script),
             "outside" => by(&self.lan.outside, &script),
@@ -80,29 +81,26 @@ impl Application<'_> {
         }
         for from in ["host", "outside", "web", "api", "db", "alone"] {
             let mut targets: Vec<(String, String)> = vec![
-                ("published".to_owned(), format!("http://{HOST4}:8080/x")),
-                ("published 6".to_owned(), format!("http://[{HOST6}]:8080/x")),
-                ("published locally".to_owned(), format!("http://{HOST4}:8081/x")),
+                ("published".to_owned(), format!("{HOST4} 8080")),
+                ("published 6".to_owned(), format!("{HOST6} 8080")),
+                ("published locally".to_owned(), format!("{HOST4} 8081")),
             ];
             if from == "host" {
-                targets.push((
-                    "published at 127.0.0.1".to_owned(),
-                    "http://127.0.0.1:8080/x".to_owned(),
-                ));
-                targets.push(("published at ::1".to_owned(), "http://[::1]:8080/x".to_owned()));
+                targets.push(("published at 127.0.0.1".to_owned(), "127.0.0.1 8080".to_owned()));
+                targets.push(("published at ::1".to_owned(), "::1 8080".to_owned()));
                 targets.push((
                     "published locally at 127.0.0.1".to_owned(),
-                    "http://127.0.0.1:8081/x".to_owned(),
+                    "127.0.0.1 8081".to_owned(),
                 ));
             }
             for (name, address) in &addresses {
-                targets.push((format!("address of {name}"), format!("http://{address}/x")));
+                targets.push((format!("address of {name}"), format!("{address} 80")));
                 if !["host", "outside"].contains(&from) {
-                    targets.push((format!("name {name}"), format!("http://{name}/x")));
+                    targets.push((format!("name {name}"), format!("{name} 80")));
                 }
             }
-            for (target, url) in targets {
-                matrix.insert(format!("{from} -> {target}"), self.fetches(from, &url));
+            for (target, place) in targets {
+                matrix.insert(format!("{from} -> {target}"), self.fetches(from, &place));
             }
         }
         matrix
