@@ -94,7 +94,7 @@ fn what_a_layer_takes_from_those_below() {
     // What is kept by its place goes with its image, and not with another.
     let layers = || fs::read_dir(env.path("data/layers/sha256")).unwrap().count();
     assert_eq!(layers(), 4);
-    env.ok(&["image", "prune", "-a"]);
+    env.ok(&["image", "prune", "-af"]);
     assert_eq!(layers(), 0);
 }
 

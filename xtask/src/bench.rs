@@ -2,6 +2,8 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod images;
+mod network;
 mod peers;
 mod plot;
 mod runtime;
@@ -14,7 +16,9 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
+        ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
-        _ => Err("cargo xtask bench start|runtime [--rounds N]".to_owned()),
+        ["images", rest @ ..] => images::run(rest),
+        _ => Err("cargo xtask bench start|runtime|images|network [--rounds N]".to_owned()),
     }
 }

@@ -11,6 +11,7 @@ mod pack;
 mod pull;
 mod push;
 mod remote;
+mod trace;
 mod unpack;
 mod watch;
 
@@ -20,6 +21,8 @@ pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;
+pub(crate) use trace::watched_filter;
+pub use trace::{Traced, trace};
 pub use watch::{Step, Unwatched, Watch};
 
 use crate::engine::Engine;
@@ -36,6 +39,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Where it cannot be made or read.
 pub fn open(engine: &Engine) -> Result<ContentStore> {
+    if let Some(step) = engine.checkpoints.store() {
+        cais_image::store::kill_at_step(step);
+    }
     ContentStore::open(engine.store.data()).map_err(EngineError::image("open the store of images"))
 }
 
@@ -115,6 +121,7 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     let name = name.clone();
     let store = open(engine)?;
     let image = find(&store, &name)?;
+    crate::budget::note_use(engine, &store, &image);
     let config = store
         .config(&image.id)
         .map_err(EngineError::image("read the image's configuration"))?;

@@ -26,6 +26,7 @@ mod lease;
 mod lock;
 mod places;
 mod record;
+mod steps;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use layer::{LayerClaim, LayerMeta, LayerState, Staging};
 pub use lease::Lease;
 pub use places::places;
 pub use record::{Record, decode_name, encode_name};
+pub use steps::kill_at_step;
 pub use usage::{BlobUsage, ImageUsage, LayerUsage, Size, Usage};
 
 use crate::digest::Digest;
@@ -104,6 +106,7 @@ impl ContentStore {
     pub fn sync(&self) -> Result<()> {
         let layers = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         let base = std::fs::File::open(&self.base).map_err(StoreError::at("open", &self.base))?;
+        steps::pass();
         rustix::fs::syncfs(&base).map_err(|errno| StoreError::at("sync", &self.base)(errno.into()))?;
         let mut last = None;
         for diff_id in &layers {

@@ -16,6 +16,8 @@ pub enum Victim {
     Stub,
     /// The monitor.
     Monitor,
+    /// The process that changes the store of images, which counts by itself.
+    Store,
 }
 
 /// Counts the checkpoints of one process.
@@ -57,6 +59,15 @@ impl Checkpoints {
         }
     }
 
+    /// The step of the store of images at which this process is to kill itself.
+    #[must_use]
+    pub fn store(&self) -> Option<u32> {
+        match self.wanted {
+            Some((Victim::Store, step)) => Some(step),
+            _ => None,
+        }
+    }
+
     /// Passes a checkpoint. `name` says what comes next; it is for the reader of the code.
     pub fn pass(&self, _name: &'static str) {
         let victim = if self.is_monitor {
@@ -80,6 +91,7 @@ fn parse_wanted(text: &str) -> Option<(Victim, u32)> {
         "caller" => Victim::Caller,
         "stub" => Victim::Stub,
         "monitor" => Victim::Monitor,
+        "store" => Victim::Store,
         _ => return None,
     };
     Some((victim, step.parse().ok()?))

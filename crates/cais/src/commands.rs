@@ -2,11 +2,13 @@
 
 pub(crate) mod config;
 pub(crate) mod diff;
+pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod life;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod network;

@@ -179,9 +179,8 @@ fn podman(directory: &Path, bundle: &Path) -> Result<Contender, String> {
     Ok(Contender::new("podman", &command))
 }
 
-/// A Docker daemon of the bench's own, and a container in it for `exec`.
-fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
-    let directory = work.directory.clone();
+/// A Docker daemon of the bench's own; its client with the address, and the daemon.
+pub(crate) fn start_docker(directory: &Path) -> Result<(Vec<String>, Daemon), String> {
     let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let host = format!("unix://{}", path("docker.sock"));
     let log = fs::File::create(path("docker.log")).map_err(|error| error.to_string())?;
@@ -206,17 +205,25 @@ fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
         .stderr(log)
         .spawn()
         .map_err(|error| format!("dockerd: {error}"))?;
-    work.daemon = Some(Daemon(daemon));
+    let daemon = Daemon(daemon);
     let client = if Path::new("/usr/bin/docker").exists() {
         "/usr/bin/docker"
     } else {
         "docker"
     };
-    let docker = [client, "-H", &host];
-    let answers = || output(Command::new(docker[0]).args(&docker[1..]).arg("version")).is_ok();
+    let answers = || output(Command::new(client).args(["-H", &host, "version"])).is_ok();
     if !(0..100).any(|_| answers() || pause()) {
         return Err("dockerd did not answer within ten seconds".to_owned());
     }
+    Ok((vec![client.to_owned(), "-H".to_owned(), host], daemon))
+}
+
+/// A Docker daemon, and a container in it for `exec`.
+fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
+    let directory = work.directory.clone();
+    let (docker, daemon) = start_docker(&directory)?;
+    work.daemon = Some(daemon);
+    let docker: Vec<&str> = docker.iter().map(String::as_str).collect();
     output(Command::new(docker[0]).args(&docker[1..]).args([
         "import",
         &archive(&directory, bundle)?,
@@ -246,7 +253,7 @@ fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
 }
 
 /// Waits a tenth of a second: for a daemon there is no event to wait for. Never true.
-fn pause() -> bool {
+pub(crate) fn pause() -> bool {
     let timeout = rustix::time::Timespec {
         tv_sec: 0,
         tv_nsec: 100_000_000,
@@ -258,7 +265,13 @@ fn pause() -> bool {
 }
 
 /// A daemon that ends with the bench.
-pub(crate) struct Daemon(Child);
+pub(crate) struct Daemon(pub(crate) Child);
+
+impl Daemon {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 /// Bars for name, median, p10 and p90.
 pub(crate) fn bars(title: &str, rows: &[(String, f64, f64, f64)]) -> String {
-    const LEFT: f64 = 110.0;
-    const WIDTH: f64 = 520.0;
+    const LEFT: f64 = 190.0;
+    const WIDTH: f64 = 470.0;
     let largest = rows.iter().map(|row| row.3).fold(1.0, f64::max);
     let decades = largest.log10().ceil().max(1.0);
     let x = |value: f64| LEFT + WIDTH * value.max(1.0).log10() / decades;
@@ -14,7 +14,7 @@ pub(crate) fn bars(title: &str, rows: &[(String, f64, f64, f64)]) -> String {
     // Writing to a string cannot fail.
     let mut line = |text: String| writeln!(svg, "{text}").unwrap_or_default();
     line(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 {height}\" font-family=\"sans-serif\" font-size=\"13\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 750 {height}\" font-family=\"sans-serif\" font-size=\"13\">"
     ));
     line("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>".to_owned());
     line(format!(

@@ -92,7 +92,7 @@ impl Drop for Work {
     }
 }
 
-fn time_command(command: &[String]) -> Result<f64, String> {
+pub(super) fn time_command(command: &[String]) -> Result<f64, String> {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let began = Instant::now();
     let mut child = Command::new(program)

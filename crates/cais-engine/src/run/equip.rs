@@ -14,9 +14,11 @@ use super::prepare::Prepared;
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::health;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
+use crate::network::hold;
 use crate::record::Record;
 use crate::resolver;
 use crate::state::RunState;
@@ -35,6 +37,7 @@ pub(crate) fn connect(
     checkpoints: &Checkpoints,
 ) -> Result<Connected> {
     let connected = network::connect(engine, prepared, state, checkpoints)?;
+    hold::hold(&engine.store, &prepared.record, state)?;
     resolver::announce(&engine.store, &prepared.record)?;
     Ok(connected)
 }
@@ -52,6 +55,9 @@ pub(crate) fn attendants(
 ) -> Result<Vec<Box<dyn Attendant>>> {
     let mut all = crate::network::attend::attendants(store, &record.id, connected)?;
     all.extend(resolver::attendant(store, record, state)?);
+    if let Some(keeper) = health::Keeper::of(store, record, state)? {
+        all.push(Box::new(keeper));
+    }
     Ok(all)
 }
 
@@ -61,6 +67,7 @@ pub(crate) fn attendants(
 /// What could not be given back: the state stays then, and the next sweep tries again.
 pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
     let names = resolver::withdraw(store, id);
+    let refused = hold::release(store, id);
     network::disconnect(store, id)?;
-    names
+    names.and(refused)
 }

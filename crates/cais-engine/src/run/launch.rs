@@ -10,10 +10,12 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::{Streams, make_pipes};
+use crate::options::SeccompOption;
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::{events, time};
 use cais_linux::cgroups::Group;
+use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
 use cais_sys::clone::StubProcess;
 use rustix::fd::{AsFd, OwnedFd};
@@ -74,6 +76,7 @@ pub(crate) fn launch(
         remove: prepared.record.options.remove,
         paused: false,
         restarting: false,
+        pipes: None,
         restart_count: start.restart_count,
     };
     checkpoints.pass("record the start");
@@ -125,6 +128,15 @@ impl Companion for Files<'_> {
         self.attendants = equip::attendants(store, record, self.state, connected)?;
         Ok(())
     }
+
+    fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {
+        let SeccompOption::Watched(socket) = &self.prepared.record.options.security.seccomp else {
+            // Nobody was named who wants it: the calls that ask then fail with ENOSYS.
+            return Ok(());
+        };
+        send_descriptor(socket, "seccompFd", listener.as_fd())
+            .map_err(|error| EngineError::Invalid(super::chain(&error)))
+    }
 }
 
 fn launch_recorded(
@@ -144,6 +156,7 @@ fn launch_recorded(
     } else {
         Some(make_pipes(options.interactive, prepared.owner)?)
     };
+    state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
     let null = rustix::fs::open(
         "/dev/null",
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,

@@ -312,6 +312,7 @@ impl Ingest {
             .map_err(StoreError::at("write", &self.partial))?;
         self.hasher.update(bytes);
         self.offset = length;
+        super::steps::pass();
         Ok(())
     }
 
@@ -334,9 +335,11 @@ impl Ingest {
                 resumed: self.resumed,
             });
         }
+        super::steps::pass();
         std::fs::rename(&self.partial, &self.target).map_err(StoreError::at("rename to", &self.target))?;
         let rewound = self.file.seek(SeekFrom::Start(0));
         rewound.map_err(StoreError::at("seek in", &self.target))?;
+        super::steps::pass();
         // The lock goes with the open file: whoever waits for it sees the new name.
         let file = File::open(&self.target);
         file.map_err(StoreError::at("open", &self.target))

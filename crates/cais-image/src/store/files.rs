@@ -3,6 +3,7 @@
 use super::ContentStore;
 use super::error::{Result, StoreError};
 use super::lock::{Wait, is_at, lock};
+use super::steps;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -33,6 +34,7 @@ impl TempFile {
             lock(&file, Wait::Yes).map_err(|errno| StoreError::at("lock", &path)(errno.into()))?;
             // A sweeper may have had the lock before us.
             if is_at(&file, &path) {
+                steps::pass();
                 let kept = false;
                 return Ok(Self { path, file, kept });
             }
@@ -41,8 +43,10 @@ impl TempFile {
 
     /// Gives it its name, over what had that name.
     pub(super) fn persist(mut self, path: &Path) -> Result<()> {
+        steps::pass();
         fs::rename(&self.path, path).map_err(StoreError::at("rename to", path))?;
         self.kept = true;
+        steps::pass();
         Ok(())
     }
 }
@@ -98,6 +102,7 @@ pub(super) fn ensure_directory(path: &Path) -> Result<()> {
 
 /// Removes a file, if there is one.
 pub(super) fn remove_file(path: &Path) -> Result<()> {
+    steps::pass();
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::at("remove", path)(error)),
         _ => Ok(()),
@@ -115,6 +120,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<()> {
     if !is_directory {
         return remove_file(path);
     }
+    steps::pass();
     let mut removed = fs::remove_dir_all(path);
     if matches!(&removed, Err(error) if error.kind() == ErrorKind::PermissionDenied) {
         open_up(path).map_err(StoreError::at("open up", path))?;

@@ -95,6 +95,10 @@ impl ContentStore {
         }
         let sweep_leases = announcement.is_alone(self)?.then_some(&gone);
         self.sweep_leftovers(options, sweep_leases, &mut report)?;
+        let removed = !(report.layers.is_empty() && report.blobs.is_empty());
+        if removed && !options.dry_run {
+            self.refresh_index_if_there_is_room()?;
+        }
         drop(announcement);
         Ok(report)
     }

@@ -97,7 +97,7 @@ impl ContentStore {
         self.keep_dangling(&record)?;
         self.remove_record(&record)?;
         drop(lock);
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(true)
     }
 
@@ -118,7 +118,7 @@ impl ContentStore {
         }
         self.remove_record(&record)?;
         drop(lock);
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(Removed {
             untagged: vec![name.to_owned()],
             deleted: is_last.then_some(record.manifest.digest),
@@ -157,7 +157,7 @@ impl ContentStore {
             drop(lock);
         }
         removed.deleted = Some(manifest.clone());
-        self.refresh_index()?;
+        self.refresh_index_if_there_is_room()?;
         Ok(removed)
     }
 
@@ -230,9 +230,16 @@ impl ContentStore {
             };
             digests.iter().any(|digest| digest.hex().starts_with(hex)) && name.is_none_or(has_name)
         });
+        // One image that came in several forms, pulled and loaded for instance, has one id and
+        // several manifests.
+        let is_one = found.windows(2).all(|pair| pair[0].id == pair[1].id);
         match found.len() {
             0 => Err(StoreError::NoImage(text.to_owned())),
             1 => Ok(found.remove(0)),
+            _ if is_one => {
+                let named = found.iter().position(|image| !image.names.is_empty());
+                Ok(found.swap_remove(named.unwrap_or(0)))
+            }
             _ => Err(StoreError::AmbiguousId {
                 text: text.to_owned(),
                 images: found.iter().map(|image| image.id.to_string()).collect(),

@@ -149,6 +149,7 @@ impl ContentStore {
                 staging.discard()?;
                 return Ok(path);
             }
+            super::steps::pass();
             match fs::rename(&staging.directory, &target) {
                 Ok(()) => break,
                 // One that is not whole is in the way.
@@ -164,6 +165,7 @@ impl ContentStore {
             }
         }
         staging.committed = true;
+        super::steps::pass();
         self.unsynced
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -290,8 +292,12 @@ impl ContentStore {
 
     pub(super) fn rename_to_trash(&self, path: &Path) -> Result<Option<PathBuf>> {
         let trash = self.staging_directory().join(unique("trash"));
+        super::steps::pass();
         match fs::rename(path, &trash) {
-            Ok(()) => Ok(Some(trash)),
+            Ok(()) => {
+                super::steps::pass();
+                Ok(Some(trash))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::at("rename", path)(error)),
         }
@@ -360,6 +366,7 @@ fn open_staging(directory: &Path, wait: Wait) -> Result<Option<Staging>> {
     if !is_at(&lock, directory) {
         return Ok(None);
     }
+    super::steps::pass();
     let diff = directory.join("diff");
     make(&diff, 0o755)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -23,6 +23,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -133,6 +134,18 @@ pub fn set_master(batch: &mut Batch, name: &str, master: u32) {
     batch.message(RTM_SETLINK, 0, &body(0, UP, UP), |attributes| {
         attributes.text(IFLA_IFNAME, name);
         attributes.u32(IFLA_MASTER, master);
+    });
+}
+
+/// Lets a port of a bridge send back what came by it: a container that reaches itself by a
+/// published port, where br_netfilter has the bridge do what the host would route.
+pub fn allow_hairpin(batch: &mut Batch, host_name: &str) {
+    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
+        attributes.text(IFLA_IFNAME, host_name);
+        attributes.nest(IFLA_LINKINFO, |info| {
+            info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
+        });
     });
 }
 

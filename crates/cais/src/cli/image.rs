@@ -90,11 +90,7 @@ pub enum ImageCommand {
     /// Show everything known about images as JSON
     Inspect(InspectKindArgs),
     /// Remove images without a name, or with --all every image that no container is made of
-    Prune {
-        /// Every image that no container is made of
-        #[arg(short, long)]
-        all: bool,
-    },
+    Prune(super::SystemPruneArgs),
     /// List images
     Ls(ImagesArgs),
     /// Remove images

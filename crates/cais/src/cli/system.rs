@@ -8,6 +8,32 @@ use clap::{Args, Subcommand};
 pub enum SystemCommand {
     /// Remove stopped containers, images that nothing uses, and what else is left over
     Prune(SystemPruneArgs),
+    /// Show what everything takes on the disk, to the byte as du counts
+    Df(SystemDfArgs),
+    /// Check that everything that is kept is whole
+    Check(SystemCheckArgs),
+}
+
+/// `cais system df`.
+#[derive(Debug, Args)]
+pub struct SystemDfArgs {
+    /// Show each image, layer, container and volume
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Show bytes and no units
+    #[arg(long)]
+    pub bytes: bool,
+    /// Output form: "table", "table TEMPLATE", "json", or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `cais system check`.
+#[derive(Debug, Args)]
+pub struct SystemCheckArgs {
+    /// Put right what can be without losing what a user made
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// `cais container …`: those that have no shorter name. The others are the commands

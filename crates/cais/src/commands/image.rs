@@ -8,7 +8,6 @@ use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveAr
 use cais_engine::EngineError;
 use cais_engine::describe::since;
 use cais_engine::images::{self, Removed};
-use cais_engine::prune::PruneFilter;
 use cais_image::store::Image;
 use cais_image::{Digest, Reference};
 use serde_json::json;
@@ -20,7 +19,7 @@ use std::time::SystemTime;
 pub(crate) fn image(command: &ImageCommand) -> Result<u8, Failure> {
     match command {
         ImageCommand::Inspect(args) => inspect_kind(args, Kind::Image),
-        ImageCommand::Prune { all } => prune(*all),
+        ImageCommand::Prune(args) => super::prune::prune_images(args),
         ImageCommand::Ls(args) => list(args),
         ImageCommand::Rm(args) => remove(args),
     }
@@ -206,13 +205,6 @@ pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {
         }
     }
     Ok(code)
-}
-
-fn prune(all: bool) -> Result<u8, Failure> {
-    let (removed, freed) = images::prune(&engine()?, all, &PruneFilter::default())?;
-    show_removed(&removed)?;
-    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
-    Ok(0)
 }
 
 pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {

@@ -6,6 +6,7 @@ use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
 use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+use cais_engine::engine::Engine;
 use cais_engine::images;
 use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
 use std::io::BufRead;
@@ -21,6 +22,8 @@ pub(crate) fn container(command: &ContainerCommand) -> Result<u8, Failure> {
 pub(crate) fn system(command: &SystemCommand) -> Result<u8, Failure> {
     match command {
         SystemCommand::Prune(args) => prune_all(args),
+        SystemCommand::Df(args) => super::disk::df(args),
+        SystemCommand::Check(args) => super::disk::check(args),
     }
 }
 
@@ -68,8 +71,31 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
     let mut freed = pruned.freed;
-    let (removed, bytes) = images::prune(&engine, args.all, &filter)?;
-    freed = freed.saturating_add(bytes);
+    freed = freed.saturating_add(prune_some_images(&engine, args.all, &filter)?);
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
+    Ok(0)
+}
+
+pub(crate) fn prune_images(args: &SystemPruneArgs) -> Result<u8, Failure> {
+    let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
+    let engine = engine()?;
+    let warning = if args.all {
+        "This will remove all images without at least one container associated to them."
+    } else {
+        "This will remove all dangling images."
+    };
+    if !args.force && !ask(warning)? {
+        return Ok(0);
+    }
+    sweep(&engine);
+    let freed = prune_some_images(&engine, args.all, &filter)?;
+    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
+    Ok(0)
+}
+
+/// Removes images and says which; returns the bytes that came free.
+fn prune_some_images(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<u64, Failure> {
+    let (removed, bytes) = images::prune(engine, all, filter)?;
     let untagged = removed.untagged.iter().map(|name| familiar(name));
     let lines: Vec<String> = untagged
         .map(|name| format!("untagged: {name}"))
@@ -82,8 +108,7 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
             freed: bytes,
         },
     )?;
-    print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
-    Ok(0)
+    Ok(bytes)
 }
 
 fn warning(args: &SystemPruneArgs) -> String {

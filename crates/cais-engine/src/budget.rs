@@ -1,0 +1,83 @@
+//! The disk budget: `disk-budget = 20G` in the configuration. When an image came in, the
+//! least recently used others go until everything fits; never one that a container is made
+//! of, nor the one that came in.
+
+use crate::disk_usage::disk_usage;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::images;
+use cais_image::Digest;
+use cais_image::store::{GcOptions, StoreError};
+
+/// What was done to keep the budget.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The budget in bytes.
+    pub budget: u64,
+    /// The names, or ids where there are none, of images that were removed.
+    pub removed: Vec<String>,
+    /// By how many bytes it is still exceeded: all that is left is in use.
+    pub over: u64,
+}
+
+/// Keeps the budget, if there is one. `spared` are images that stay, by manifest.
+///
+/// # Errors
+/// Where something cannot be measured or removed.
+pub fn keep_budget(engine: &Engine, spared: &[Digest]) -> Result<Kept> {
+    let Some(budget) = engine.config.disk_budget.value else {
+        return Ok(Kept::default());
+    };
+    let usage = disk_usage(engine)?;
+    let mut total = usage.total().allocated;
+    let mut kept = Kept {
+        budget,
+        ..Kept::default()
+    };
+    if total <= budget {
+        return Ok(kept);
+    }
+    let store = images::open(engine)?;
+    let collect = || {
+        let in_use = || images::in_use(engine).map_err(|error| StoreError::Caller(error.to_string()));
+        store
+            .collect(GcOptions::default(), &in_use)
+            .map(|report| report.freed.allocated)
+            .map_err(EngineError::image("remove what no image needs"))
+    };
+    total = total.saturating_sub(collect()?);
+    let mut all = usage.images;
+    all.sort_by_key(|image| image.used);
+    for image in all {
+        if total <= budget {
+            break;
+        }
+        let manifest = &image.manifest.digest;
+        if spared.contains(manifest) {
+            continue;
+        }
+        match store.remove_image(manifest, &images::in_use(engine)?) {
+            Ok(_) => {}
+            // Somebody removed it, or made a container of it, meanwhile.
+            Err(StoreError::InUse(_) | StoreError::NoImage(_)) => continue,
+            Err(error) => return Err(EngineError::image("keep the disk budget")(error)),
+        }
+        if image.names.is_empty() {
+            kept.removed.push(image.id.to_string());
+        }
+        kept.removed.extend(image.names);
+        total = total.saturating_sub(collect()?);
+    }
+    kept.over = total.saturating_sub(budget);
+    Ok(kept)
+}
+
+/// Notes that an image is used now, where there is a budget for which it matters.
+pub(crate) fn note_use(engine: &Engine, store: &cais_image::ContentStore, image: &cais_image::store::Image) {
+    if engine.config.disk_budget.value.is_some()
+        && let Some(name) = image.names.first()
+    {
+        // The order in which images go is no reason not to start one.
+        store.mark_used(name).unwrap_or_default();
+    }
+}
