@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod compatibility;
 mod criu;
 mod engines;
 mod engines_support;
@@ -20,8 +21,10 @@ mod images_faults;
 mod images_kills;
 mod images_layers;
 mod images_peers;
+mod inspect;
 mod kill_steps;
 mod life;
+mod life_model;
 mod limits;
 mod mock_registry;
 mod namespaces;
@@ -39,6 +42,7 @@ mod oci_systemd;
 mod pack;
 mod parallel;
 mod registry_faults;
+mod rootless;
 mod security;
 mod support;
 mod terminal;

@@ -28,6 +28,7 @@ cargo xtask checks            all of the above
 cargo xtask test [FILTER]     install what is needed, build, run unit and integration tests
 cargo xtask vm-test [--all]   the integration tests in virtual machines with cgroup v2 (v1, hybrid)
 cargo xtask bench start       starts against the peers: docs/benchmarks/
+cargo xtask bench engine      run, exec, ps, logs, stop, many containers, against the peers
 cargo xtask bench network     bridges, ports, throughput and names against Docker's
 cargo xtask man DIR           man pages from the definition of the command line
 cargo xtask completions DIR   shell completions from the same

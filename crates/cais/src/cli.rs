@@ -13,20 +13,30 @@ pub mod registry;
 pub mod run;
 pub mod system;
 pub mod views;
+pub mod volume;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
-pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use image::{
+    ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagesArgs, ImportArgs, LoadArgs, RmiArgs,
+    SaveArgs, TagArgs, UntagArgs,
+};
 pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 pub use network::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
-pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
+pub use registry::{
+    CopyArgs, LoginArgs, LogoutArgs, ManifestCommand, ManifestInspectArgs, PullArgs, PushArgs, RegistryArgs,
+};
 pub use run::RunArgs;
 pub use system::{
-    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemInstallArgs,
+    SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
+pub use volume::{
+    VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -77,6 +87,8 @@ pub enum Command {
     Update(UpdateArgs),
     /// Watch a running container
     Attach(AttachArgs),
+    /// Show what happens, or happened
+    Events(EventsArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Show everything known about containers and images as JSON
@@ -87,7 +99,7 @@ pub enum Command {
     Stats(StatsArgs),
     /// Show the published ports of a container
     Port(PortArgs),
-    /// Show the output of a container
+    /// Show the output of containers
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
     Diff(NameArgs),
@@ -101,6 +113,20 @@ pub enum Command {
     Login(LoginArgs),
     /// Log out from a registry
     Logout(LogoutArgs),
+    /// Copy an image from any place to any other, untouched
+    Copy(Box<CopyArgs>),
+    /// Look at manifests in registries
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Make an image of an archive of files
+    Import(ImportArgs),
+    /// Give out the files of a container as an archive
+    Export(ExportArgs),
+    /// Take names away from an image
+    Untag(UntagArgs),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive
@@ -238,7 +264,7 @@ pub struct RmArgs {
     /// Kill a container that runs; one that is not there is no error
     #[arg(short, long)]
     pub force: bool,
-    /// Remove its anonymous volumes too: cais makes none, so there is nothing to remove
+    /// Remove the volumes that are the container's own
     #[arg(short, long)]
     pub volumes: bool,
     /// Names or ids of containers
@@ -248,19 +274,36 @@ pub struct RmArgs {
 
 /// `cais logs`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct LogsArgs {
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub follow: bool,
+    /// Only lines of this moment and later: RFC 3339, seconds since 1970, or 10m for ten
+    /// minutes ago
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Only lines before this moment
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
     /// Show when each line was written
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Show the labels and variables that --log-opt notes with each line
+    #[arg(long)]
+    pub details: bool,
     /// Number of lines from the end, or "all"
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "all",
+        allow_hyphen_values = true
+    )]
     pub tail: String,
-    /// Name or id of the container
-    #[arg(value_name = "CONTAINER")]
-    pub container: String,
+    /// Names or ids of containers
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
 }
 
 /// `cais doctor`.
