@@ -11,6 +11,7 @@
 mod bad_input;
 mod basic;
 mod criu;
+mod disk_usage;
 mod engines;
 mod engines_support;
 mod flags;

@@ -3,9 +3,10 @@
 use super::engine;
 use super::inspect::{Kind, inspect_kind};
 use crate::failure::Failure;
-use crate::output::{human_size, print, table};
+use crate::output::{human_size, print, print_error, table};
 use cais::cli::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
 use cais_engine::EngineError;
+use cais_engine::budget::keep_budget;
 use cais_engine::describe::since;
 use cais_engine::images::{self, Removed};
 use cais_image::store::Image;
@@ -134,6 +135,10 @@ pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
         ));
     }
     let loaded = images::load(&engine, args.input.as_deref().map(Path::new), File::from(input))?;
+    let spared: Vec<Digest> = loaded.iter().map(|image| image.id.clone()).collect();
+    for message in keep_budget(&engine, &spared)?.messages() {
+        print_error(&format!("{message}\n"));
+    }
     for image in loaded {
         if args.quiet {
             continue;
