@@ -51,19 +51,3 @@ fn the_monitor_at_every_step() {
 fn the_caller_of_a_detached_container_at_every_step() {
     kill_at_every_step("caller", &["-d"], 30);
 }
-
-#[test]
-fn a_monitor_that_is_killed_later_takes_its_container_along_at_the_next_command() {
-    let env = TestEnv::new();
-    env.ok(&["run", "-d", "--name", "orphan", "host", "sleep", "1000"]);
-    let monitor: i32 = env.field("orphan", "MonitorPid").parse().unwrap();
-    let monitor = rustix::process::Pid::from_raw(monitor).unwrap();
-    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
-    eventually("the next command sees it", || {
-        env.ok(&["ps", "-a"]).contains("Exited")
-    });
-    assert!(env.ok(&["inspect", "orphan"]).contains("monitor was killed"));
-    assert!(env.cgroups().is_empty());
-    env.ok(&["start", "orphan"]);
-    env.ok(&["rm", "-f", "orphan"]);
-}

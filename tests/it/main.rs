@@ -22,6 +22,7 @@ mod images_kills;
 mod images_layers;
 mod images_peers;
 mod kill_steps;
+mod life;
 mod limits;
 mod mock_registry;
 mod namespaces;

@@ -50,7 +50,7 @@ impl TestEnv {
             .env("CAIS_RUN", self.base.join("run"))
             .env("CAIS_CONFIG", "");
         command.args(words.first()).stdin(Stdio::null());
-        if words.first() == Some(&"run") {
+        if matches!(words.first(), Some(&("run" | "create"))) {
             command.args(["--cgroup-parent", &self.cgroup]);
             // Networks change the host: tests of them say so, and have one of their own.
             let chooses = |word: &&str| ["-p", "-P", "--publish"].contains(word) || word.starts_with("--net");

@@ -62,6 +62,14 @@ pub enum BundleError {
     NotABlockDevice(String),
 }
 
+/// The limits alone, for a container that is there already.
+///
+/// # Errors
+/// See [`BundleError`].
+pub(crate) fn plan_limits(options: &RunOptions) -> Result<cais_runtime::spec::Resources, BundleError> {
+    resources::plan_resources(options, &BundleFacts::default())
+}
+
 /// Makes the configuration.
 ///
 /// # Errors

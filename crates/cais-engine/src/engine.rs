@@ -19,6 +19,18 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The engine over a store that is known, without tests' checkpoints, for containers that
+    /// are there already: the configuration went into their records.
+    #[must_use]
+    pub fn over(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            checkpoints: Checkpoints::default(),
+            config: Config::default(),
+            rootless: !rustix::process::geteuid().is_root(),
+        }
+    }
+
     /// The engine of this user. `var` reads the environment.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ pub enum EngineError {
     /// The container does not run.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The container's processes stand still.
+    #[error("container {0} is paused: unpause it first")]
+    Paused(String),
     /// The container runs.
     #[error("container {0} is running: stop it first, or use --force")]
     Running(String),

@@ -3,18 +3,23 @@
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::events;
+use crate::id::ContainerId;
 use crate::list;
 use crate::monitor::front::{DetachKeys, RawTerminal, terminal_size};
 use crate::monitor::watcher::Own;
-use crate::monitor::{PipeSet, Relay, Streams, make_pipes};
+use crate::monitor::{PipeSet, Relay, Streams, make_pipe, make_pipes};
+use crate::pause::open_group;
+use crate::record::Record;
 use crate::run::prepare::{adjust_for_user, facts_of_running, open_process_root, resolve_user};
+use crate::state::Status;
 use crate::stop::open_init;
 use cais_linux::SysError;
-use cais_linux::cgroups::{Group, Layout};
-use cais_linux::process::pidfd::Ended;
-use cais_runtime::create::{Alone, Surroundings, Timing, create};
+use cais_linux::cgroups::Group;
+use cais_runtime::create::{Alone, Running, Surroundings, Timing, create};
 use cais_runtime::plan::{Plan, plan_exec};
 use cais_runtime::spec::{ConsoleSize, Process, Spec};
+use cais_sys::clone::StubProcess;
 use cais_sys::process::{Forked, fork};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
@@ -46,57 +51,106 @@ pub struct ExecOptions {
     pub timings: Option<fn(&[Timing])>,
 }
 
+/// A process that is ready to be started.
+struct Planned {
+    plan: Plan,
+    record: Record,
+    /// The container's cgroup.
+    group: Option<Group>,
+    /// The container's first process.
+    init: OwnedFd,
+    /// The host's ids of the process's user.
+    owner: Option<(u32, u32)>,
+}
+
 /// Runs a process in a container. `None` where it was detached.
 ///
 /// # Errors
 /// Where the container does not run, or the process was not started.
 pub fn exec(engine: &Engine, options: &ExecOptions) -> Result<Option<u8>> {
+    let planned = plan_in(engine, options)?;
+    launch(engine, options, &planned)
+}
+
+fn plan_in(engine: &Engine, options: &ExecOptions) -> Result<Planned> {
     let container = list::container(&engine.store, &options.container)?;
+    if let Status::Paused { .. } = container.status {
+        return Err(EngineError::Paused(options.container.clone()));
+    }
     let init = open_init(&container)?;
     let spec = crate::run::prepare::read_bundle(engine, &container.record.id)?;
     let process = plan_exec_process(&container, &spec, options, &init)?;
-    let facts = facts_of_running(engine, &container, &spec, options.privileged)?;
-    let group = match container.state.as_ref().map(|state| state.cgroup.as_str()) {
-        None | Some("") => None,
-        Some(path) => {
-            let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
-            Group::open_existing(&layout, path)
-                .map_err(EngineError::cgroup(format!("open the cgroup {path}")))?
-        }
-    };
-    let mut facts = facts;
+    let mut facts = facts_of_running(engine, &container, &spec, options.privileged)?;
+    let cgroup = container.state.as_ref().map_or("", |state| state.cgroup.as_str());
+    let group = open_group(cgroup)?;
     facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
     let plan = plan_exec(&spec, &process, &facts).map_err(EngineError::Plan)?;
     let owner = plan
         .root_ids
         .map(|_| crate::run::users::host_ids(&spec, process.user.uid, process.user.gid));
-    let target = Target {
-        group: group.as_ref(),
-        init: &init,
+    Ok(Planned {
+        plan,
+        record: container.record,
+        group,
+        init,
         owner,
+    })
+}
+
+/// Starts it with these standard streams.
+fn start(engine: &Engine, planned: &Planned, stdio: [BorrowedFd<'_>; 3], timings: bool) -> Result<Running> {
+    let group = planned.group.as_ref();
+    let around = Surroundings {
+        stdio,
+        tasks: group.map(Group::tasks).unwrap_or_default(),
+        cgroup: group.and_then(Group::clone_into),
+        target: Some(planned.init.as_fd()),
+        listener: None,
+        timings,
+        kill_before: engine.checkpoints.stub(),
+        checkpoint: &|name| engine.checkpoints.pass(name),
     };
-    launch(engine, options, &plan, &target)
+    Ok(create(&planned.plan, &around, &mut Alone)?)
 }
 
-/// What a process joins.
-struct Target<'a> {
-    /// The container's cgroup.
-    group: Option<&'a Group>,
-    /// The container's first process.
-    init: &'a OwnedFd,
-    /// The host's ids of the process's user.
-    owner: Option<(u32, u32)>,
-}
-
-fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'_>) -> Result<Option<u8>> {
-    let Target { group, init, owner } = *target;
-    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+fn open_null() -> Result<OwnedFd> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SysError::new("open", "\"/dev/null\"", errno))
-        .map_err(EngineError::system("open the null device"))?;
+        .map_err(EngineError::system("open the null device"))
+}
+
+/// Starts a process whose output and errors come by one pipe, non-blocking. The caller waits
+/// for it.
+pub(crate) fn spawn_with_output(engine: &Engine, options: &ExecOptions) -> Result<(StubProcess, OwnedFd)> {
+    let planned = plan_in(engine, options)?;
+    let null = open_null()?;
+    let (ours, theirs) = make_pipe(planned.owner)?;
+    let running = start(
+        engine,
+        &planned,
+        [null.as_fd(), theirs.as_fd(), theirs.as_fd()],
+        false,
+    )?;
+    Ok((running.process, ours))
+}
+
+/// Notes the process in the journal of events.
+fn note(engine: &Engine, record: &Record, options: &ExecOptions) -> Result<String> {
+    let id = ContainerId::random()?.as_str().to_owned();
+    let command = options.command.join(" ");
+    let of = |action: &str| {
+        events::of_container(record, &format!("{action}: {command}"), &[("execID", id.clone())])
+    };
+    events::write(&engine.store, &[of("exec_create"), of("exec_start")]);
+    Ok(id)
+}
+
+fn launch(engine: &Engine, options: &ExecOptions, planned: &Planned) -> Result<Option<u8>> {
+    let null = open_null()?;
     let pipes = if options.tty || options.detach {
         None
     } else {
-        Some(make_pipes(options.interactive, owner)?)
+        Some(make_pipes(options.interactive, planned.owner)?)
     };
     let stdio = match &pipes {
         Some(PipeSet {
@@ -105,19 +159,9 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
         }) => [input.as_fd(), output.as_fd(), error.as_fd()],
         None => [null.as_fd(), null.as_fd(), null.as_fd()],
     };
-    let around = Surroundings {
-        stdio,
-        tasks: group.map(Group::tasks).unwrap_or_default(),
-        cgroup: group.and_then(Group::clone_into),
-        target: Some(init.as_fd()),
-        listener: None,
-        timings: options.timings.is_some(),
-        kill_before: engine.checkpoints.stub(),
-        checkpoint: &|name| engine.checkpoints.pass(name),
-    };
     let signals = crate::run::take_signals()?;
-    let mut running = create(plan, &around, &mut Alone)?;
-    drop(around);
+    let mut running = start(engine, planned, stdio, options.timings.is_some())?;
+    let id = note(engine, &planned.record, options)?;
     if let Some(show) = options.timings {
         show(&running.timings);
     }
@@ -147,7 +191,10 @@ fn launch(engine: &Engine, options: &ExecOptions, plan: &Plan, target: &Target<'
     if let Some(streams) = over.detached {
         return leave_running(running.process.pidfd.as_fd(), streams).map(|()| None);
     }
-    over.ended.map(Ended::code).map(Some)
+    let code = over.ended?.code();
+    let said = [("execID", id), ("exitCode", code.to_string())];
+    events::container(&engine.store, &planned.record, "exec_die", &said);
+    Ok(Some(code))
 }
 
 /// The user left: a process of its own goes on reading the terminal, since a program whose

@@ -5,8 +5,10 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+pub mod attach;
 pub mod budget;
 pub mod bundle;
+pub mod change;
 pub mod check;
 pub mod cleanup;
 pub mod config;
@@ -20,6 +22,7 @@ pub mod events;
 pub mod exec;
 pub mod filter;
 pub mod follow;
+pub mod health;
 pub mod id;
 pub mod images;
 pub mod info;
@@ -32,6 +35,7 @@ pub mod monitor;
 pub mod names;
 pub mod network;
 pub mod options;
+pub mod pause;
 pub mod prune;
 pub mod record;
 pub mod remove;
@@ -45,6 +49,7 @@ pub mod top;
 pub mod units;
 pub mod usage;
 pub mod userns;
+pub mod wait;
 
 pub use cais_net::publish;
 pub use cais_runtime::{checkpoint, time};

@@ -3,6 +3,8 @@
 
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::lock::ContainerLock;
+use crate::record::Record;
 use crate::store::Store;
 use std::fs;
 use std::io::ErrorKind;
@@ -14,6 +16,9 @@ use std::os::unix::fs::symlink;
 /// [`EngineError::NameTaken`], or a link that cannot be made.
 pub fn take(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
     let link = store.names().join(name);
+    if let Some(beginning) = parse_invented(name) {
+        check_invented(store, name, id, &beginning)?;
+    }
     loop {
         match symlink(format!("../containers/{id}"), &link) {
             Ok(()) => return Ok(()),
@@ -26,7 +31,9 @@ pub fn take(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
             }
         }
         match holder(store, name)? {
-            Some(holder) if store.container(&holder).exists() => {
+            // A rename that was killed half way, begun again.
+            Some(holder) if holder == *id => return Ok(()),
+            Some(holder) if store.container(&holder).exists() && !is_left_behind(store, name, &holder)? => {
                 return Err(EngineError::NameTaken {
                     name: name.to_owned(),
                     holder: holder.short().to_owned(),
@@ -36,6 +43,42 @@ pub fn take(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
             None => {}
         }
     }
+}
+
+/// A name of the form that is invented needs no link: whether some container has it.
+fn check_invented(store: &Store, name: &str, id: &ContainerId, beginning: &str) -> Result<()> {
+    for other in store.list()? {
+        if other != *id
+            && other.as_str().starts_with(beginning)
+            && Record::read(store, &other)?.is_some_and(|record| record.name == name)
+        {
+            return Err(EngineError::NameTaken {
+                name: name.to_owned(),
+                holder: other.short().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the container is complete and has another name than this one.
+fn has_other_name(store: &Store, name: &str, id: &ContainerId) -> bool {
+    Record::read(store, id).is_ok_and(|record| record.is_some_and(|record| record.name != name))
+}
+
+/// Whether a link is what a rename left that was killed half way: its container has another
+/// name, and nobody is renaming it now.
+fn is_left_behind(store: &Store, name: &str, holder: &ContainerId) -> Result<bool> {
+    if !has_other_name(store, name, holder) {
+        return Ok(false);
+    }
+    // Whoever renames it holds its lock: by then the record has one name or the other.
+    let Some(lock) = ContainerLock::acquire(store, holder)? else {
+        return Ok(true);
+    };
+    let left = has_other_name(store, name, holder);
+    lock.release();
+    Ok(left)
 }
 
 /// Frees `name` if `id` has it.
@@ -84,16 +127,23 @@ pub fn find(store: &Store, text: &str) -> Result<ContainerId> {
     if let Some(id) = ContainerId::parse(text).filter(|id| store.container(id).exists()) {
         return Ok(id);
     }
-    if let Some(id) = holder(store, text)?.filter(|id| store.container(id).exists()) {
+    if let Some(id) = holder(store, text)?.filter(|id| store.container(id).exists())
+        && !has_other_name(store, text, &id)
+    {
         return Ok(id);
     }
     let beginning = parse_invented(text);
+    let asked = text;
     let text = beginning.as_deref().unwrap_or(text);
     let mut matching = store
         .list()?
         .into_iter()
         .filter(|id| id.as_str().starts_with(text));
     match (matching.next(), matching.next()) {
+        // One that was renamed is not found by the name that was invented for it.
+        (Some(id), None) if beginning.is_some() && has_other_name(store, asked, &id) => {
+            Err(EngineError::NoSuchContainer(asked.to_owned()))
+        }
         (Some(id), None) => Ok(id),
         (Some(_), Some(_)) => Err(EngineError::Ambiguous(text.to_owned())),
         _ => Err(EngineError::NoSuchContainer(text.to_owned())),

@@ -2,13 +2,14 @@
 
 use crate::cleanup;
 use crate::error::{EngineError, Result};
+use crate::events;
 use crate::list;
 use crate::lock::ContainerLock;
-use crate::state::{Container, RunState};
-use crate::stop::{await_cleanup, open_init};
+use crate::monitor::door::nudge;
+use crate::state::{Container, RunState, Status};
+use crate::stop::{kill, mark};
 use crate::store::Store;
-use cais_linux::process::pidfd;
-use rustix::fd::AsFd;
+use crate::wait::await_cleanup;
 use rustix::process::Signal;
 
 /// Removes a container. One that runs is killed first where `force` is set.
@@ -19,7 +20,7 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     let container = list::container(store, name)?;
     let id = container.record.id.clone();
     if container.state.is_some() {
-        if !force && container.init().is_some() {
+        if !force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
             return Err(EngineError::Running(container.record.name));
         }
         end(store, &container)?;
@@ -33,18 +34,25 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     }
     cleanup::remove_container(store, &id)?;
     lock.release();
+    if !container.record.options.remove || container.state.is_none() {
+        events::container(store, &container.record, "destroy", &[]);
+    }
     Ok(())
 }
 
 /// Kills the container and waits until its monitor has recorded the end.
 fn end(store: &Store, container: &Container) -> Result<()> {
-    match open_init(container) {
-        Ok(init) => {
-            pidfd::send_signal(init.as_fd(), Signal::KILL).unwrap_or_default();
-            pidfd::await_end(init.as_fd(), None).map_err(EngineError::system("wait for the container"))?;
-        }
-        Err(EngineError::NotRunning(_)) => {}
+    let id = &container.record.id;
+    let container = match mark(store, container) {
+        Err(EngineError::NoSuchContainer(_)) => return Ok(()),
+        other => other?,
+    };
+    match kill(store, id.as_str(), Signal::KILL.as_raw()) {
+        Ok(()) | Err(EngineError::NotRunning(_) | EngineError::NoSuchContainer(_)) => {}
         Err(error) => return Err(error),
     }
-    await_cleanup(store, &container.record.id, None).map(drop)
+    if let Some(state) = &container.state {
+        nudge(state.monitor);
+    }
+    await_cleanup(store, id, None).map(drop)
 }

@@ -21,10 +21,11 @@ mod lifetime;
 mod monitor_process;
 pub(crate) mod prepare;
 mod seccomp;
+pub(crate) mod takeover;
 pub(crate) mod users;
 
 pub(crate) use foreground::take_signals;
-pub use foreground::{Manner, Outcome, chain, create, run, start_again};
+pub use foreground::{Manner, Outcome, chain, create, run, start_again, start_detached};
 pub use launch::exit_code;
 pub(crate) use monitor_process::become_monitor;
 pub use prepare::{Prepared, explain, prepare, prepare_again};

@@ -61,6 +61,9 @@ pub struct RunState {
     /// Whether its last run has ended and the monitor will start it again.
     #[serde(default)]
     pub restarting: bool,
+    /// The inodes of the pipes of its output and errors, where it has pipes.
+    #[serde(default)]
+    pub pipes: Option<[u64; 2]>,
     /// How often its policy has started it again since the user did.
     #[serde(default)]
     pub restart_count: u32,

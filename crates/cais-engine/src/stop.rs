@@ -1,20 +1,21 @@
-//! Ending what runs: `kill`, `stop`, `wait`.
+//! Ending what runs: `kill`, `stop`.
 
 use crate::error::{EngineError, Result};
-use crate::id::ContainerId;
+use crate::events;
 use crate::list;
-use crate::record::Exit;
-use crate::state::{Container, ProcessName};
+use crate::lock::ContainerLock;
+use crate::monitor::door::nudge;
+use crate::pause::thaw_to_end;
+use crate::record::{Record, mark_stopped};
+use crate::state::{Container, Status};
 use crate::store::Store;
-use cais_linux::SysError;
+use crate::wait::await_cleanup;
 use cais_linux::process::pidfd;
 use cais_sys::signal::from_number;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::inotify;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long `stop` waits before it kills, as Docker's.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,22 +40,70 @@ pub fn open_init(container: &Container) -> Result<OwnedFd> {
     }
 }
 
-/// Sends a signal to the first process.
+/// Sends a signal to the first process. Where it asks for the end (SIGKILL, or the
+/// container's stop signal), no restart policy starts the container again.
 ///
 /// # Errors
 /// [`EngineError::NotRunning`], or the signal cannot be sent.
-pub fn kill(store: &Store, name: &str, signal: i32) -> Result<()> {
-    let container = list::container(store, name)?;
-    let init = open_init(&container)?;
+pub fn kill(store: &Store, name: &str, number: i32) -> Result<()> {
     let signal =
-        from_number(signal).ok_or_else(|| EngineError::Invalid(format!("{signal} is not a signal")))?;
+        from_number(number).ok_or_else(|| EngineError::Invalid(format!("{number} is not a signal")))?;
+    let container = list::container(store, name)?;
+    let ends = signal == Signal::KILL || signal == stop_signal(&container.record);
+    let container = if ends { mark(store, &container)? } else { container };
+    let init = open_init(&container)?;
     match pidfd::send_signal(init.as_fd(), signal) {
-        Err(error) if error.errno() == Errno::SRCH => Err(EngineError::NotRunning(container.record.name)),
+        Err(error) if error.errno() == Errno::SRCH => {
+            return Err(EngineError::NotRunning(container.record.name));
+        }
         other => other.map_err(EngineError::system(format!(
             "send a signal to {}",
             container.record.name
-        ))),
+        )))?,
     }
+    note_kill(store, &container, number);
+    if ends {
+        thaw_to_end(store, &container)?;
+    }
+    Ok(())
+}
+
+fn note_kill(store: &Store, container: &Container, number: i32) {
+    events::container(
+        store,
+        &container.record,
+        "kill",
+        &[("signal", number.to_string())],
+    );
+}
+
+/// Notes that the user wants the container to end, with its lock held: a monitor that is
+/// about to start it again has done so when the lock is free, or sees the note. Returns the
+/// container as it is then.
+pub(crate) fn mark(store: &Store, container: &Container) -> Result<Container> {
+    let record = &container.record;
+    let gone = || EngineError::NoSuchContainer(record.name.clone());
+    let lock = ContainerLock::acquire(store, &record.id)?.ok_or_else(gone)?;
+    let now = list::container(store, record.id.as_str())?;
+    if now.state.is_some() {
+        mark_stopped(store, &record.id)?;
+    }
+    lock.release();
+    if let Status::Restarting(_) = now.status
+        && let Some(state) = &now.state
+    {
+        nudge(state.monitor);
+    }
+    Ok(now)
+}
+
+/// The signal that asks this container to end.
+pub(crate) fn stop_signal(record: &Record) -> Signal {
+    let named = record.options.stop_signal.as_deref();
+    named
+        .and_then(crate::options::signal::parse_signal_number)
+        .and_then(from_number)
+        .unwrap_or(Signal::TERM)
 }
 
 /// Asks a container to end, and kills it where it does not within `timeout`. One that
@@ -63,36 +112,58 @@ pub fn kill(store: &Store, name: &str, signal: i32) -> Result<()> {
 /// # Errors
 /// Where a signal cannot be sent.
 pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
-    let container = list::container(store, name)?;
+    let container = mark(store, &list::container(store, name)?)?;
+    let id = &container.record.id;
     let init = match open_init(&container) {
+        Err(EngineError::NotRunning(_)) if matches!(container.status, Status::Restarting(_)) => {
+            return await_cleanup(store, id, None).map(drop);
+        }
         Err(EngineError::NotRunning(_)) => return Ok(()),
         other => other?,
     };
-    let options = &container.record.options;
-    let wanted = signal.or_else(|| {
-        options
-            .stop_signal
-            .as_deref()
-            .and_then(crate::options::signal::parse_signal_number)
-    });
-    let wanted = wanted.and_then(from_number).unwrap_or(Signal::TERM);
-    let configured = options
-        .stop_timeout
-        .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX / 2)));
+    let wanted = signal
+        .and_then(from_number)
+        .unwrap_or_else(|| stop_signal(&container.record));
+    let configured = container.record.options.stop_timeout.map(seconds);
     let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
+    let ended = ask_to_end(store, &container, &init, wanted, timeout)?;
+    if !ended {
+        send(&container, &init, Signal::KILL)?;
+        note_kill(store, &container, Signal::KILL.as_raw());
+        thaw_to_end(store, &container)?;
+        pidfd::await_end(init.as_fd(), None).map_err(EngineError::system("wait for the container"))?;
+    }
+    await_cleanup(store, id, None)?;
+    events::container(store, &container.record, "stop", &[]);
+    Ok(())
+}
+
+/// A timeout in seconds; a negative one is as long as it takes.
+#[must_use]
+pub fn seconds(number: i64) -> Duration {
+    Duration::from_secs(u64::try_from(number).unwrap_or(u64::from(u32::MAX)))
+}
+
+/// Sends the signal and waits, where it can be heard. Tells whether the program ended.
+fn ask_to_end(
+    store: &Store,
+    container: &Container,
+    init: &OwnedFd,
+    wanted: Signal,
+    timeout: Duration,
+) -> Result<bool> {
     // A first process hears only what it handles (pid_namespaces(7)): waiting for one
     // that cannot hear would be waiting for nothing.
-    if wanted == Signal::KILL || hears(&container, wanted) {
-        send(&container, &init, wanted)?;
-        let ended = pidfd::await_end(init.as_fd(), Some(timeout))
-            .map_err(EngineError::system("wait for the container"))?;
-        if ended {
-            return await_cleanup(store, &container.record.id, None).map(drop);
-        }
+    let heard = container
+        .init()
+        .is_some_and(|init| hears(&container.record, init.pid, wanted));
+    if wanted != Signal::KILL && !heard {
+        return Ok(false);
     }
-    send(&container, &init, Signal::KILL)?;
-    pidfd::await_end(init.as_fd(), None).map_err(EngineError::system("wait for the container"))?;
-    await_cleanup(store, &container.record.id, None).map(drop)
+    send(container, init, wanted)?;
+    note_kill(store, container, wanted.as_raw());
+    thaw_to_end(store, container)?;
+    pidfd::await_end(init.as_fd(), Some(timeout)).map_err(EngineError::system("wait for the container"))
 }
 
 fn send(container: &Container, init: &OwnedFd, signal: Signal) -> Result<()> {
@@ -107,15 +178,12 @@ fn send(container: &Container, init: &OwnedFd, signal: Signal) -> Result<()> {
 
 /// Whether the first process would act on `signal`. In a pid namespace of its own it
 /// acts only on what it catches; in the host's the default action counts too.
-fn hears(container: &Container, signal: Signal) -> bool {
+pub(crate) fn hears(record: &Record, init: i32, signal: Signal) -> bool {
     use crate::options::NamespaceMode;
-    if container.record.options.namespaces.pid != NamespaceMode::Private {
+    if record.options.namespaces.pid != NamespaceMode::Private {
         return true;
     }
-    let Some(init) = container.init() else {
-        return false;
-    };
-    let status = std::fs::read_to_string(format!("/proc/{}/status", init.pid)).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap_or_default();
     catches(&status, signal.as_raw())
 }
 
@@ -129,68 +197,6 @@ fn catches(status: &str, signal: i32) -> bool {
     let bit = 1u64 << (signal.clamp(1, 64) - 1);
     // What cannot be read is believed to hear: the timeout is the safe side.
     mask("SigCgt:").is_none_or(|caught| (caught | mask("SigBlk:").unwrap_or(0)) & bit != 0)
-}
-
-/// Waits until a container does not run any more and its end is recorded. Returns the
-/// record; `None` where the container is gone, or where the time is up.
-///
-/// # Errors
-/// Where the state cannot be watched.
-pub fn await_cleanup(store: &Store, id: &ContainerId, timeout: Option<Duration>) -> Result<Option<Exit>> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let directory = store.states();
-    let failed = |call: &'static str| {
-        let directory = directory.clone();
-        move |errno| EngineError::System {
-            action: "watch the container's state".to_owned(),
-            source: SysError::new(call, format!("{directory:?}"), errno),
-        }
-    };
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-        .map_err(failed("inotify_init1"))?;
-    let events =
-        inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVED_TO;
-    match inotify::add_watch(&watch, directory.as_path(), events) {
-        Ok(_) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(failed("inotify_add_watch")(errno)),
-    }
-    loop {
-        let state = crate::state::RunState::read(store, id)?;
-        let Some(state) = state else {
-            return Exit::read(store, id);
-        };
-        let Some(monitor) = open_monitor(state.monitor) else {
-            // Killed before it could record the end: the sweep does it.
-            crate::sweep::sweep_container(store, id)?;
-            return Exit::read(store, id);
-        };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Ok(None);
-        }
-        let timespec = left.map(|left| rustix::time::Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
-        let mut fds = [
-            PollFd::new(&watch, PollFlags::IN),
-            PollFd::new(&monitor, PollFlags::IN),
-        ];
-        match poll(&mut fds, timespec.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed("poll")(errno)),
-        }
-        let mut buffer = [0u8; 4096];
-        // Only that something changed matters, not what.
-        rustix::io::read(&watch, &mut buffer[..])
-            .map(drop)
-            .unwrap_or_default();
-    }
-}
-
-fn open_monitor(name: ProcessName) -> Option<OwnedFd> {
-    let fd = pidfd::open(Pid::from_raw(name.pid)?).ok()?;
-    name.is_alive().then_some(fd)
 }
 
 #[cfg(test)]

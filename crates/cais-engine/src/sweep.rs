@@ -5,10 +5,11 @@
 //! lock before it touches it, so that nothing is swept that somebody is making.
 
 use crate::cleanup;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
-use crate::record::{Exit, Record};
+use crate::record::{Exit, Record, is_marked_stopped};
 use crate::state::{ProcessName, RunState};
 use crate::store::Store;
 use crate::{names, time, userns};
@@ -45,41 +46,81 @@ fn is_suspect(store: &Store, id: &ContainerId) -> Result<bool> {
     Ok(!store.container(id).join("container.json").exists())
 }
 
-/// Sweeps one container, where its monitor or maker is gone.
+/// Sweeps one container, where its monitor or maker is gone. A program that still runs gets
+/// another monitor; one that has ended is started again where its policy says so.
 ///
 /// # Errors
 /// Where something could not be removed.
 pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
+    resume_or_sweep(store, id).map(drop)
+}
+
+/// The same; tells whether the container has a monitor now.
+///
+/// # Errors
+/// Where something could not be removed.
+pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
     if !is_suspect(store, id)? {
-        return Ok(());
+        return Ok(false);
     }
     // Held by its maker or by another sweep: then there is nothing to do here.
     let Some(lock) = ContainerLock::try_acquire(store, id)? else {
-        return Ok(());
+        return Ok(false);
     };
     let state = RunState::read(store, id)?;
-    let mut remove = Record::read(store, id)?.is_none();
+    let record = Record::read(store, id)?;
+    let mut remove = record.is_none();
     if let Some(state) = &state {
         if state.monitor.is_alive() {
-            return Ok(());
+            return Ok(true);
+        }
+        if let Some(record) = &record
+            && state.init.is_some_and(|init| init.is_alive())
+        {
+            crate::run::takeover::take_over(store, record, state, lock)?;
+            return Ok(RunState::read(store, id)?.is_some_and(|state| state.monitor.is_alive()));
         }
         remove |= state.remove;
         kill_init(state);
-        let exit = Exit {
-            code: None,
-            started: state.started.clone(),
-            finished: time::now(),
-            oom_killed: false,
-            restart_count: state.restart_count,
-            error: "its monitor was killed, so how it ended is not known".to_owned(),
-        };
+        let exit = end_of(store, id, state)?;
         cleanup::finish_run(store, id, state, &exit, None)?;
+        if let Some(record) = record.filter(|_| !remove) {
+            lock.release();
+            return Ok(start_by_policy(store, record, &exit));
+        }
     }
     if remove {
         cleanup::remove_container(store, id)?;
     }
     lock.release();
-    Ok(())
+    Ok(false)
+}
+
+/// How the run ended that nobody looked after any more.
+fn end_of(store: &Store, id: &ContainerId, state: &RunState) -> Result<Exit> {
+    if state.restarting
+        && let Some(exit) = Exit::read(store, id)?
+    {
+        // Its monitor was killed between two runs: the end of the last one is known.
+        return Ok(exit);
+    }
+    Ok(Exit {
+        code: None,
+        started: state.started.clone(),
+        finished: time::now(),
+        oom_killed: false,
+        restart_count: state.restart_count,
+        error: "its monitor was killed, so how it ended is not known".to_owned(),
+    })
+}
+
+/// Starts a container again whose monitor cannot do it any more. Tells whether it runs: why
+/// it does not stands in its record.
+fn start_by_policy(store: &Store, record: Record, exit: &Exit) -> bool {
+    let stopped = is_marked_stopped(store, &record.id);
+    let policy = record.options.restart;
+    policy.wants_restart(exit.code, exit.restart_count, stopped)
+        && crate::run::start_detached(&Engine::over(store), record).is_ok()
 }
 
 /// Ends the first process of a container that nobody looks after any more, and waits

@@ -5,6 +5,7 @@ pub mod config;
 pub mod exec;
 mod groups;
 pub mod image;
+pub mod life;
 pub mod pack;
 mod parse;
 pub mod registry;
@@ -15,6 +16,7 @@ pub mod views;
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
 pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
@@ -49,6 +51,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Make a new container without starting it
+    Create(Box<RunArgs>),
     /// List containers
     Ps(PsArgs),
     /// Start stopped containers
@@ -58,7 +62,19 @@ pub enum Command {
     /// Send a signal to running containers
     Kill(KillArgs),
     /// Wait until containers stop and print their exit codes
-    Wait(NamesArgs),
+    Wait(WaitArgs),
+    /// Stop containers and start them again
+    Restart(RestartArgs),
+    /// Let all processes of containers stand still
+    Pause(NamesArgs),
+    /// Let them go on
+    Unpause(NamesArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Change limits, restart policy and labels of containers
+    Update(UpdateArgs),
+    /// Watch a running container
+    Attach(AttachArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Show everything known about containers and images as JSON
@@ -169,9 +185,12 @@ pub struct StartArgs {
     /// Show the output and wait for the end
     #[arg(short, long)]
     pub attach: bool,
-    /// Pass standard input on (with --attach)
+    /// Pass standard input on
     #[arg(short, long)]
     pub interactive: bool,
+    /// Keys that leave a terminal, e.g. ctrl-p,ctrl-q
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
     /// Names or ids of containers
     #[arg(value_name = "CONTAINER", required = true)]
     pub containers: Vec<String>,
@@ -181,7 +200,13 @@ pub struct StartArgs {
 #[derive(Debug, Args)]
 pub struct StopArgs {
     /// Seconds to wait before the container is killed; -1 waits for ever
-    #[arg(short, long, value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
     pub time: Option<i64>,
     /// Signal to send instead of the container's own stop signal
     #[arg(short, long)]
@@ -208,6 +233,9 @@ pub struct RmArgs {
     /// Kill a container that runs; one that is not there is no error
     #[arg(short, long)]
     pub force: bool,
+    /// Remove its anonymous volumes too: cais makes none, so there is nothing to remove
+    #[arg(short, long)]
+    pub volumes: bool,
     /// Names or ids of containers
     #[arg(value_name = "CONTAINER", required = true)]
     pub containers: Vec<String>,

@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod life;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod pack;

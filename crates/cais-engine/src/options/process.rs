@@ -1,8 +1,8 @@
 //! Environment, labels, limits of the process, names, keys: what concerns the process
 //! and the container as a whole.
 
-use super::Ulimit;
 use super::error::OptionError;
+use super::{AttachedStream, Ulimit};
 
 /// Reads `--env`: `KEY=value`, or `KEY` for the caller's own value. `None` where the
 /// caller has none: then the variable is not set, as with Docker.
@@ -54,6 +54,19 @@ pub fn parse_label(text: &str) -> Result<(String, String), OptionError> {
         return Err(OptionError::form("--label", text, "KEY or KEY=VALUE"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Reads `--attach`: stdin, stdout or stderr, in capitals or not.
+///
+/// # Errors
+/// For anything else.
+pub fn parse_attach(text: &str) -> Result<AttachedStream, OptionError> {
+    match text.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(AttachedStream::Stdin),
+        "stdout" => Ok(AttachedStream::Stdout),
+        "stderr" => Ok(AttachedStream::Stderr),
+        _ => Err(OptionError::form("--attach", text, "stdin, stdout or stderr")),
+    }
 }
 
 /// Reads `--sysctl NAME=VALUE`.

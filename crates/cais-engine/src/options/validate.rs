@@ -2,7 +2,7 @@
 //! before anything is done.
 
 use super::error::OptionError;
-use super::{IpcMode, NamespaceMode, NetworkMode, RunOptions, UsernsMode};
+use super::{IpcMode, NamespaceMode, NetworkMode, RestartPolicy, RunOptions, UsernsMode};
 
 /// The smallest memory limit: a few pages, below which no program starts.
 const SMALLEST_MEMORY: u64 = 256 * 1024;
@@ -23,6 +23,12 @@ pub fn validate(options: &RunOptions, written: Written) -> Result<(), OptionErro
     check_memory(options)?;
     check_cpu(options)?;
     check_values(options)?;
+    if options.remove && options.restart != RestartPolicy::No {
+        return Err(conflict("--restart", "--rm", ""));
+    }
+    if options.detach && !options.attach.is_empty() {
+        return Err(conflict("--attach", "--detach", ""));
+    }
     // An image may have a command of its own.
     let is_image = matches!(options.root, super::RootSource::Image { .. });
     if !is_image && options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {

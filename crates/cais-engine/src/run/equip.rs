@@ -13,6 +13,7 @@
 use super::prepare::Prepared;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::health;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
@@ -49,6 +50,9 @@ pub(crate) fn attendants(
         all.push(Box::new(connected));
     }
     all.extend(resolver::attendant(store, record, state)?);
+    if let Some(keeper) = health::Keeper::of(store, record, state)? {
+        all.push(Box::new(keeper));
+    }
     Ok(all)
 }
 

@@ -127,6 +127,23 @@ pub fn start_again(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Res
     start_locked(engine, prepared, manner, lock)
 }
 
+/// Starts a container that was made before, and leaves it.
+///
+/// # Errors
+/// As [`start_again`].
+pub fn start_detached(engine: &Engine, record: crate::record::Record) -> Result<()> {
+    let prepared = super::prepare_again(engine, record)?;
+    let manner = Manner {
+        detach: true,
+        interactive: false,
+        shows: [true, true],
+        sig_proxy: true,
+        detach_keys: Vec::new(),
+        timings: None,
+    };
+    start_again(engine, &prepared, &manner).map(drop)
+}
+
 /// Locks a container that does not run.
 fn lock_stopped(engine: &Engine, prepared: &Prepared) -> Result<Option<ContainerLock>> {
     let id = &prepared.record.id;

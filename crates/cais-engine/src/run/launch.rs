@@ -74,6 +74,7 @@ pub(crate) fn launch(
         remove: prepared.record.options.remove,
         paused: false,
         restarting: false,
+        pipes: None,
         restart_count: start.restart_count,
     };
     checkpoints.pass("record the start");
@@ -143,6 +144,7 @@ fn launch_recorded(
     } else {
         Some(make_pipes(options.interactive, prepared.owner)?)
     };
+    state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
     let null = rustix::fs::open(
         "/dev/null",
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,

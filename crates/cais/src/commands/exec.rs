@@ -32,9 +32,9 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let code = start(&engine, &options).map_err(|error| match error {
         // Docker: what is wrong with the container is code 1, with the command 126 and 127.
-        cais_engine::EngineError::NoSuchContainer(_) | cais_engine::EngineError::NotRunning(_) => {
-            Failure::from(error)
-        }
+        cais_engine::EngineError::NoSuchContainer(_)
+        | cais_engine::EngineError::NotRunning(_)
+        | cais_engine::EngineError::Paused(_) => Failure::from(error),
         other => Failure::of_start(other),
     })?;
     Ok(code.unwrap_or(0))

@@ -11,6 +11,7 @@ use cais_engine::describe::since;
 use cais_engine::disk::read_size;
 use cais_engine::engine::Engine;
 use cais_engine::filter::ContainerFilter;
+use cais_engine::health;
 use cais_engine::inspect::{exposed_ports, read_endpoints};
 use cais_engine::list;
 use cais_engine::options::RootSource;
@@ -150,7 +151,7 @@ impl View<'_> {
             "RunningFor": format!("{} ago", since(&record.created, self.now)),
             "Size": self.size(container)?,
             "State": container.state_word(),
-            "Status": container.status_text(None, self.now),
+            "Status": container.status_text(health::word(&self.engine.store, container), self.now),
             Label::KEY: by_key,
         }))
     }

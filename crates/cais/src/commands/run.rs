@@ -1,12 +1,14 @@
-//! `cais run`.
+//! `cais run` and `cais create`.
 
 use super::run_options::options_of;
 use super::{privileged_engine, show_timings, sweep};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
+use cais_engine::engine::Engine;
 use cais_engine::options::process::parse_detach_keys;
-use cais_engine::run::{Manner, Outcome, explain, prepare, run as start};
+use cais_engine::options::{AttachedStream, RunOptions};
+use cais_engine::run::{Manner, Outcome, Prepared, create as make, explain, prepare, run as start};
 
 /// The keys by which a terminal is left, as Docker's.
 pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
@@ -22,32 +24,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         print(&explain(&prepared))?;
         return Ok(0);
     }
-    sweep(&engine);
-    let cidfile = options.cidfile.clone();
-    if let Some(path) = cidfile.as_ref().filter(|path| path.exists()) {
-        let text = format!(
-            "--cidfile: {} is there already: remove it, or name another file",
-            path.display()
-        );
-        return Err(Failure::new(text).code(125));
-    }
-    let prepared = prepare(&engine, options, false).map_err(Failure::of_start)?;
-    for warning in &prepared.plan.warnings {
-        print_error(&format!("{}: warning: {warning}\n", program()));
-    }
-    if let Some(path) = cidfile {
-        std::fs::write(&path, prepared.record.id.as_str()).map_err(|error| {
-            Failure::new(format!("--cidfile: cannot write {}: {error}", path.display())).code(125)
-        })?;
-    }
     let manner = Manner {
         detach: args.detach,
-        interactive: args.interactive,
-        shows: [true, true],
-        sig_proxy: true,
+        interactive: args.interactive && attaches(&options, AttachedStream::Stdin),
+        shows: [AttachedStream::Stdout, AttachedStream::Stderr].map(|stream| attaches(&options, stream)),
+        sig_proxy: args.sig_proxy,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
     };
+    let prepared = prepare_new(&engine, options)?;
     match start(&engine, &prepared, &manner).map_err(Failure::of_start)? {
         Outcome::Ended(code) => Ok(code),
         Outcome::Detached(id) => {
@@ -57,4 +42,56 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             Ok(0)
         }
     }
+}
+
+/// `cais create`: all that `run` does before the start.
+pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
+    for (given, flag) in [
+        (args.detach, "--detach"),
+        (args.explain, "--explain"),
+        (args.timings, "--timings"),
+        (!args.sig_proxy, "--sig-proxy"),
+        (args.detach_keys.is_some(), "--detach-keys"),
+    ] {
+        if given {
+            let text = format!("{flag}: create starts nothing: give it to `{} start`", program());
+            return Err(Failure::new(text).code(125));
+        }
+    }
+    let engine = privileged_engine()?;
+    let mut options = options_of(args, &engine.config)?;
+    super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
+    cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
+    let prepared = prepare_new(&engine, options)?;
+    let id = make(&engine, &prepared).map_err(Failure::of_start)?;
+    print(&format!("{id}\n"))?;
+    Ok(0)
+}
+
+/// Whether a stream is shown or given: without `--attach` all are.
+fn attaches(options: &RunOptions, stream: AttachedStream) -> bool {
+    options.attach.is_empty() || options.attach.contains(&stream)
+}
+
+/// Prepares a new container, and writes its id where `--cidfile` says.
+fn prepare_new(engine: &Engine, options: RunOptions) -> Result<Prepared, Failure> {
+    sweep(engine);
+    let cidfile = options.cidfile.clone();
+    if let Some(path) = cidfile.as_ref().filter(|path| path.exists()) {
+        let text = format!(
+            "--cidfile: {} is there already: remove it, or name another file",
+            path.display()
+        );
+        return Err(Failure::new(text).code(125));
+    }
+    let prepared = prepare(engine, options, false).map_err(Failure::of_start)?;
+    for warning in &prepared.plan.warnings {
+        print_error(&format!("{}: warning: {warning}\n", program()));
+    }
+    if let Some(path) = cidfile {
+        std::fs::write(&path, prepared.record.id.as_str()).map_err(|error| {
+            Failure::new(format!("--cidfile: cannot write {}: {error}", path.display())).code(125)
+        })?;
+    }
+    Ok(prepared)
 }

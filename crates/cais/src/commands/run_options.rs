@@ -6,8 +6,9 @@ use cais::cli::RunArgs;
 use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
 use cais_engine::options::{
-    LimitOptions, MountOption, NamespaceOptions, NetworkMode, NetworkOptions, OptionError, RootSource,
-    RunOptions, SecurityOptions, devices, mount, namespaces, network, process, security, signal, size,
+    HealthOptions, HealthProbe, LimitOptions, MountOption, NamespaceOptions, NetworkMode, NetworkOptions,
+    OptionError, RootSource, RunOptions, SecurityOptions, devices, health, mount, namespaces, network,
+    process, restart, security, signal, size,
 };
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
         group_add: args.group_add.clone(),
         workdir: args.workdir.clone(),
         env: environment(&args.env, &args.env_file)?,
-        labels: each(&args.label, process::parse_label)?,
+        labels: labels(&args.label, &args.label_file)?,
         interactive: args.interactive,
         tty: args.tty,
         detach: args.detach,
@@ -62,6 +63,14 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
         annotations: each(&args.annotation, process::parse_label)?,
+        restart: args
+            .restart
+            .as_deref()
+            .map(restart::parse_restart)
+            .transpose()?
+            .unwrap_or_default(),
+        health: health_options(args)?,
+        attach: each(&args.attach, process::parse_attach)?,
         ..RunOptions::default()
     };
     config.fill(&mut options);
@@ -102,6 +111,81 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
             program()
         ))),
     }
+}
+
+/// `--label-file` first, then `--label`; later ones win.
+fn labels(labels: &[String], files: &[String]) -> Result<Vec<(String, String)>, OptionError> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).map_err(|error| OptionError::File {
+            flag: "--label-file",
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            all.push(process::parse_label(line)?);
+        }
+    }
+    all.extend(each(labels, process::parse_label)?);
+    let mut last: Vec<(String, String)> = Vec::with_capacity(all.len());
+    for (key, value) in all {
+        last.retain(|(known, _)| *known != key);
+        last.push((key, value));
+    }
+    Ok(last)
+}
+
+/// `--health-…`.
+fn health_options(args: &RunArgs) -> Result<HealthOptions, OptionError> {
+    let time = |flag, text: &Option<String>| {
+        let parsed = text.as_deref().map(|text| health::parse_duration(flag, text));
+        parsed.transpose().map(Option::unwrap_or_default)
+    };
+    let probes = [
+        args.health_cmd
+            .as_ref()
+            .filter(|line| !line.is_empty())
+            .map(|line| Ok(HealthProbe::Shell(line.clone()))),
+        args.health_http.as_deref().map(health::parse_http),
+        args.health_tcp.as_deref().map(health::parse_tcp),
+        args.health_unix.as_deref().map(health::parse_unix),
+    ];
+    let mut probes = probes.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
+    if probes.len() > 1 {
+        return Err(OptionError::Conflict {
+            one: "--health-cmd, --health-http, --health-tcp",
+            other: "--health-unix",
+            why: ": give one of them",
+        });
+    }
+    let options = HealthOptions {
+        disabled: args.no_healthcheck,
+        probe: probes.pop(),
+        interval: time("--health-interval", &args.health_interval)?,
+        timeout: time("--health-timeout", &args.health_timeout)?,
+        start_period: time("--health-start-period", &args.health_start_period)?,
+        start_interval: time("--health-start-interval", &args.health_start_interval)?,
+        retries: args.health_retries.unwrap_or(0),
+        on_failure: args
+            .health_on_failure
+            .as_deref()
+            .map(health::parse_action)
+            .transpose()?
+            .unwrap_or_default(),
+    };
+    let given = HealthOptions {
+        disabled: false,
+        ..options.clone()
+    };
+    if options.disabled && given != HealthOptions::default() {
+        return Err(OptionError::Conflict {
+            one: "--no-healthcheck",
+            other: "--health-*",
+            why: "",
+        });
+    }
+    Ok(options)
 }
 
 /// `--env-file` first, then `--env`; later ones win.

@@ -20,10 +20,11 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     let [name] = args.containers.as_slice() else {
         return Err(Failure::new("--attach and --interactive take one container").code(1));
     };
-    let keys = parse_detach_keys(DETACH_KEYS)?;
+    let keys = parse_detach_keys(args.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
+    let record = list::container(&engine.store, name)?.record;
     let manner = Manner {
         detach: false,
-        interactive: args.interactive,
+        interactive: args.interactive && record.options.interactive,
         shows: [true, true],
         sig_proxy: true,
         detach_keys: keys,
@@ -31,7 +32,8 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     };
     match start_one(&engine, name, &manner)? {
         Some(Outcome::Ended(code)) => Ok(code),
-        _ => Ok(0),
+        Some(Outcome::Detached(_)) => Ok(0),
+        None => super::life::attach_to(&engine, name, args.interactive, manner.detach_keys),
     }
 }
 
