@@ -159,7 +159,8 @@ impl ContentStore {
                         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
                     ) =>
                 {
-                    self.trash_layer(diff_id, |state| state != LayerState::Complete)?;
+                    let trash = self.trash_layer(diff_id, |state| state != LayerState::Complete)?;
+                    trash.map_or(Ok(()), |trash| remove_tree(&trash))?;
                 }
                 Err(error) => return Err(StoreError::at("rename to", &target)(error)),
             }
