@@ -26,7 +26,7 @@ mod life;
 mod limits;
 mod mock_registry;
 mod namespaces;
-#[allow(dead_code, reason = "the tests of networks come with them")]
+#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
 mod network_support;
 mod oci_attacks;
 mod oci_bad_input;
@@ -36,6 +36,7 @@ mod oci_races;
 mod oci_spec;
 mod oci_support;
 mod oci_systemd;
+mod pack;
 mod parallel;
 mod registry_faults;
 mod security;

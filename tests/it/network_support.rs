@@ -183,3 +183,112 @@ pub(crate) fn seen(text: &str) -> Option<String> {
     let address: std::net::IpAddr = bare.parse().ok()?;
     Some(address.to_canonical().to_string())
 }
+
+/// A host with cais and a neighbour. What is left in them at the end is an error.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) env: TestEnv,
+    pub(crate) lan: Lan,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let lan = Lan::new();
+        Self {
+            env: TestEnv::new(),
+            lan,
+        }
+    }
+
+    /// Runs a cais command on the host that must succeed.
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
+        self.lan.host.cais(&self.env, words)
+    }
+
+    /// Runs a cais command on the host.
+    pub(crate) fn cais(&self, words: &[&str]) -> Done {
+        self.lan.host.try_cais(&self.env, words)
+    }
+
+    /// Starts a detached container of the image `host`.
+    pub(crate) fn start(&self, name: &str, flags: &[&str], script: &str) {
+        let words = [
+            &["run", "-d", "--name", name],
+            flags,
+            &["host", "sh", "-c", script],
+        ]
+        .concat();
+        self.ok(&words);
+    }
+
+    /// Runs a script in a container that runs; returns what came of it.
+    pub(crate) fn exec(&self, name: &str, script: &str) -> Done {
+        self.cais(&["exec", name, "sh", "-c", script])
+    }
+
+    /// What a script in a container that runs prints, without the end of its last line.
+    pub(crate) fn prints(&self, name: &str, script: &str) -> String {
+        let done = self.exec(name, script);
+        assert_eq!(done.code, 0, "{name}: {script}: {}{}", done.stdout, done.stderr);
+        done.stdout.trim_end().to_owned()
+    }
+
+    /// The address of a container that runs.
+    pub(crate) fn address(&self, name: &str, family: u8) -> String {
+        let script = format!("ip -{family} -o addr show dev eth0 scope global");
+        let text = self.prints(name, &script);
+        let address = text.split_whitespace().nth(3).unwrap_or_default();
+        address.split('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Removes all containers.
+    pub(crate) fn clear(&self) {
+        let all = self.cais(&["ps", "-aq", "--no-trunc"]).stdout;
+        let words: Vec<&str> = ["rm", "-f"].into_iter().chain(all.lines()).collect();
+        if words.len() > 2 {
+            self.cais(&words);
+        }
+    }
+
+    /// What is left of containers in networks: interfaces, files, elements of ports.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = self.lan.host.interfaces();
+        left.retain(|name| name.starts_with("cv"));
+        for place in ["endpoints", "resolvers"] {
+            let entries = fs::read_dir(self.env.path("run").join(place));
+            left.extend(
+                entries
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|entry| entry.path().display().to_string()),
+            );
+        }
+        let networks = fs::read_dir(self.env.path("run/networks"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for network in networks.filter(|entry| entry.path().is_dir()) {
+            let inside = fs::read_dir(network.path()).into_iter().flatten().flatten();
+            left.extend(inside.map(|entry| entry.path().display().to_string()));
+        }
+        for map in ["pub_any4", "pub_ip4", "pub_any6", "pub_ip6"] {
+            let listed = self.lan.host.try_sh(&format!("nft list map inet cais {map}"));
+            if listed.stdout.contains("elements") {
+                left.push(listed.stdout);
+            }
+        }
+        left
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.clear();
+        if !std::thread::panicking() {
+            eventually(&format!("nothing is left: {:?}", self.leftovers()), || {
+                self.leftovers().is_empty()
+            });
+        }
+    }
+}

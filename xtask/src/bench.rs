@@ -3,6 +3,7 @@
 //! judge nothing.
 
 mod images;
+mod network;
 mod peers;
 mod plot;
 mod runtime;
@@ -15,8 +16,9 @@ use crate::Outcome;
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     match arguments {
         ["start", rest @ ..] => start::run(rest),
+        ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
         ["images", rest @ ..] => images::run(rest),
-        _ => Err("cargo xtask bench start|runtime|images [--rounds N]".to_owned()),
+        _ => Err("cargo xtask bench start|runtime|images|network [--rounds N]".to_owned()),
     }
 }

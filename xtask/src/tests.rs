@@ -4,7 +4,7 @@
 use crate::{Outcome, workspace};
 
 /// Debian packages that the integration tests use.
-const PACKAGES: [&str; 21] = [
+const PACKAGES: &[&str] = &[
     "busybox-static",
     "bsdutils",
     "util-linux",
@@ -30,10 +30,18 @@ const PACKAGES: [&str; 21] = [
     "nftables",
     "nginx-light",
     "socat",
+    // What is packed.
+    "postgresql",
+    "python3-psycopg2",
+    "git",
+    "perl",
+    "gcc",
+    // Who looks at the page of examples/three-tier.
+    "chromium",
 ];
 
 pub(crate) fn run(filter: &[&str]) -> Outcome {
-    workspace::ensure_packages(&PACKAGES)?;
+    workspace::ensure_packages(PACKAGES)?;
     workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
     let crates = [
         "cais",

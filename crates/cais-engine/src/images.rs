@@ -11,6 +11,7 @@ mod pack;
 mod pull;
 mod push;
 mod remote;
+mod trace;
 mod unpack;
 mod watch;
 
@@ -20,6 +21,8 @@ pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;
+pub(crate) use trace::watched_filter;
+pub use trace::{Traced, trace};
 pub use watch::{Step, Unwatched, Watch};
 
 use crate::engine::Engine;

@@ -14,6 +14,7 @@
 
 pub(crate) mod connect;
 pub mod create;
+pub mod hold;
 pub(crate) mod plan;
 
 pub use create::{NewNetwork, NewPool, create};

@@ -23,8 +23,10 @@ pub use health::{HealthAction, HealthOptions, HealthProbe};
 pub use logging::{LogDriver, LogOptions};
 pub use restart::RestartPolicy;
 
+use cais_net::egress::Allowance;
 use cais_net::mac::Mac;
 use cais_net::publish::{ExposedPorts, PortMapping};
+use cais_net::shape::Shape;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -111,6 +113,14 @@ pub enum AttachedStream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl RunOptions {
+    /// Whether the container has interfaces in networks of ours.
+    #[must_use]
+    pub fn is_in_networks(&self) -> bool {
+        matches!(self.namespaces.network, NetworkMode::Networks(_))
+    }
 }
 
 /// Where the root file system comes from.
@@ -212,6 +222,9 @@ pub enum SeccompOption {
     Unconfined,
     /// A file in Docker's or the OCI's JSON form.
     File(PathBuf),
+    /// The profile that is part of the executable, and whoever listens at this socket is told
+    /// of calls that name files (`cais pack --trace`).
+    Watched(PathBuf),
 }
 
 /// What the container may use. Absent means no limit of ours.
@@ -429,6 +442,11 @@ pub struct NetworkOptions {
     pub dns_options: Vec<String>,
     /// `--add-host`: names and addresses.
     pub add_hosts: Vec<(String, HostAddress)>,
+    /// `--egress deny` and `--egress-allow`: all that may be reached; everything where
+    /// absent.
+    pub egress: Option<Vec<Allowance>>,
+    /// `--network-rate`, `--network-latency`, `--network-loss`.
+    pub shape: Shape,
 }
 
 /// How published ports come to the container.

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
+use crate::network::hold;
 use crate::options::{NetworkMode, NetworkOptions, RunOptions};
 use crate::record::Record;
 use crate::state::RunState;
@@ -20,6 +21,7 @@ use cais_net::dns::config::{HostName, NetworkNames, ResolverConfig};
 use cais_net::dns::name_file::{NameFile, plan_entries};
 use cais_net::dns::resolv_conf::{ResolvConf, Wishes, plan_direct, plan_ours};
 use cais_net::dns::{Resolver, listen};
+use cais_net::egress::names::patterns;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{DEFAULT, NetworkStore};
 use rustix::event::PollFlags;
@@ -44,25 +46,21 @@ fn config_file(store: &Store, id: &ContainerId) -> PathBuf {
     store.run().join("resolvers").join(id.as_str())
 }
 
-/// Whether the container has interfaces in networks of ours.
-fn is_in_networks(options: &RunOptions) -> bool {
-    matches!(options.namespaces.network, NetworkMode::Networks(_))
-}
-
 /// Makes the names of a container known, and tells its resolver what it knows: before its
 /// program runs, and when it joins or leaves a network.
 ///
 /// # Errors
 /// Where a file cannot be written.
 pub(crate) fn announce(store: &Store, record: &Record) -> Result<()> {
-    if !is_in_networks(&record.options) {
+    if !record.options.is_in_networks() {
         return Ok(());
     }
     let networks = NetworkStore::new(store.data(), store.run());
     let endpoints = networks.read_endpoints(record.id.as_str())?.unwrap_or_default();
     let path = config_file(store, &record.id);
     let before: ResolverConfig = read_json(&path)?.unwrap_or_default();
-    let config = plan_config(&networks, record, &endpoints);
+    let mut config = plan_config(&networks, record, &endpoints);
+    config.allowed = hold::allowances(store, record, &endpoints)?.map(|allowed| patterns(&allowed));
     // A sweep goes by this file: no name may stand where it does not say so.
     let mut union = config.clone();
     union.networks.extend(
@@ -217,7 +215,7 @@ pub(crate) fn attendant(
     record: &Record,
     state: &RunState,
 ) -> Result<Option<Box<dyn Attendant>>> {
-    let (true, Some(init)) = (is_in_networks(&record.options), state.init) else {
+    let (true, Some(init)) = (record.options.is_in_networks(), state.init) else {
         return Ok(None);
     };
     let path = format!("/proc/{}/ns/net", init.pid);
@@ -226,8 +224,11 @@ pub(crate) fn attendant(
         .map_err(EngineError::system("open the container's network namespace"))?;
     let failed = || EngineError::system("listen for questions at 127.0.0.11:53 in the container");
     let listeners = listen::open_in(namespace.as_fd()).map_err(failed())?;
-    let resolver =
-        Resolver::new(listeners, &config_file(store, &record.id), Path::new(HOST_FILE)).map_err(failed())?;
+    let config = config_file(store, &record.id);
+    let mut resolver = Resolver::new(listeners, &config, Path::new(HOST_FILE)).map_err(failed())?;
+    if let Some(gate) = hold::name_gate(store, record, state)? {
+        resolver.set_policy(Box::new(gate));
+    }
     Ok(Some(Box::new(Names { resolver })))
 }
 

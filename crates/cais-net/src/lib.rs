@@ -7,6 +7,7 @@
 
 pub mod bridge;
 pub mod dns;
+pub mod egress;
 pub mod endpoint;
 pub mod error;
 pub mod firewall;
@@ -18,6 +19,7 @@ pub mod netlink;
 pub mod network;
 pub mod publish;
 pub mod reserve;
+pub mod shape;
 pub mod subnet;
 pub mod table;
 pub mod veth;

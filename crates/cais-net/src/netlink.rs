@@ -7,6 +7,7 @@ pub mod conntrack;
 pub mod link;
 pub mod message;
 pub mod nftables;
+pub mod qdisc;
 pub mod route;
 pub mod socket;
 

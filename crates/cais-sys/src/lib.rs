@@ -18,6 +18,8 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 #[cfg(not(feature = "stub"))]
+pub mod notify;
+#[cfg(not(feature = "stub"))]
 pub mod pidfd;
 pub mod probe;
 pub mod process;

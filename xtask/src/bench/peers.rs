@@ -267,6 +267,12 @@ pub(crate) fn pause() -> bool {
 /// A daemon that ends with the bench.
 pub(crate) struct Daemon(pub(crate) Child);
 
+impl Daemon {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);

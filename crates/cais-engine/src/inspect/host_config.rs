@@ -278,7 +278,7 @@ fn security_options(security: &SecurityOptions) -> Vec<String> {
         all.push("no-new-privileges".to_owned());
     }
     match &security.seccomp {
-        SeccompOption::Default => {}
+        SeccompOption::Default | SeccompOption::Watched(_) => {}
         SeccompOption::Unconfined => all.push("seccomp=unconfined".to_owned()),
         SeccompOption::File(path) => all.push(format!("seccomp={}", path.display())),
     }

@@ -152,6 +152,7 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
         apply_option(&mut network, short_name(key), value)
             .map_err(|expected| invalid(format!("--opt {key}={value}: {expected}")))?;
     }
+    super::hold::allowances_of(&network)?;
     finish_driver(&mut network, new, &known, &host)?;
     if !networks.create(&network)? {
         return Err(invalid(format!("network with name {} already exists", new.name)));
@@ -206,6 +207,8 @@ fn apply_option(network: &mut Network, key: &str, value: &str) -> std::result::R
                 return Err("expected bridge, private, vepa or passthru".to_owned());
             }
         }
+        // Judged together when all are read.
+        "egress" | "egress-allow" => {}
         "icc" => network.neighbours = boolean()?,
         "masquerade" => network.masquerade = boolean()?,
         "publish-address" => {

@@ -2,7 +2,9 @@
 
 use super::error::OptionError;
 use super::{Attachment, HostAddress, NetworkMode, PublishMode};
+use cais_net::egress::{Allowance, parse_allowances};
 use cais_net::publish::{ExposedPorts, PortMapping};
+use cais_net::shape::{self, Shape};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -232,6 +234,60 @@ pub fn parse_publish_mode(text: &str) -> Result<PublishMode, OptionError> {
         "proxy" => Ok(PublishMode::Proxy),
         _ => Err(OptionError::form("--publish-mode", text, "nat or proxy")),
     }
+}
+
+/// Reads `--egress` and all `--egress-allow`; `None` where everything may be reached.
+///
+/// # Errors
+/// For a policy that is not known, a destination that is none, and allowances where nothing
+/// is denied.
+pub fn parse_egress(policy: Option<&str>, allow: &[String]) -> Result<Option<Vec<Allowance>>, OptionError> {
+    match (policy, allow) {
+        (None | Some("allow"), []) => Ok(None),
+        (Some("allow"), _) => Err(OptionError::Conflict {
+            one: "--egress allow",
+            other: "--egress-allow",
+            why: ": everything is allowed already",
+        }),
+        // To allow something is to deny the rest.
+        (None | Some("deny"), _) => {
+            let lists = allow
+                .iter()
+                .map(|text| parse_allowances(text).map_err(|error| invalid("--egress-allow", text, &error)));
+            Ok(Some(lists.collect::<Result<Vec<_>, _>>()?.concat()))
+        }
+        (Some(other), _) => Err(OptionError::form("--egress", other, "deny or allow")),
+    }
+}
+
+/// Reads `--network-rate`, `--network-latency` and `--network-loss`.
+///
+/// # Errors
+/// For the first that is not of its form.
+pub fn parse_shape(
+    rate: Option<&str>,
+    latency: Option<&str>,
+    loss: Option<&str>,
+) -> Result<Shape, OptionError> {
+    let rate = rate
+        .map(|text| {
+            shape::parse_rate(text)
+                .ok_or_else(|| OptionError::form("--network-rate", text, "bits a second, e.g. 100mbit"))
+        })
+        .transpose()?;
+    let latency = latency
+        .map(|text| {
+            shape::parse_latency(text)
+                .ok_or_else(|| OptionError::form("--network-latency", text, "at most a minute, e.g. 50ms"))
+        })
+        .transpose()?;
+    let loss = loss
+        .map(|text| {
+            shape::parse_loss(text)
+                .ok_or_else(|| OptionError::form("--network-loss", text, "a share, e.g. 1%"))
+        })
+        .transpose()?;
+    Ok(Shape { rate, latency, loss })
 }
 
 /// Reads a value of `--add-host`: `NAME:ADDRESS` or `NAME=ADDRESS`, where the address may be

@@ -68,6 +68,7 @@ fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), Option
         ));
     }
     check_ports(options)?;
+    check_held(options)?;
     let shares_shm = matches!(modes.ipc, IpcMode::Host | IpcMode::Container(_) | IpcMode::None);
     if shares_shm && options.limits.shm_size.is_some() {
         return Err(conflict(
@@ -115,6 +116,46 @@ fn check_ports(options: &RunOptions) -> Result<(), OptionError> {
         ));
     }
     Ok(())
+}
+
+/// What a container is held to needs an interface of ours, and a container that cannot
+/// change it.
+fn check_held(options: &RunOptions) -> Result<(), OptionError> {
+    let network = &options.network;
+    let is_ours = matches!(options.namespaces.network, NetworkMode::Networks(_));
+    let elsewhere = |flag| {
+        let why = ": there is no interface of cais's to hold";
+        Err(conflict(flag, "--network none, host, container: or ns:", why))
+    };
+    if !is_ours && !network.shape.is_plain() {
+        return elsewhere("--network-rate, --network-latency, --network-loss");
+    }
+    if network.egress.is_none() {
+        return Ok(());
+    }
+    if !is_ours {
+        return elsewhere("--egress");
+    }
+    if options.security.privileged || may_change_networks(options) {
+        return Err(conflict(
+            "--egress deny",
+            "--privileged or --cap-add NET_ADMIN",
+            ": the container could lift what holds it",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the container gets CAP_NET_ADMIN.
+pub(crate) fn may_change_networks(options: &RunOptions) -> bool {
+    let names = |list: &[String], wanted: &str| {
+        list.iter().any(|name| {
+            let name = name.to_ascii_uppercase();
+            name == "ALL" || name.strip_prefix("CAP_").unwrap_or(&name) == wanted
+        })
+    };
+    options.security.privileged
+        || names(&options.security.cap_add, "NET_ADMIN") && !names(&options.security.cap_drop, "NET_ADMIN")
 }
 
 fn check_memory(options: &RunOptions) -> Result<(), OptionError> {

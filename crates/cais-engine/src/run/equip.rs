@@ -17,6 +17,7 @@ use crate::health;
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
+use crate::network::hold;
 use crate::record::Record;
 use crate::resolver;
 use crate::state::RunState;
@@ -30,6 +31,7 @@ use crate::store::Store;
 /// The start fails with it, and [`disconnect`] is called.
 pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
     let connected = network::connect(engine, prepared, state)?;
+    hold::hold(&engine.store, &prepared.record, state)?;
     resolver::announce(&engine.store, &prepared.record)?;
     Ok(connected)
 }
@@ -62,6 +64,7 @@ pub(crate) fn attendants(
 /// What could not be given back: the state stays then, and the next sweep tries again.
 pub(crate) fn disconnect(store: &Store, id: &ContainerId, _state: &RunState) -> Result<()> {
     let names = resolver::withdraw(store, id);
+    let refused = hold::release(store, id);
     network::disconnect(store, id)?;
-    names
+    names.and(refused)
 }

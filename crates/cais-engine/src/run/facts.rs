@@ -80,6 +80,13 @@ fn seccomp_filter(engine: &Engine, options: &RunOptions, spec: &Spec) -> Result<
                 program: program_bytes(&program),
             }))
         }
+        SeccompOption::Watched(_) => {
+            let compiled = crate::images::watched_filter(capabilities).map_err(|error| invalid(&error))?;
+            Ok(Some(SeccompFilter {
+                flags: compiled.flags,
+                program: program_bytes(&compiled.program),
+            }))
+        }
         SeccompOption::File(path) => super::seccomp::read_filter(engine, path, capabilities).map(Some),
     }
 }

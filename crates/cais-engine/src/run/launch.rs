@@ -10,10 +10,12 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::{Streams, make_pipes};
+use crate::options::SeccompOption;
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::{events, time};
 use cais_linux::cgroups::Group;
+use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
 use cais_sys::clone::StubProcess;
 use rustix::fd::{AsFd, OwnedFd};
@@ -124,6 +126,15 @@ impl Companion for Files<'_> {
         let connected = equip::connect(self.engine, self.prepared, self.state)?;
         self.attendants = equip::attendants(store, record, self.state, connected)?;
         Ok(())
+    }
+
+    fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {
+        let SeccompOption::Watched(socket) = &self.prepared.record.options.security.seccomp else {
+            // Nobody was named who wants it: the calls that ask then fail with ENOSYS.
+            return Ok(());
+        };
+        send_descriptor(socket, "seccompFd", listener.as_fd())
+            .map_err(|error| EngineError::Invalid(super::chain(&error)))
     }
 }
 

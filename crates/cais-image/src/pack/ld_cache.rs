@@ -22,6 +22,8 @@ pub struct Cached {
     pub path: Vec<u8>,
     /// The glibc-hwcaps directory that it is from, such as `x86-64-v3`.
     pub variant: Option<Vec<u8>>,
+    /// For which machine and C library it is (`FLAG_ELF_LIBC6` and the like).
+    pub flags: u32,
 }
 
 /// The cache: the libraries of each name, in the cache's order.
@@ -35,6 +37,12 @@ impl LdCache {
     #[must_use]
     pub fn find(&self, name: &[u8]) -> &[Cached] {
         self.names.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// All libraries with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Cached)> {
+        let names = self.names.iter();
+        names.flat_map(|(name, found)| found.iter().map(move |found| (name, found)))
     }
 
     /// How many names it knows.
@@ -94,9 +102,79 @@ pub fn parse_cache(bytes: &[u8]) -> Option<LdCache> {
         cache.names.entry(name.to_vec()).or_default().push(Cached {
             path: path.to_vec(),
             variant,
+            flags: u32::try_from(number(entry, 0)?).ok()?,
         });
     }
     Some(cache)
+}
+
+/// Writes a cache of these libraries: name and where it is. Variants have no place in it.
+/// Nothing for more than a cache can hold, which is 4 GiB.
+#[must_use]
+pub fn write_cache(libraries: &[(Vec<u8>, Cached)]) -> Option<Vec<u8>> {
+    const LITTLE_ENDIAN: u8 = 2;
+    let mut sorted: Vec<&(Vec<u8>, Cached)> = libraries.iter().collect();
+    sorted.sort_by(|one, other| {
+        compare_names(&other.0, &one.0)
+            .then_with(|| other.1.flags.cmp(&one.1.flags))
+            .then_with(|| one.1.path.cmp(&other.1.path))
+    });
+    sorted.dedup();
+    let start = 48 + sorted.len() * ENTRY;
+    let mut strings = Vec::new();
+    let mut entries = Vec::new();
+    let mut put = |text: &[u8]| {
+        let at = u32::try_from(start + strings.len()).ok();
+        strings.extend_from_slice(text);
+        strings.push(0);
+        at
+    };
+    for (name, found) in sorted.iter().copied() {
+        entries.extend(found.flags.to_le_bytes());
+        entries.extend(put(name)?.to_le_bytes());
+        entries.extend(put(&found.path)?.to_le_bytes());
+        entries.extend([0; 12]);
+    }
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(u32::try_from(sorted.len()).ok()?.to_le_bytes());
+    bytes.extend(u32::try_from(strings.len()).ok()?.to_le_bytes());
+    bytes.extend([LITTLE_ENDIAN, 0, 0, 0]);
+    bytes.resize(48, 0);
+    bytes.extend(entries);
+    bytes.extend(strings);
+    Some(bytes)
+}
+
+/// The order of names in a cache, which the loader searches by halves: digits count as numbers
+/// and are above everything else (glibc, `_dl_cache_libcmp`).
+fn compare_names(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    let (mut one, mut other) = (one, other);
+    let number = |text: &[u8]| {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = text.split_at(digits);
+        let value = digits.iter().fold(0u32, |value, digit| {
+            value.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))
+        });
+        (value, rest.len())
+    };
+    loop {
+        match (one.split_first(), other.split_first()) {
+            (Some((left, _)), Some((right, _))) if left.is_ascii_digit() && right.is_ascii_digit() => {
+                let ((left, left_rest), (right, right_rest)) = (number(one), number(other));
+                if left != right {
+                    return left.cmp(&right);
+                }
+                one = one.get(one.len() - left_rest..).unwrap_or_default();
+                other = other.get(other.len() - right_rest..).unwrap_or_default();
+            }
+            (Some((left, left_rest)), Some((right, right_rest))) if left == right => {
+                (one, other) = (left_rest, right_rest);
+            }
+            (Some((left, _)), _) if left.is_ascii_digit() => return std::cmp::Ordering::Greater,
+            (_, Some((right, _))) if right.is_ascii_digit() => return std::cmp::Ordering::Less,
+            (left, right) => return left.map(|(byte, _)| byte).cmp(&right.map(|(byte, _)| byte)),
+        }
+    }
 }
 
 /// The names of glibc-hwcaps, by number.
@@ -138,6 +216,36 @@ mod tests {
         );
         for length in (0..bytes.len()).step_by(97) {
             drop(parse_cache(&bytes[..length]));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let cached = |path: &str| Cached {
+            path: path.as_bytes().to_vec(),
+            variant: None,
+            flags: 0x303,
+        };
+        let names = ["liba.so.1", "liba.so.10", "liba.so.9", "libb.so", "lib.so"];
+        let libraries: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_bytes().to_vec(), cached(&format!("/opt/{name}"))))
+            .collect();
+        let bytes = write_cache(&libraries).unwrap();
+        let cache = parse_cache(&bytes).unwrap();
+        for (name, found) in &libraries {
+            assert_eq!(cache.find(name), std::slice::from_ref(found));
+        }
+        let mut reversed = libraries.clone();
+        reversed.reverse();
+        assert_eq!(write_cache(&reversed).unwrap(), bytes);
+        // The machine's own is in this order.
+        if let Ok(bytes) = std::fs::read("/etc/ld.so.cache") {
+            let count = number(&bytes, 20).unwrap();
+            let names = (0..count).map(|index| string(&bytes, number(&bytes, 52 + index * ENTRY).unwrap()));
+            let names: Vec<&[u8]> = names.map(Option::unwrap).collect();
+            let falls = |pair: &[&[u8]]| compare_names(pair[0], pair[1]).is_ge();
+            assert!(!bytes.starts_with(MAGIC) || names.windows(2).all(falls));
         }
     }
 

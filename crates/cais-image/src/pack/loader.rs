@@ -9,7 +9,7 @@
 
 use super::elf::{Elf, ElfError, Machine, parse_elf};
 use super::host::Host;
-use super::ld_cache::{LdCache, parse_cache};
+use super::ld_cache::{Cached, LdCache, parse_cache};
 use super::ld_conf::read_conf;
 use super::search::{Place, System, expand, split_paths, supported_variants};
 use rustix::fs::FileType;
@@ -408,13 +408,20 @@ impl<'a> Loader<'a> {
         system
     }
 
-    /// Whether the loader finds a library in this directory without a cache.
-    #[must_use]
-    pub fn is_default_directory(&self, directory: &Path) -> bool {
-        self.systems
-            .borrow()
+    /// The libraries of the cache that the loaders of these programs would not find without
+    /// one, as their directories are not among those that are built in.
+    pub fn only_cached(&self) -> impl Iterator<Item = (&Vec<u8>, &Cached)> {
+        let systems = self.systems.borrow();
+        let directories: Vec<PathBuf> = systems
             .values()
-            .any(|system| system.is_default(directory))
+            .flat_map(|system| system.directories.clone())
+            .collect();
+        let entries = self.cache.iter().flat_map(LdCache::iter);
+        entries.filter(move |(_, found)| {
+            let path = Path::new(OsStr::from_bytes(&found.path));
+            let is_default = |parent: &Path| directories.iter().any(|known| known == parent);
+            found.variant.is_none() && !path.parent().is_some_and(is_default)
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! nothing.
 
 use super::message::{APPEND, Attributes, Batch, CREATE, DUMP, Message};
+use std::time::Duration;
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEWTABLE: u16 = SUBSYSTEM;
@@ -198,6 +199,15 @@ pub enum Expression {
     Masquerade,
     /// Counts what comes here.
     Counter,
+    /// Puts the value of the register into a set, with a counter, or counts it there.
+    Count {
+        /// The set, made by [`Transaction::add_counting_set`].
+        set: &'static Set,
+        /// The register.
+        register: u32,
+    },
+    /// Refuses the packet, and tells its sender that it is forbidden.
+    Reject,
     /// Ends the rule (`NF_*`, `NFT_*`), going to a chain where it names one.
     Verdict {
         /// The code.
@@ -283,6 +293,35 @@ impl Transaction {
         });
     }
 
+    /// Makes a set whose elements may have an end of their own.
+    pub fn add_timed_set(&mut self, set: &Set, id: u32) {
+        const TIMEOUT: u32 = 0x10;
+        self.add_plain_set(set, id, TIMEOUT, |_| {});
+    }
+
+    /// Makes a set that packets are counted in: `size` elements at most, each for `kept`
+    /// after it was last counted.
+    pub fn add_counting_set(&mut self, set: &Set, id: u32, size: u32, kept: Duration) {
+        const TIMEOUT: u32 = 0x10;
+        const EVAL: u32 = 0x20;
+        self.add_plain_set(set, id, TIMEOUT | EVAL, |attributes| {
+            attributes.nest(9, |description| description.be32(1, size));
+            attributes.be64(11, milliseconds(kept));
+        });
+    }
+
+    /// Makes a set of single values.
+    fn add_plain_set(&mut self, set: &Set, id: u32, flags: u32, more: impl FnOnce(&mut Attributes<'_>)) {
+        self.message(NEWSET, CREATE, |attributes| {
+            attributes.text(2, set.name);
+            attributes.be32(3, flags);
+            attributes.be32(4, datatype(set.key));
+            attributes.be32(5, length(set.key));
+            more(attributes);
+            attributes.be32(10, id);
+        });
+    }
+
     /// Makes a set or a map.
     pub fn add_set(&mut self, set: &Set, id: u32) {
         const MAP: u32 = 8;
@@ -335,6 +374,22 @@ impl Transaction {
         self.elements(NEWSETELEM, CREATE, set, elements);
     }
 
+    /// Adds single elements to a set of [`Self::add_timed_set`], each for so long. Where one
+    /// is there already, kernels before 6.12 leave its end as it is.
+    pub fn add_timed_elements(&mut self, set: &Set, elements: &[(Vec<u8>, Duration)]) {
+        self.message(NEWSETELEM, CREATE, |attributes| {
+            attributes.text(2, set.name);
+            attributes.nest(3, |list| {
+                for (key, kept) in elements {
+                    list.nest(1, |element| {
+                        write_data(element, 1, key);
+                        element.be64(4, milliseconds(*kept));
+                    });
+                }
+            });
+        });
+    }
+
     /// Removes elements: each must be there.
     pub fn delete_elements(&mut self, set: &Set, elements: &[Element]) {
         self.elements(DELSETELEM, 0, set, elements);
@@ -354,6 +409,10 @@ impl Transaction {
             });
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn write_data(attributes: &mut Attributes<'_>, kind: u16, value: &[u8]) {
@@ -468,6 +527,18 @@ fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
                 data.be32(5, 1);
             }
         }),
+        Expression::Destination { .. }
+        | Expression::Masquerade
+        | Expression::Counter
+        | Expression::Count { .. }
+        | Expression::Reject
+        | Expression::Verdict { .. } => write_action(attributes, expression),
+    }
+}
+
+/// What does something with the packet.
+fn write_action(attributes: &mut Attributes<'_>, expression: &Expression) {
+    match *expression {
         Expression::Destination {
             family,
             address,
@@ -480,6 +551,18 @@ fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
         }),
         Expression::Masquerade => named(attributes, "masq", |_| {}),
         Expression::Counter => named(attributes, "counter", |_| {}),
+        Expression::Count { set, register } => named(attributes, "dynset", |data| {
+            const UPDATE: u32 = 1;
+            data.text(1, set.name);
+            data.be32(3, UPDATE);
+            data.be32(4, register);
+            data.nest(7, |counter| named(counter, "counter", |_| {}));
+        }),
+        Expression::Reject => named(attributes, "reject", |data| {
+            // NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED
+            data.be32(1, 2);
+            data.u8(2, 3);
+        }),
         Expression::Verdict { code, chain } => named(attributes, "immediate", |data| {
             data.be32(1, 0);
             data.nest(2, |value| {
@@ -491,6 +574,13 @@ fn write_expression(attributes: &mut Attributes<'_>, expression: &Expression) {
                 });
             });
         }),
+        Expression::Meta { .. }
+        | Expression::Connection { .. }
+        | Expression::Payload { .. }
+        | Expression::DestinationKind { .. }
+        | Expression::And { .. }
+        | Expression::Compare { .. }
+        | Expression::Lookup { .. } => {}
     }
 }
 
@@ -606,6 +696,22 @@ pub fn parse_elements(message: &Message<'_>, take: &mut Vec<Element>) {
             value: data(2).unwrap_or_default(),
             comment: comment.unwrap_or_default(),
         });
+    }
+}
+
+/// Reads the elements of a set that packets are counted in: keys and packets.
+pub fn parse_counts(message: &Message<'_>, take: &mut Vec<(Vec<u8>, u64)>) {
+    let list = message
+        .attributes(4)
+        .find(3)
+        .filter(|_| message.kind == NEWSETELEM);
+    for item in list.into_iter().flat_map(|list| list.nested()) {
+        let attributes = item.nested();
+        let key = attributes.find(1).and_then(|key| key.nested().find(1));
+        let counter = attributes.find(7).and_then(|counter| counter.nested().find(2));
+        let packets = counter.and_then(|data| data.nested().find(2));
+        let number = packets.and_then(|packets| packets.value.try_into().ok());
+        take.extend(key.map(|key| (key.value.to_vec(), number.map_or(0, u64::from_be_bytes))));
     }
 }
 

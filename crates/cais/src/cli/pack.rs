@@ -11,6 +11,10 @@ pub struct PackArgs {
     /// Add a file, or a directory with all that is in it; at another place where one is given
     #[arg(short, long = "file", value_name = "PATH[:PLACE]")]
     pub files: Vec<String>,
+    /// Run a command once by a shell, in a container of this machine's own files, and add what
+    /// the programs, and those that they start, use meanwhile
+    #[arg(long, value_name = "COMMAND")]
+    pub trace: Vec<String>,
     /// Leave out what matches; * is any text
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,

@@ -546,6 +546,41 @@ pub struct RunArgs {
         visible_alias = "dns-opt"
     )]
     pub dns_option: Vec<String>,
+    /// What the container may reach outside its networks: allow (everything) or deny [default: allow]
+    #[arg(
+        long = "egress",
+        help_heading = "Network",
+        value_name = "POLICY",
+        overrides_with = "egress"
+    )]
+    pub egress: Option<String>,
+    /// Destinations that a container may reach though all others are denied: NAME, *.NAME, ADDRESS or SUBNET, with :PORT or :PORT/PROTOCOL, separated by commas
+    #[arg(long = "egress-allow", help_heading = "Network", value_name = "DESTINATIONS")]
+    pub egress_allow: Vec<String>,
+    /// Most bits a second in each direction, e.g. 100mbit
+    #[arg(
+        long = "network-rate",
+        help_heading = "Network",
+        value_name = "RATE",
+        overrides_with = "network_rate"
+    )]
+    pub network_rate: Option<String>,
+    /// Time that each packet takes longer in each direction, e.g. 50ms
+    #[arg(
+        long = "network-latency",
+        help_heading = "Network",
+        value_name = "TIME",
+        overrides_with = "network_latency"
+    )]
+    pub network_latency: Option<String>,
+    /// Share of packets that are lost in each direction, e.g. 1%
+    #[arg(
+        long = "network-loss",
+        help_heading = "Network",
+        value_name = "SHARE",
+        overrides_with = "network_loss"
+    )]
+    pub network_loss: Option<String>,
     /// Line of /etc/hosts: NAME:ADDRESS, where host-gateway is the host's address
     #[arg(long = "add-host", help_heading = "Network", value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,

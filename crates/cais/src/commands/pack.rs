@@ -1,6 +1,7 @@
 //! `cais pack`.
 
 mod report;
+mod trace;
 
 use super::engine;
 use crate::failure::Failure;
@@ -16,12 +17,17 @@ pub(crate) fn pack(args: &PackArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let mut config = config_of(args)?;
     let options = archive_options(args)?;
-    let request = request_of(args, &config)?;
+    let mut request = request_of(args, &config)?;
     let host = images::open_tree(Path::new(&args.root))?;
-    let collected = images::collect_files(&host, &request)?;
+    let mut collected = images::collect_files(&host, &request)?;
+    complete(&mut config, args, &collected);
+    if !args.trace.is_empty() {
+        trace::trace_all(args, &config, &collected, &mut request)?;
+        collected = images::collect_files(&host, &request)?;
+    }
     check_secrets(args, &collected)?;
     warn(args, &collected);
-    complete(&mut config, args, &collected);
+    config.env.extend(collected.env.iter().cloned());
     let options = PackOptions {
         tag: args.tag.clone(),
         config,
@@ -122,9 +128,6 @@ fn config_of(args: &PackArgs) -> Result<ContainerConfig, Failure> {
     for text in &args.env {
         config.env.extend(process::parse_env(text, &own)?);
     }
-    if !config.env.iter().any(|variable| variable.starts_with("PATH=")) {
-        config.env.insert(0, format!("PATH={DEFAULT_PATH}"));
-    }
     for text in &args.expose {
         config.exposed_ports.insert(port(text)?, Empty);
     }
@@ -162,7 +165,9 @@ fn port(text: &str) -> Result<String, Failure> {
 
 /// What a container runs, unless that was said: the first program.
 fn complete(config: &mut ContainerConfig, args: &PackArgs, collected: &Collected) {
-    config.env.extend(collected.env.iter().cloned());
+    if !config.env.iter().any(|variable| variable.starts_with("PATH=")) {
+        config.env.insert(0, format!("PATH={}", search_path(collected)));
+    }
     let first = collected
         .programs
         .first()
@@ -172,6 +177,23 @@ fn complete(config: &mut ContainerConfig, args: &PackArgs, collected: &Collected
         (None, None) => config.cmd = Some(first.into_iter().chain(args.args.iter().cloned()).collect()),
         _ => {}
     }
+}
+
+/// Where programs are looked for: as usual, after where those are that are elsewhere.
+fn search_path(collected: &Collected) -> String {
+    let usual: Vec<&str> = DEFAULT_PATH.split(':').collect();
+    let mut places: Vec<&str> = Vec::new();
+    for place in collected
+        .programs
+        .iter()
+        .filter_map(|path| path.parent()?.to_str())
+    {
+        if !usual.contains(&place) && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places.extend(usual);
+    places.join(":")
 }
 
 fn archive_options(args: &PackArgs) -> Result<ArchiveOptions, Failure> {

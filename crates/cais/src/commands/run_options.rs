@@ -359,5 +359,11 @@ fn network_options(args: &RunArgs) -> Result<NetworkOptions, OptionError> {
         dns_search: args.dns_search.clone(),
         dns_options: args.dns_option.clone(),
         add_hosts: each(&args.add_host, network::parse_add_host)?,
+        egress: network::parse_egress(args.egress.as_deref(), &args.egress_allow)?,
+        shape: network::parse_shape(
+            args.network_rate.as_deref(),
+            args.network_latency.as_deref(),
+            args.network_loss.as_deref(),
+        )?,
     })
 }
