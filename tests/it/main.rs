@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod basic;
+mod compatibility;
 mod criu;
 mod disk_usage;
 mod engines;
@@ -21,6 +22,7 @@ mod images_faults;
 mod images_kills;
 mod images_layers;
 mod images_peers;
+mod inspect;
 mod kill_steps;
 mod life;
 mod limits;
@@ -39,6 +41,7 @@ mod oci_systemd;
 mod pack;
 mod parallel;
 mod registry_faults;
+mod rootless;
 mod security;
 mod support;
 mod terminal;

@@ -2,6 +2,7 @@
 //! whatever else the machine does hits all alike. They print figures and ratios, and
 //! judge nothing.
 
+mod engine;
 mod images;
 mod network;
 mod peers;
@@ -18,7 +19,8 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         ["start", rest @ ..] => start::run(rest),
         ["network", rest @ ..] => network::run(rest),
         ["runtime", rest @ ..] => runtime::run(rest),
+        ["engine", rest @ ..] => engine::run(rest),
         ["images", rest @ ..] => images::run(rest),
-        _ => Err("cargo xtask bench start|runtime|images|network [--rounds N]".to_owned()),
+        _ => Err("cargo xtask bench start|runtime|network|images|engine".to_owned()),
     }
 }

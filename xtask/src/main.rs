@@ -31,6 +31,7 @@ cargo xtask vm-test [--all]   the integration tests in virtual machines with cgr
 cargo xtask bench images      images against the peers: docs/benchmarks/
 cargo xtask fuzz N TARGET…    fuzz targets for N seconds each, with the stable compiler
 cargo xtask bench start       starts against the peers: docs/benchmarks/
+cargo xtask bench engine      run, exec, ps, logs, stop, many containers, against the peers
 cargo xtask bench network     bridges, ports, throughput and names against Docker's
 cargo xtask man DIR           man pages from the definition of the command line
 cargo xtask completions DIR   shell completions from the same

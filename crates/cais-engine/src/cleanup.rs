@@ -117,10 +117,16 @@ fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
     let record = Record::read(store, id);
     let directory = store.container(id);
     errors.note(remove_file(&directory.join("container.json")));
-    if let Ok(Some(record)) = record {
+    if let Ok(Some(record)) = &record {
         errors.note(names::release(store, &record.name, id));
     }
     errors.note(remove_tree(&directory));
+    // `--rm` takes the volumes that are the container's own along.
+    if let Ok(Some(record)) = &record
+        && record.options.remove
+    {
+        errors.note(crate::volumes::remove_anonymous(store, &record.options));
+    }
     errors.into_result()
 }
 
@@ -137,6 +143,10 @@ fn remove_file(path: &Path) -> Result<()> {
 /// Removes a directory with everything in it; one that is not there is no error. It
 /// goes by descriptors and follows no link (`std::fs::remove_dir_all`, CVE-2022-21658).
 fn remove_tree(path: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() && path.exists() {
+        // overlayfs leaves a directory without any mode, and the container others' files.
+        return crate::rootless::remove_tree(path);
+    }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
             action: format!("remove {}", path.display()),

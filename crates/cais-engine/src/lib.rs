@@ -40,6 +40,7 @@ pub mod prune;
 pub mod record;
 pub mod remove;
 mod resolver;
+pub mod rootless;
 pub mod run;
 pub mod state;
 pub mod stop;
@@ -49,6 +50,7 @@ pub mod top;
 pub mod units;
 pub mod usage;
 pub mod userns;
+pub mod volumes;
 pub mod wait;
 
 pub use cais_net::publish;

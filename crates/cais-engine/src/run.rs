@@ -19,6 +19,7 @@ mod foreground;
 mod launch;
 mod lifetime;
 mod monitor_process;
+pub(crate) mod parts;
 pub(crate) mod prepare;
 mod seccomp;
 pub(crate) mod takeover;
@@ -83,7 +84,8 @@ pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> 
     let directory = engine.store.container(&prepared.record.id);
     // The upper directory shows as the root of the container: everybody may enter it.
     make_directory(&directory.join("upper"), 0o755)?;
-    make_directory(&directory.join("work"), 0o700)
+    make_directory(&directory.join("work"), 0o700)?;
+    parts::make_places(&directory, &prepared.root)
 }
 
 /// Writes the bundle, then the record. `started` is when it was started, if it was.
@@ -93,7 +95,9 @@ pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: Option
     write_json(&store.container(id).join("config.json"), &prepared.spec)?;
     let mut record = prepared.record.clone();
     record.last_start = started.map(str::to_owned);
-    record.write(store)
+    record.write(store)?;
+    prepared.volumes.release();
+    Ok(())
 }
 
 /// Makes a directory with this mode; one that is there stays as it is.

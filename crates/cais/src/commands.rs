@@ -1,11 +1,15 @@
 //! The commands: one file each.
 
+pub(crate) mod archive;
 pub(crate) mod config;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod life;
@@ -24,6 +28,7 @@ pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod transfer;
+pub(crate) mod volume;
 
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
@@ -35,14 +40,9 @@ fn engine() -> Result<Engine, Failure> {
     Ok(Engine::new(|name| std::env::var(name).ok())?)
 }
 
-/// The engine for commands that make processes: for now they need root.
+/// The engine for commands that make processes, whose failures have Docker's code.
 fn privileged_engine() -> Result<Engine, Failure> {
-    let engine = engine().map_err(|failure| failure.code(125))?;
-    if engine.rootless {
-        let text = "running containers without root is not supported yet: run cais as root";
-        return Err(Failure::new(text).code(125));
-    }
-    Ok(engine)
+    engine().map_err(|failure| failure.code(125))
 }
 
 /// Removes what killed commands left behind. What cannot be removed now is tried again by

@@ -142,7 +142,9 @@ fn archive(directory: &Path, bundle: &Path) -> Result<String, String> {
     Ok(archive)
 }
 
-fn podman(directory: &Path, bundle: &Path) -> Result<Contender, String> {
+/// Podman with a store of the bench's own and the image `bench` in it: the words of its
+/// command line before the command.
+pub(crate) fn podman_engine(directory: &Path, bundle: &Path) -> Result<Vec<String>, String> {
     let (root, run) = (directory.join("podman"), directory.join("podman-run"));
     let (root, run) = (root.to_string_lossy(), run.to_string_lossy());
     let base = [
@@ -163,7 +165,12 @@ fn podman(directory: &Path, bundle: &Path) -> Result<Contender, String> {
             .args(&base[1..])
             .args(["import", &archive(directory, bundle)?, "bench"]),
     )?;
-    let mut command = base.to_vec();
+    Ok(base.map(str::to_owned).to_vec())
+}
+
+fn podman(directory: &Path, bundle: &Path) -> Result<Contender, String> {
+    let base = podman_engine(directory, bundle)?;
+    let mut command: Vec<&str> = base.iter().map(String::as_str).collect();
     command.extend([
         "run",
         "--rm",
@@ -218,17 +225,24 @@ pub(crate) fn start_docker(directory: &Path) -> Result<(Vec<String>, Daemon), St
     Ok((vec![client.to_owned(), "-H".to_owned(), host], daemon))
 }
 
-/// A Docker daemon, and a container in it for `exec`.
-fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
+/// A Docker daemon of the bench's own with the image `bench`: the words of the client's
+/// command line before the command.
+pub(crate) fn docker_engine(work: &mut Work, bundle: &Path) -> Result<Vec<String>, String> {
     let directory = work.directory.clone();
     let (docker, daemon) = start_docker(&directory)?;
     work.daemon = Some(daemon);
-    let docker: Vec<&str> = docker.iter().map(String::as_str).collect();
-    output(Command::new(docker[0]).args(&docker[1..]).args([
+    output(Command::new(&docker[0]).args(&docker[1..]).args([
         "import",
         &archive(&directory, bundle)?,
         "bench",
     ]))?;
+    Ok(docker)
+}
+
+/// A Docker daemon, and a container in it for `exec`.
+fn docker(work: &mut Work, bundle: &Path) -> Result<Vec<Contender>, String> {
+    let words = docker_engine(work, bundle)?;
+    let docker: Vec<&str> = words.iter().map(String::as_str).collect();
     output(Command::new(docker[0]).args(&docker[1..]).args([
         "run",
         "-d",

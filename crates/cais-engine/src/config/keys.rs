@@ -55,7 +55,9 @@ pub const KEYS: [Key; 11] = [
         help: "the log driver of new containers",
         form: Form::Scalar,
         set: |config, value, origin| {
-            config.log_driver.set(text_of(value)?, origin);
+            let name = text_of(value)?;
+            crate::options::logging::parse_driver(&name).map_err(|error| error.to_string())?;
+            config.log_driver.set(name, origin);
             Ok(())
         },
         show: |config| (config.log_driver.value.clone(), &config.log_driver.origin),

@@ -14,7 +14,7 @@ use cais_engine::filter::ContainerFilter;
 use cais_engine::health;
 use cais_engine::inspect::{exposed_ports, read_endpoints};
 use cais_engine::list;
-use cais_engine::options::RootSource;
+use cais_engine::options::{NetworkMode, RootSource};
 use cais_engine::state::Container;
 use cais_engine::time;
 use cais_image::ContentStore;
@@ -90,7 +90,13 @@ fn select(engine: &Engine, args: &PsArgs) -> Result<Vec<Container>, Failure> {
     } else {
         list::with_state(&engine.store)?
     };
-    found.retain(|container| (all || container.is_up()) && filter.takes(container, None));
+    found.retain(|container| {
+        // Its own file is read only where somebody asks for it.
+        let health = filter
+            .needs_health()
+            .then(|| health::word(&engine.store, container));
+        (all || container.is_up()) && filter.takes(container, health.flatten())
+    });
     if let Some(count) = last {
         found.truncate(count);
     }
@@ -199,7 +205,9 @@ impl View<'_> {
 
     /// The published ports, and those that are only exposed.
     fn ports(&self, container: &Container) -> Result<String, Failure> {
-        if !container.is_running() {
+        // Without networks of its own there is nothing to reach it by.
+        let mode = &container.record.options.namespaces.network;
+        if !container.is_running() || !matches!(mode, NetworkMode::Networks(_)) {
             return Ok(String::new());
         }
         let published = read_endpoints(self.engine, container)?.ports;

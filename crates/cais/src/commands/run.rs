@@ -1,6 +1,6 @@
 //! `cais run` and `cais create`.
 
-use super::run_options::options_of;
+use super::run_options::{no_image, options_of};
 use super::{privileged_engine, show_timings, sweep};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
@@ -16,6 +16,11 @@ pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    if engine.rootless {
+        cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
+            .map_err(Failure::of_start)?;
+    }
+    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
@@ -58,12 +63,21 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
             return Err(Failure::new(text).code(125));
         }
     }
+    if args.words.is_empty() && args.rootfs.is_none() {
+        return Err(no_image("create"));
+    }
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    if engine.rootless {
+        cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
+            .map_err(Failure::of_start)?;
+    }
+    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
-    cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
-    let prepared = prepare_new(&engine, options)?;
-    let id = make(&engine, &prepared).map_err(Failure::of_start)?;
+    // Docker's code for what the engine refuses is 1 here, and 125 with `run`.
+    cais_engine::images::resolve_root(&engine, &mut options)?;
+    let prepared = prepare_new(&engine, options).map_err(|failure| failure.code(1))?;
+    let id = make(&engine, &prepared)?;
     print(&format!("{id}\n"))?;
     Ok(0)
 }

@@ -106,10 +106,7 @@ fn root_and_command(args: &RunArgs, cwd: &Path) -> Result<(RootSource, Vec<Strin
             },
             command.to_vec(),
         )),
-        None => Err(Failure::new(format!(
-            "\"{0} run\" requires at least 1 argument.\nSee '{0} run --help'.",
-            program()
-        ))),
+        None => Err(no_image("run")),
     }
 }
 
@@ -186,6 +183,14 @@ fn health_options(args: &RunArgs) -> Result<HealthOptions, OptionError> {
         });
     }
     Ok(options)
+}
+
+/// What is said where no image is given.
+pub(super) fn no_image(verb: &str) -> Failure {
+    Failure::new(format!(
+        "\"{0} {verb}\" requires at least 1 argument.\nSee '{0} {verb} --help'.",
+        program()
+    ))
 }
 
 /// `--env-file` first, then `--env`; later ones win.

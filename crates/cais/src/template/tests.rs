@@ -166,7 +166,7 @@ fn lists() {
     assert_eq!(shown(Some("table")), table);
     assert_eq!(
         shown(Some("table {{.Names}}\\t{{.Label \"a\"}}")),
-        "NAMES           \nweb             b\na-longer-name   \n"
+        "NAMES           a\nweb             b\na-longer-name   \n"
     );
     assert_eq!(shown(Some("{{.ID}}:{{.Label \"a\"}}")), "1:b\n22:\n");
     assert_eq!(

@@ -141,9 +141,11 @@ pub(super) fn to_json(value: &Operand) -> Result<String, TemplateError> {
     };
     let visible = match value {
         Value::Object(map) if map.contains_key(Label::KEY) => {
-            let mut map = map.clone();
-            map.remove(Label::KEY);
-            Value::Object(map)
+            // A row of a list: in the order of the names, as Go writes a map.
+            let mut sorted: Vec<_> = map.iter().filter(|(key, _)| *key != Label::KEY).collect();
+            sorted.sort_by_key(|(key, _)| *key);
+            let sorted = sorted.into_iter();
+            Value::Object(sorted.map(|(key, value)| (key.clone(), value.clone())).collect())
         }
         other => other.clone(),
     };
