@@ -25,6 +25,7 @@ mod images_peers;
 mod inspect;
 mod kill_steps;
 mod life;
+mod life_model;
 mod limits;
 mod mock_registry;
 mod namespaces;

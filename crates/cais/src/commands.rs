@@ -1,11 +1,13 @@
 //! The commands: one file each.
 
 pub(crate) mod archive;
+pub(crate) mod boot;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod history;
 pub(crate) mod image;
