@@ -1,14 +1,12 @@
-//! JSON of image configurations.
+//! Configurations of hostile images, and what a container takes from them.
 #![no_main]
-
-use cais_image::manifest::parse_config;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
-    if let Ok(config) = parse_config(data) {
-        let text = serde_json::to_vec(&config).unwrap();
-        let again = parse_config(&text).unwrap();
-        assert_eq!(again.rootfs.diff_ids, config.rootfs.diff_ids);
-        drop(again.platform());
+use cais_image::manifest::parse_config;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(config) = parse_config(bytes) {
+        let text = serde_json::to_vec(&config).expect("a configuration is JSON");
+        assert_eq!(parse_config(&text).expect("what was written is read"), config);
     }
 });

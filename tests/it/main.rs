@@ -22,6 +22,8 @@ mod images_faults;
 mod images_kills;
 mod images_layers;
 mod images_peers;
+mod images_registries;
+mod images_trees;
 mod inspect;
 mod kill_steps;
 mod life;
