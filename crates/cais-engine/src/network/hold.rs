@@ -13,7 +13,7 @@ use cais_net::egress::{Allowance, parse_allowances};
 use cais_net::endpoint::Endpoints;
 use cais_net::network::{DEFAULT, Network};
 use cais_net::subnet::Subnet;
-use cais_net::{namespace, shape, veth};
+use cais_net::{namespace, shape};
 use rustix::fd::AsFd;
 use std::path::PathBuf;
 
