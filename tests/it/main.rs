@@ -24,6 +24,7 @@ mod images_peers;
 mod inspect;
 mod kill_steps;
 mod life;
+mod life_full;
 mod life_model;
 mod limits;
 mod mock_registry;
