@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_state_goes_on() {
-        let bytes: Vec<u8> = (0..1000u32).map(|number| number as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|number| number.to_le_bytes()[0]).collect();
         for like in [
             Digest::of(b""),
             format!("sha512:{}", "0".repeat(128)).parse().unwrap(),

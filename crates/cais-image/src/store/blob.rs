@@ -327,6 +327,9 @@ impl Ingest {
             .map_err(StoreError::at("write", &self.partial))?;
         self.hasher.update(bytes);
         self.offset = length;
+        if self.offset - self.kept >= KEEP_EVERY {
+            self.keep_state();
+        }
         super::steps::pass();
         Ok(())
     }
@@ -430,6 +433,7 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        // It ended well or badly, but not by a signal.
         if self.offset > self.kept && self.offset < self.size {
             self.keep_state();
         }
