@@ -12,6 +12,7 @@ mod bad_input;
 mod basic;
 mod compatibility;
 mod criu;
+mod disk_usage;
 mod engines;
 mod engines_support;
 mod flags;
