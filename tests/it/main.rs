@@ -43,6 +43,7 @@ mod registry_faults;
 mod security;
 mod support;
 mod terminal;
+mod views;
 
 /// A file that is not named above would never run.
 #[test]

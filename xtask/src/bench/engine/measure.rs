@@ -1,7 +1,6 @@
 //! The engines, and how long their commands take.
 
 use super::super::stats::Samples;
-use crate::workspace;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,8 +24,7 @@ pub(super) struct Sides {
 
 impl Engine {
     /// Ours, with a store of the bench's own.
-    pub(super) fn cais(directory: &Path) -> Self {
-        let cais = workspace::built("release").join("cais");
+    pub(super) fn cais(cais: &Path, directory: &Path) -> Self {
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
         Self {
             name: "cais",
