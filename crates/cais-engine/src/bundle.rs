@@ -23,6 +23,8 @@ pub const DEFAULT_CAPABILITIES: u64 = cais_linux::seccomp::default::DOCKER_CAPAB
 /// What is known of the machine and of this container.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BundleFacts {
+    /// Where volumes are.
+    pub volumes: std::path::PathBuf,
     /// The first twelve digits of the id: the host name of a container without one.
     pub short_id: String,
     /// The maps of the user namespace; empty without one.

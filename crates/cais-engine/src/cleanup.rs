@@ -117,10 +117,16 @@ fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
     let record = Record::read(store, id);
     let directory = store.container(id);
     errors.note(remove_file(&directory.join("container.json")));
-    if let Ok(Some(record)) = record {
+    if let Ok(Some(record)) = &record {
         errors.note(names::release(store, &record.name, id));
     }
     errors.note(remove_tree(&directory));
+    // `--rm` takes the volumes that are the container's own along.
+    if let Ok(Some(record)) = &record
+        && record.options.remove
+    {
+        errors.note(crate::volumes::remove_anonymous(store, &record.options));
+    }
     errors.into_result()
 }
 

@@ -92,6 +92,7 @@ impl Container {
             .iter()
             .filter_map(|mount| match &mount.kind {
                 MountKind::Bind { source, .. } => Some(source.display().to_string()),
+                MountKind::Volume { name, .. } => Some(name.clone()),
                 MountKind::Tmpfs { .. } => None,
             });
         names.collect()

@@ -168,6 +168,7 @@ fn has_volume(container: &Container, wanted: &str) -> bool {
     container.record.options.mounts.iter().any(|mount| {
         let source = match &mount.kind {
             MountKind::Bind { source, .. } => source.to_str() == Some(wanted),
+            MountKind::Volume { name, .. } => name == wanted,
             MountKind::Tmpfs { .. } => false,
         };
         source || mount.target == wanted

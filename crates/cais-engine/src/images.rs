@@ -4,6 +4,8 @@
 //! overlay form, each independently of the others and several at once; the compressed blob
 //! goes when its files are there, and is made again, to the bit, where somebody wants it.
 
+mod change;
+mod copy;
 mod defaults;
 mod growing;
 mod import;
@@ -11,18 +13,26 @@ mod pack;
 mod pull;
 mod push;
 mod remote;
+mod show;
 mod trace;
+mod tree;
 mod unpack;
 mod watch;
 
+pub use change::apply_change;
+pub use copy::{CopyOptions, copy_image};
 pub use defaults::apply_defaults;
 pub use import::{Loaded, load, save};
 pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;
+pub use show::{ShownManifest, remote_manifests};
 pub(crate) use trace::watched_filter;
 pub use trace::{Traced, trace};
+pub use tree::{
+    ImportOptions, MountedImage, export, import, mount_image, mounted_images, open_input, unmount_image,
+};
 pub use watch::{Step, Unwatched, Watch};
 
 use crate::engine::Engine;
@@ -139,19 +149,49 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     Ok(())
 }
 
-/// The images that containers are made of, and so cannot go.
+/// The images that containers are made of or that are mounted, and so cannot go.
 ///
 /// # Errors
 /// Where the containers cannot be listed.
 pub fn in_use(engine: &Engine) -> Result<Vec<Digest>> {
     let all = containers(&engine.store)?;
+    let mounted = mounted_images(engine)?;
+    let mounted = mounted.into_iter().map(|mounted| mounted.manifest);
     Ok(all
         .iter()
         .filter_map(|container| match &container.record.options.root {
             RootSource::Image { manifest, .. } => manifest.parse().ok(),
             _ => None,
         })
+        .chain(mounted)
         .collect())
+}
+
+/// Takes names away from an image, which stays.
+///
+/// # Errors
+/// Where it has no such name.
+pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
+    let store = open(engine)?;
+    let found = find(&store, image)?;
+    let names = match names {
+        [] => found.names.clone(),
+        names => names
+            .iter()
+            .map(|name| full_name(name))
+            .collect::<Result<Vec<_>>>()?,
+    };
+    for name in &names {
+        if !found.names.contains(name) {
+            return Err(EngineError::Invalid(format!("{image} has no name {name}")));
+        }
+    }
+    for name in &names {
+        store
+            .untag(name)
+            .map_err(EngineError::image(format!("take the name {name} away")))?;
+    }
+    Ok(())
 }
 
 /// Gives an image a further name.
@@ -172,7 +212,7 @@ pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
 pub struct Removed {
     /// Names that are gone.
     pub untagged: Vec<String>,
-    /// Images that are gone.
+    /// The ids of images that are gone.
     pub deleted: Vec<Digest>,
 }
 
@@ -181,12 +221,23 @@ pub struct Removed {
 ///
 /// # Errors
 /// Where there is no such image, or a container is made of it.
-pub fn remove(engine: &Engine, text: &str) -> Result<Removed> {
+pub fn remove(engine: &Engine, text: &str, force: bool) -> Result<Removed> {
     let store = open(engine)?;
     let in_use = in_use(engine)?;
     let image = find(&store, text)?;
     let action = || EngineError::image(format!("remove the image {text}"));
     let name = full_name(text).ok().filter(|name| image.names.contains(name));
+    let all = store.images().map_err(action())?;
+    let same = all
+        .iter()
+        .find(|other| other.manifest.digest == image.manifest.digest);
+    let names = same.map_or(0, |image| image.names.len());
+    if name.is_none() && names > 1 && !force {
+        return Err(EngineError::Invalid(format!(
+            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            image.id.hex().get(..12).unwrap_or("")
+        )));
+    }
     let removed = match name {
         Some(name) => store.remove_name(&name, &in_use),
         None => store.remove_image(&image.manifest.digest, &in_use),
@@ -195,7 +246,7 @@ pub fn remove(engine: &Engine, text: &str) -> Result<Removed> {
     collect(engine, &store)?;
     Ok(Removed {
         untagged: removed.untagged,
-        deleted: removed.deleted.into_iter().collect(),
+        deleted: removed.deleted.map(|_manifest| image.id).into_iter().collect(),
     })
 }
 
@@ -218,7 +269,9 @@ pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Remove
             .remove_image(&image.manifest.digest, &in_use)
             .map_err(action())?;
         result.untagged.extend(removed.untagged);
-        result.deleted.extend(removed.deleted);
+        result
+            .deleted
+            .extend(removed.deleted.map(|_manifest| image.id.clone()));
     }
     let freed = collect(engine, &store)?;
     Ok((result, freed))

@@ -68,7 +68,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         more.insert("SizeRw".to_owned(), written.into());
         more.insert("SizeRootFs".to_owned(), written.saturating_add(below).into());
     }
-    more.insert("Mounts".to_owned(), mounts(&options.mounts));
+    more.insert("Mounts".to_owned(), mounts(engine, &options.mounts));
     more.insert("Config".to_owned(), config::describe(container));
     more.insert(
         "NetworkSettings".to_owned(),
@@ -178,7 +178,7 @@ fn graph_driver(container: &Container, directory: &Path) -> Value {
     json!({ "Data": data, "Name": "overlay" })
 }
 
-fn mounts(mounts: &[MountOption]) -> Value {
+fn mounts(engine: &Engine, mounts: &[MountOption]) -> Value {
     let described = mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Bind {
             source, propagation, ..
@@ -189,6 +189,16 @@ fn mounts(mounts: &[MountOption]) -> Value {
             "Mode": host_config::mode(mount),
             "RW": !mount.read_only,
             "Propagation": propagation.as_deref().unwrap_or("rprivate"),
+        })),
+        MountKind::Volume { name, .. } => Some(json!({
+            "Type": "volume",
+            "Name": name,
+            "Source": crate::volumes::data(&engine.store, name),
+            "Destination": mount.target,
+            "Driver": "local",
+            "Mode": host_config::mode(mount),
+            "RW": !mount.read_only,
+            "Propagation": "",
         })),
         MountKind::Tmpfs { .. } => None,
     });

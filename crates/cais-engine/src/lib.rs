@@ -49,6 +49,7 @@ pub mod top;
 pub mod units;
 pub mod usage;
 pub mod userns;
+pub mod volumes;
 pub mod wait;
 
 pub use cais_net::publish;

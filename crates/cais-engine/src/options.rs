@@ -176,6 +176,15 @@ pub enum MountKind {
         /// Further mount options: `nosuid`, `nodev`, `noexec`, `noatime` …
         options: Vec<String>,
     },
+    /// A volume of this engine's.
+    Volume {
+        /// Its name; empty until the container is made for one without a name of the user's.
+        name: String,
+        /// Whether it was made for this container.
+        anonymous: bool,
+        /// Whether it is left empty though the image has files there (`nocopy`).
+        no_copy: bool,
+    },
     /// A fresh tmpfs.
     Tmpfs {
         /// Size limit in bytes; the kernel's default where absent.

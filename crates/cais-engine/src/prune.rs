@@ -123,7 +123,7 @@ pub fn prune_containers(engine: &Engine, filter: &PruneFilter) -> Result<Pruned>
     {
         let id = &container.record.id;
         let bytes = read_size(&engine.store.container(id))?;
-        match remove(&engine.store, id.as_str(), false) {
+        match remove(&engine.store, id.as_str(), false, false) {
             Ok(()) => {
                 pruned.removed.push(id.to_string());
                 pruned.freed = pruned.freed.saturating_add(bytes);

@@ -12,11 +12,12 @@ use crate::store::Store;
 use crate::wait::await_cleanup;
 use rustix::process::Signal;
 
-/// Removes a container. One that runs is killed first where `force` is set.
+/// Removes a container. One that runs is killed first where `force` is set. The volumes that
+/// are its own go along where that is asked for.
 ///
 /// # Errors
 /// [`EngineError::Running`] without `force`, and what removing meets.
-pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
+pub fn remove(store: &Store, name: &str, force: bool, with_volumes: bool) -> Result<()> {
     let container = list::container(store, name)?;
     let id = container.record.id.clone();
     if container.state.is_some() {
@@ -34,6 +35,9 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     }
     cleanup::remove_container(store, &id)?;
     lock.release();
+    if with_volumes {
+        crate::volumes::remove_anonymous(store, &container.record.options)?;
+    }
     if !container.record.options.remove || container.state.is_none() {
         events::container(store, &container.record, "destroy", &[]);
     }

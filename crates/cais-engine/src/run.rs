@@ -93,7 +93,9 @@ pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: Option
     write_json(&store.container(id).join("config.json"), &prepared.spec)?;
     let mut record = prepared.record.clone();
     record.last_start = started.map(str::to_owned);
-    record.write(store)
+    record.write(store)?;
+    prepared.volumes.release();
+    Ok(())
 }
 
 /// Makes a directory with this mode; one that is there stays as it is.

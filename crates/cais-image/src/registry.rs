@@ -36,6 +36,7 @@ pub use patience::{Clock, Patience, SystemClock};
 pub use remote::{Endpoint, Overrides, Remote};
 pub use tls::Certificates;
 pub use upload::{Started, Upload};
+pub use wire::fetch_url;
 
 use crate::reference::{self, DOCKER_HUB};
 use auth::Authenticator;

@@ -12,19 +12,28 @@ pub mod registry;
 pub mod run;
 pub mod system;
 pub mod views;
+pub mod volume;
 
 pub use config::{ConfigCommand, ConfigShowArgs};
 pub use exec::ExecArgs;
-pub use image::{HistoryArgs, ImageCommand, ImagesArgs, LoadArgs, RmiArgs, SaveArgs, TagArgs};
+pub use image::{
+    ExportArgs, HistoryArgs, ImageCommand, ImageMountArgs, ImagesArgs, ImportArgs, LoadArgs, RmiArgs,
+    SaveArgs, TagArgs, UntagArgs,
+};
 pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
-pub use registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
+pub use registry::{
+    CopyArgs, LoginArgs, LogoutArgs, ManifestCommand, ManifestInspectArgs, PullArgs, PushArgs, RegistryArgs,
+};
 pub use run::RunArgs;
 pub use system::{
     ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
+pub use volume::{
+    VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -99,6 +108,20 @@ pub enum Command {
     Login(LoginArgs),
     /// Log out from a registry
     Logout(LogoutArgs),
+    /// Copy an image from any place to any other, untouched
+    Copy(Box<CopyArgs>),
+    /// Look at manifests in registries
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Make an image of an archive of files
+    Import(ImportArgs),
+    /// Give out the files of a container as an archive
+    Export(ExportArgs),
+    /// Take names away from an image
+    Untag(UntagArgs),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Take in images from an archive: docker save's, an OCI archive, or an OCI layout
     Load(LoadArgs),
     /// Give out images as one archive
@@ -233,7 +256,7 @@ pub struct RmArgs {
     /// Kill a container that runs; one that is not there is no error
     #[arg(short, long)]
     pub force: bool,
-    /// Remove its anonymous volumes too: cais makes none, so there is nothing to remove
+    /// Remove the volumes that are the container's own
     #[arg(short, long)]
     pub volumes: bool,
     /// Names or ids of containers

@@ -1,11 +1,15 @@
 //! The commands: one file each.
 
+pub(crate) mod archive;
 pub(crate) mod config;
+pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod life;
@@ -24,6 +28,7 @@ pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod transfer;
+pub(crate) mod volume;
 
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};

@@ -91,6 +91,8 @@ fn words(step: Step) -> (&'static str, bool) {
         Step::Fetching(_) => ("Downloading", false),
         Step::Fetched => ("Download complete", false),
         Step::Unpacked => ("Pull complete", true),
+        Step::Copying(_) => ("Copying", false),
+        Step::Copied => ("Copied", true),
         Step::Preparing => ("Preparing", false),
         Step::Pushing(_) => ("Pushing", false),
         Step::Known => ("Layer already exists", true),
@@ -164,7 +166,7 @@ impl Progress {
             return;
         };
         let is_due = row.told.is_none_or(|told| now.duration_since(told) >= BETWEEN);
-        let is_number = matches!(step, Step::Fetching(_) | Step::Pushing(_));
+        let is_number = matches!(step, Step::Fetching(_) | Step::Pushing(_) | Step::Copying(_));
         let tells = is_new || (is_number && is_due);
         if !tells {
             return;
@@ -212,7 +214,7 @@ impl State {
         let id = short(blob);
         let (status, _) = words(step);
         let done = match step {
-            Step::Fetching(done) | Step::Pushing(done) => done,
+            Step::Fetching(done) | Step::Pushing(done) | Step::Copying(done) => done,
             _ => 0,
         };
         if let Some(row) = self.rows.iter_mut().find(|row| row.id == id) {
@@ -260,7 +262,7 @@ impl State {
 impl Row {
     /// `3b0c44298fc1: Downloading [=====>     ] 12.3MB/88MB 45.1MB/s 2s`.
     fn bar(&self, now: Instant) -> String {
-        if !matches!(self.status, "Downloading" | "Pushing") || self.total == 0 {
+        if !matches!(self.status, "Downloading" | "Pushing" | "Copying") || self.total == 0 {
             return format!("{}: {}", self.id, self.status);
         }
         let part = |whole: usize| {

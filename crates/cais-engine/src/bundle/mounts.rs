@@ -41,7 +41,11 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
             .iter()
             .any(|theirs| theirs.target.trim_end_matches('/') == ours.destination)
     });
-    let mut theirs: Vec<Mount> = options.mounts.iter().map(user_mount).collect();
+    let mut theirs: Vec<Mount> = options
+        .mounts
+        .iter()
+        .map(|option| user_mount(option, facts))
+        .collect();
     theirs.sort_by_key(|mount| {
         mount
             .destination
@@ -134,7 +138,7 @@ fn ipc_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
     }
 }
 
-fn user_mount(option: &MountOption) -> Mount {
+fn user_mount(option: &MountOption, facts: &BundleFacts) -> Mount {
     let mut words: Vec<String> = Vec::new();
     let access = if option.read_only { "ro" } else { "rw" };
     match &option.kind {
@@ -156,6 +160,14 @@ fn user_mount(option: &MountOption) -> Mount {
                 options: words,
                 ..Mount::default()
             }
+        }
+        MountKind::Volume { name, .. } => {
+            let source = facts.volumes.join(name).join("_data");
+            bind(
+                &option.target,
+                &source.to_string_lossy(),
+                &["rbind", access, "rprivate"],
+            )
         }
         MountKind::Tmpfs { size, mode, options } => {
             // Docker's defaults; what the user writes comes later and wins.

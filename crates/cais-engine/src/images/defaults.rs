@@ -1,5 +1,6 @@
 //! What a container takes from its image unless the user says otherwise.
 
+use crate::options::mount::parse_image_volume;
 use crate::options::{HealthProbe, RunOptions};
 use cais_image::manifest::{Healthcheck, ImageConfig};
 
@@ -34,6 +35,17 @@ pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
     }
     if let Some(check) = &config.healthcheck {
         apply_healthcheck(options, check);
+    }
+    for path in config.volumes.keys() {
+        // The user's own mount at that place is meant.
+        let volume = parse_image_volume(path);
+        options.mounts.extend(volume.filter(|volume| {
+            let known = options
+                .mounts
+                .iter()
+                .map(|mount| mount.target.trim_end_matches('/'));
+            !known.clone().any(|target| target == volume.target)
+        }));
     }
     for ports in config.exposed_ports.keys().filter_map(|ports| ports.parse().ok()) {
         if !options.network.expose.contains(&ports) {

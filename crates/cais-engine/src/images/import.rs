@@ -1,16 +1,17 @@
 //! `load` and `save`: images from and to archives.
 
 use super::unpack::{RECORD, Unpacker, unpack};
+use super::watch::{Watch, WatchedSink};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use cais_image::formats::{
-    DockerArchiveSink, Entry, FormatError, OciArchiveSink, Sink, SpoolOptions, StoreSink, StoreSource, copy,
-    open_archive, open_path,
+    DockerArchiveSink, Entry, FormatError, OciArchiveSink, Sink, Source, SpoolOptions, StoreSink,
+    StoreSource, copy, open_archive, open_path,
 };
 use cais_image::layer::assemble_layer;
 use cais_image::manifest::{Index, Manifest};
 use cais_image::platform::Platform;
-use cais_image::store::Image;
+use cais_image::store::{Image, Lease};
 use cais_image::{ContentStore, Descriptor, Digest, MediaType};
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -18,6 +19,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+
+/// Manifests that were made and are in no store.
+pub(super) type Documents = HashMap<Digest, Vec<u8>>;
 
 /// An image that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +37,13 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Where it is none of these, is damaged, or cannot be unpacked.
-pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loaded>> {
+pub fn load(
+    engine: &Engine,
+    path: Option<&Path>,
+    input: File,
+    platform: Option<&Platform>,
+    watch: &dyn Watch,
+) -> Result<Vec<Loaded>> {
     engine.store.ensure()?;
     let store = super::open(engine)?;
     let lease = store.lease().map_err(EngineError::image("take a lease"))?;
@@ -44,37 +54,62 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
         None => open_archive(input, &spool),
     }
     .map_err(action())?;
-    let select = |index: &Index| {
-        let ranked = Platform::own().select(&index.manifests).ok()?;
-        ranked.first().map(|descriptor| (*descriptor).clone())
-    };
     let mut loaded = Vec::new();
     for entry in source.manifests().map_err(action())? {
-        let entry = Entry {
-            names: entry
-                .names
-                .iter()
-                .filter_map(|name| super::full_name(name).ok())
-                .collect(),
-            ..entry
+        let names = entry.names.iter();
+        let names = names.filter_map(|name| super::full_name(name).ok()).collect();
+        let entry = Entry { names, ..entry };
+        let taker = Taker {
+            engine,
+            store: &store,
+            lease: &lease,
+            platform: platform.cloned().unwrap_or_else(Platform::own),
         };
-        let mut sink = StoreSink::new(&store, &lease, Some(&select));
-        copy(&*source, &mut sink, &entry).map_err(action())?;
-        sink.finish().map_err(action())?;
+        loaded.extend(taker.take(&*source, &entry, watch)?);
+    }
+    loaded.dedup();
+    store.sync().map_err(EngineError::image("sync the images"))?;
+    Ok(loaded)
+}
+
+/// Takes images into the store.
+pub(super) struct Taker<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) store: &'a ContentStore,
+    pub(super) lease: &'a Lease,
+    /// The machine that an image of several is wanted for.
+    pub(super) platform: Platform,
+}
+
+impl Taker<'_> {
+    /// Takes what an entry names and unpacks it.
+    pub(super) fn take(&self, source: &dyn Source, entry: &Entry, watch: &dyn Watch) -> Result<Vec<Loaded>> {
+        let select = |index: &Index| {
+            let ranked = self.platform.select(&index.manifests).ok()?;
+            ranked.first().map(|descriptor| (*descriptor).clone())
+        };
+        let action = || EngineError::image_format("take in the image");
+        let mut sink = StoreSink::new(self.store, self.lease, Some(&select));
+        let mut watched = WatchedSink::new(&mut sink, watch, false);
+        copy(source, &mut watched, entry).map_err(action())?;
+        watched.finish().map_err(action())?;
+        let mut loaded = Vec::new();
         for record in sink.records() {
-            let image = store
+            let image = self
+                .store
                 .resolve(record.manifest.digest.as_str())
                 .map_err(EngineError::image("find the image that was loaded"))?;
-            let manifest = store
+            let manifest = self
+                .store
                 .manifest(&image.manifest)
                 .map_err(EngineError::image("read the manifest"))?;
             if let Manifest::Image(manifest) = manifest {
                 let unpacker = Unpacker {
-                    store: &store,
-                    lease: &lease,
-                    rootless: engine.rootless,
+                    store: self.store,
+                    lease: self.lease,
+                    rootless: self.engine.rootless,
                     fetch: None,
-                    watch: &super::watch::Unwatched,
+                    watch,
                     source: None,
                 };
                 unpack(&unpacker, &manifest, &image.diff_ids)?;
@@ -84,10 +119,8 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
                 id: image.id,
             });
         }
+        Ok(loaded)
     }
-    loaded.dedup();
-    store.sync().map_err(EngineError::image("sync the images"))?;
-    Ok(loaded)
 }
 
 /// Gives out images as one archive: `docker save`'s, which is an OCI archive too, or with
@@ -98,28 +131,8 @@ pub fn load(engine: &Engine, path: Option<&Path>, input: File) -> Result<Vec<Loa
 pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -> Result<()> {
     let store = super::open(engine)?;
     let lease = store.lease().map_err(EngineError::image("take a lease"))?;
-    let mut entries = Vec::new();
-    let mut documents = HashMap::new();
-    for text in images {
-        let image = super::find(&store, text)?;
-        store
-            .hold(&lease, &image)
-            .map_err(EngineError::image("hold the image"))?;
-        let names = match super::full_name(text) {
-            Ok(name) if image.names.contains(&name) => vec![name],
-            _ => Vec::new(),
-        };
-        entries.push(Entry {
-            names,
-            target: manifest_to_give(&store, &image, &mut documents)?,
-        });
-    }
-    let rebuild = |blob: &Descriptor| match documents.get(&blob.digest) {
-        Some(bytes) => Ok(Some(
-            Box::new(std::io::Cursor::new(bytes.clone())) as Box<dyn Read>
-        )),
-        None => rebuild_layer(&store, &blob.digest),
-    };
+    let (entries, documents) = plan_entries(&store, &lease, images)?;
+    let rebuild = |blob: &Descriptor| rebuild_blob(&store, &documents, blob);
     let source = StoreSource::new(&store, entries.clone(), Some(&rebuild));
     let spool = SpoolOptions::new(engine.store.data());
     let mut sink: Box<dyn Sink> = if oci {
@@ -134,14 +147,53 @@ pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -
     sink.finish().map_err(action())
 }
 
+/// Images of the store as things that can be given out, and the manifests that had to be
+/// made for that.
+pub(super) fn plan_entries(
+    store: &ContentStore,
+    lease: &Lease,
+    images: &[String],
+) -> Result<(Vec<Entry>, Documents)> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut documents = Documents::new();
+    for text in images {
+        let image = super::find(store, text)?;
+        store
+            .hold(lease, &image)
+            .map_err(EngineError::image("hold the image"))?;
+        let names = match super::full_name(text) {
+            Ok(name) if image.names.contains(&name) => vec![name],
+            _ => Vec::new(),
+        };
+        let target = manifest_to_give(store, &image, &mut documents)?;
+        // One image by several names is given out once.
+        match entries
+            .iter_mut()
+            .find(|entry| entry.target.digest == target.digest)
+        {
+            Some(entry) => entry.names.extend(names),
+            None => entries.push(Entry { names, target }),
+        }
+    }
+    Ok((entries, documents))
+}
+
+/// A blob that is not in the store: one of these documents, or the archive of a layer.
+pub(super) fn rebuild_blob<'a>(
+    store: &ContentStore,
+    documents: &Documents,
+    blob: &Descriptor,
+) -> std::result::Result<Option<Box<dyn Read + 'a>>, FormatError> {
+    match documents.get(&blob.digest) {
+        Some(bytes) => Ok(Some(Box::new(std::io::Cursor::new(bytes.clone())))),
+        None => rebuild_layer(store, &blob.digest),
+    }
+}
+
 /// The manifest with which an image is given out: its own, where all its blobs are there or
 /// are plain archives. Compressed blobs that are gone come out as what was in them: the same
 /// image by its configuration and the digests of its layers, in another manifest.
-fn manifest_to_give(
-    store: &ContentStore,
-    image: &Image,
-    documents: &mut HashMap<Digest, Vec<u8>>,
-) -> Result<Descriptor> {
+fn manifest_to_give(store: &ContentStore, image: &Image, documents: &mut Documents) -> Result<Descriptor> {
     let action = || EngineError::image("read the manifest");
     let bytes = store.read_blob(&image.manifest.digest).map_err(action())?;
     let Manifest::Image(manifest) = store.manifest(&image.manifest).map_err(action())? else {

@@ -195,17 +195,22 @@ fn paths(options: &RunOptions, spec: Option<&Spec>) -> Value {
 
 /// A mount of `-v` as it was written.
 fn bind(mount: &MountOption) -> Option<String> {
-    let MountKind::Bind {
-        source,
-        create_source: true,
-        ..
-    } = &mount.kind
-    else {
-        return None;
+    let source = match &mount.kind {
+        MountKind::Bind {
+            source,
+            create_source: true,
+            ..
+        } => source.display().to_string(),
+        MountKind::Volume {
+            name,
+            anonymous: false,
+            ..
+        } => name.clone(),
+        _ => return None,
     };
     let mode = mode(mount);
     let mode = if mode.is_empty() { mode } else { format!(":{mode}") };
-    Some(format!("{}:{}{mode}", source.display(), mount.target))
+    Some(format!("{source}:{}{mode}", mount.target))
 }
 
 /// The options of a mount as `-v` takes them.

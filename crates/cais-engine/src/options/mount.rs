@@ -6,14 +6,13 @@ use super::{MountKind, MountOption};
 use std::path::{Path, PathBuf};
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
-const VOLUMES_LATER: &str =
-    "give the absolute path of a directory of the host; volumes come in a later version";
 
-/// Reads `--volume SOURCE:TARGET[:OPTIONS]`. A source that begins with `.` is taken
-/// relative to `cwd`.
+/// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`. A source that begins with `.` is taken
+/// relative to `cwd`; one without a slash is the name of a volume, and without a source the
+/// volume has none.
 ///
 /// # Errors
-/// For another form, and for named and anonymous volumes.
+/// For another form.
 pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> {
     const FLAG: &str = "--volume";
     let bad = || OptionError::form(FLAG, text, "SOURCE:TARGET[:OPTIONS] with an absolute TARGET");
@@ -21,36 +20,38 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
     let (source, target, words) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(source), Some(target), words, None) => (source, target, words.unwrap_or("")),
         (Some(path), None, None, None) if path.starts_with('/') => {
-            return Err(OptionError::unsupported(
-                FLAG,
-                format!("an anonymous volume at {path}"),
-                VOLUMES_LATER,
-            ));
+            return Ok(MountOption {
+                kind: volume("", false),
+                target: check_target(FLAG, path)?,
+                read_only: false,
+            });
         }
         _ => return Err(bad()),
     };
     let source = match source {
         "" => return Err(bad()),
-        path if path.starts_with('/') => PathBuf::from(path),
+        path if path.starts_with('/') => Ok(PathBuf::from(path)),
         path if path.starts_with("./") || path.starts_with("../") || matches!(path, "." | "..") => {
-            cwd.join(path)
+            Ok(cwd.join(path))
         }
+        name if crate::volumes::is_name(name) => Err(name),
         name => {
-            return Err(OptionError::unsupported(
+            return Err(OptionError::form(
                 FLAG,
-                format!("the volume {name:?}"),
-                VOLUMES_LATER,
+                name,
+                "an absolute path, a path that begins with ./, or the name of a volume",
             ));
         }
     };
     let mut read_only = false;
+    let mut no_copy = false;
     let mut propagation = None;
     for word in words.split(',').filter(|word| !word.is_empty()) {
         match word {
             "ro" | "readonly" => read_only = true,
             "rw" => read_only = false,
             // Only volumes are filled from the image.
-            "nocopy" => {}
+            "nocopy" => no_copy = true,
             "z" | "Z" => {
                 return Err(OptionError::unsupported(
                     FLAG,
@@ -68,17 +69,56 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
             }
         }
     }
-    let kind = MountKind::Bind {
-        source,
-        create_source: true,
-        propagation,
-        non_recursive: false,
-        options: Vec::new(),
+    let kind = match source {
+        Ok(source) => MountKind::Bind {
+            source,
+            create_source: true,
+            propagation,
+            non_recursive: false,
+            options: Vec::new(),
+        },
+        Err(_) if propagation.is_some() => {
+            return Err(OptionError::form(
+                FLAG,
+                text,
+                "possible: a volume has no propagation",
+            ));
+        }
+        Err(name) => volume(name, no_copy),
     };
     Ok(MountOption {
         kind,
         target: check_target(FLAG, target)?,
         read_only,
+    })
+}
+
+/// A volume; without a name it is the container's own.
+fn volume(name: &str, no_copy: bool) -> MountKind {
+    MountKind::Volume {
+        name: name.to_owned(),
+        anonymous: name.is_empty(),
+        no_copy,
+    }
+}
+
+/// Reads a place of the image's VOLUME; `None` for what can be none. It is made plain without
+/// a look at the tree (CVE-2022-23648).
+#[must_use]
+pub fn parse_image_volume(path: &str) -> Option<MountOption> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let target = check_target("VOLUME", &format!("/{}", parts.join("/"))).ok()?;
+    Some(MountOption {
+        kind: volume("", false),
+        target,
+        read_only: false,
     })
 }
 
@@ -171,6 +211,7 @@ struct Parts {
     non_recursive: bool,
     tmpfs_size: Option<u64>,
     tmpfs_mode: Option<u32>,
+    no_copy: bool,
 }
 
 /// Reads `--mount type=…,source=…,target=…,…`; a value with commas stands in quotes.
@@ -210,7 +251,17 @@ pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
             options: Vec::new(),
         },
         Some("tmpfs") => return Err(OptionError::form(FLAG, text, "possible: a tmpfs has no source")),
-        None | Some("volume") => return Err(OptionError::unsupported(FLAG, "type=volume", VOLUMES_LATER)),
+        None | Some("volume") => {
+            let name = parts.source.unwrap_or_default();
+            if !name.is_empty() && !crate::volumes::is_name(&name) {
+                return Err(OptionError::form(
+                    FLAG,
+                    &name,
+                    "the name of a volume: for a path write type=bind",
+                ));
+            }
+            volume(&name, parts.no_copy)
+        }
         Some(other) => {
             return Err(OptionError::unsupported(
                 FLAG,
@@ -268,6 +319,8 @@ fn collect(parts: &mut Parts, key: &str, value: Option<&str>) -> Result<(), Opti
         },
         // It tuned file sharing of Docker Desktop and means nothing on Linux.
         "consistency" => drop(needed()?),
+        "volume-nocopy" => parts.no_copy = truth()?,
+        "volume-driver" if value == Some("local") => {}
         "tmpfs-size" => parts.tmpfs_size = Some(parse_size(FLAG, &needed()?)?),
         "tmpfs-mode" => parts.tmpfs_mode = Some(parse_mode(FLAG, &needed()?)?),
         other => return Err(OptionError::form(FLAG, other, "a key of --mount")),
@@ -314,12 +367,7 @@ mod tests {
         let relative = volume("./x:/b/").unwrap();
         assert!(matches!(&relative.kind, MountKind::Bind { source, .. } if source == Path::new("/work/./x")));
         assert_eq!(relative.target, "/b");
-        for unsupported in ["data:/b", "/b", "/a:/b:Z"] {
-            assert!(
-                matches!(volume(unsupported), Err(OptionError::Unsupported { .. })),
-                "{unsupported}"
-            );
-        }
+        assert!(matches!(volume("/a:/b:Z"), Err(OptionError::Unsupported { .. })));
         for bad in [
             "",
             ":",
@@ -330,8 +378,31 @@ mod tests {
             "/a:/b:x",
             "/a:/b:ro:x",
             "/a:/../b",
+            "a/b:/c",
+            "data:/b:rslave",
         ] {
             assert!(matches!(volume(bad), Err(OptionError::Form { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn named_and_own_volumes() {
+        let named = volume("data:/b:nocopy").unwrap();
+        assert!(
+            matches!(&named.kind, MountKind::Volume { name, no_copy: true, anonymous: false } if name == "data")
+        );
+        let own = volume("/b").unwrap();
+        assert!(
+            matches!(&own.kind, MountKind::Volume { name, anonymous: true, .. } if name.is_empty() && own.target == "/b")
+        );
+        for (path, target) in [
+            ("/a/b", Some("/a/b")),
+            ("/../../etc", Some("/etc")),
+            ("/../..", None),
+            ("", None),
+        ] {
+            let found = parse_image_volume(path).map(|mount| mount.target);
+            assert_eq!(found.as_deref(), target, "{path}");
         }
     }
 
@@ -370,12 +441,14 @@ mod tests {
         ] {
             assert!(matches!(parse_mount(bad), Err(OptionError::Form { .. })), "{bad}");
         }
-        for unsupported in ["target=/b", "type=volume,target=/b", "type=npipe,target=/b"] {
-            assert!(
-                matches!(parse_mount(unsupported), Err(OptionError::Unsupported { .. })),
-                "{unsupported}"
-            );
-        }
+        let volume = parse_mount("type=volume,src=data,target=/d,volume-nocopy").unwrap();
+        assert!(matches!(&volume.kind, MountKind::Volume { name, no_copy: true, .. } if name == "data"));
+        assert!(matches!(
+            parse_mount("target=/d").unwrap().kind,
+            MountKind::Volume { anonymous: true, .. }
+        ));
+        let unsupported = parse_mount("type=npipe,target=/b");
+        assert!(matches!(unsupported, Err(OptionError::Unsupported { .. })));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Prepared {
     layout: Option<Layout>,
     /// The host's uid and gid of the program's user, where they are mapped.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Its volumes, which nobody removes before it is recorded.
+    pub(crate) volumes: crate::volumes::Held,
 }
 
 impl Prepared {
@@ -86,6 +88,8 @@ impl Prepared {
 /// # Errors
 /// Where the options name something that is not there or cannot be.
 pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepared> {
+    let mut options = options;
+    crate::volumes::name_all(&mut options)?;
     let record = new_record(ContainerId::random()?, options);
     let mut prepared = prepare_record(engine, record, dry)?;
     prepared.is_new = true;
@@ -115,8 +119,22 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         range: lease.filter(|_| !dry),
         network: network.as_ref().ok().cloned().flatten(),
     };
-    let prepared = network.and_then(|network| prepare_with(engine, record, &shared, (lease, network)));
+    let options = record.options.clone();
+    let is_new = !dry && record.last_start.is_none();
+    let prepared = network.and_then(|network| {
+        let volumes = match dry {
+            true => crate::volumes::Held::default(),
+            false => crate::volumes::hold(engine, &record)?,
+        };
+        let mut prepared = prepare_with(engine, record, &shared, (lease, network))?;
+        prepared.volumes = volumes;
+        Ok(prepared)
+    });
     if prepared.is_err() {
+        if is_new {
+            // Nobody will ever have them; the error that counts is the one that stopped us.
+            crate::volumes::remove_anonymous(&engine.store, &options).unwrap_or_default();
+        }
         leased.release(engine);
     }
     prepared
@@ -160,6 +178,7 @@ fn prepare_with(
     let size = || crate::monitor::front::terminal_size();
     let mut facts = BundleFacts {
         short_id: id.short().to_owned(),
+        volumes: crate::volumes::directory(&engine.store),
         shared: shared.processes.clone(),
         join_user: shared.join_user.clone(),
         hidden: hidden_paths(engine, options),
@@ -189,6 +208,7 @@ fn prepare_with(
         cgroup_path: facts.cgroup_path,
         layout,
         owner,
+        volumes: crate::volumes::Held::default(),
         record,
         spec,
         plan,

@@ -62,6 +62,9 @@ pub enum FormatError {
     /// Something that this format cannot hold.
     #[error("this format cannot hold {0}")]
     Unsupported(String),
+    /// A registry.
+    #[error(transparent)]
+    Registry(Box<crate::registry::RegistryError>),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,7 +1,7 @@
 //! A repository wherever it is to be found: its mirrors in order, then the place itself.
 
 use super::config::{ConfigError, Place, RegistryConfig};
-use super::{Certificates, Credentials, FetchedManifest, Registry, RegistryError};
+use super::{BlobReader, Certificates, Credentials, FetchedManifest, Registry, RegistryError};
 use crate::descriptor::Descriptor;
 use crate::reference::{Reference, Target};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,10 +109,7 @@ impl Remote {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| RegistryError::Protocol {
-            url: self.own.registry.name().to_owned(),
-            reason: "nobody was asked".to_owned(),
-        }))
+        Err(last.unwrap_or_else(|| self.nobody()))
     }
 
     /// A manifest, from the first place that has it.
@@ -137,6 +134,29 @@ impl Remote {
     /// As [`Remote::each`].
     pub fn head_manifest(&self, target: &Target) -> Result<Descriptor, RegistryError> {
         self.each(|endpoint| endpoint.registry.head_manifest(&endpoint.repository, target))
+    }
+
+    /// A blob, from the first place that begins to send it.
+    ///
+    /// # Errors
+    /// As [`Remote::each`].
+    pub fn start_of_blob(&self, blob: &Descriptor) -> Result<BlobReader<'_>, RegistryError> {
+        let first = self.first.load(Ordering::Relaxed);
+        let mut last = None;
+        for endpoint in self.endpoints().skip(first) {
+            match endpoint.registry.fetch_blob(&endpoint.repository, blob, 0) {
+                Ok(reader) => return Ok(reader),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.nobody()))
+    }
+
+    fn nobody(&self) -> RegistryError {
+        RegistryError::Protocol {
+            url: self.own.registry.name().to_owned(),
+            reason: "nobody was asked".to_owned(),
+        }
     }
 
     /// What the servers wanted the user to know, each with the server's name.

@@ -152,20 +152,45 @@ impl Registry {
         Ok(())
     }
 
+    /// Pushes a blob that can be read once only, as it comes from elsewhere: at most a piece
+    /// of it is in memory. A piece that gets lost is sent again; an upload that the registry
+    /// forgot cannot be begun anew.
+    ///
+    /// # Errors
+    /// As [`Registry::push_blob`].
+    pub fn push_stream(
+        &self,
+        repository: &str,
+        of: &Descriptor,
+        source: &mut dyn Read,
+    ) -> Result<(), RegistryError> {
+        let upload = self.start_upload(repository)?;
+        self.send_all(upload, of, source)
+    }
+
     fn push_once(
         &self,
-        mut upload: Upload<'_>,
+        upload: Upload<'_>,
         of: &Descriptor,
         source: &mut (impl Read + Seek),
     ) -> Result<(), RegistryError> {
         source.rewind().map_err(RegistryError::Source)?;
+        self.send_all(upload, of, source)
+    }
+
+    fn send_all(
+        &self,
+        mut upload: Upload<'_>,
+        of: &Descriptor,
+        source: &mut dyn Read,
+    ) -> Result<(), RegistryError> {
         let chunk = self.options.chunk.max(upload.chunk_min).max(1);
         let mut left = of.size;
         let mut buffer = Vec::new();
         loop {
             let length = left.min(chunk as u64);
             buffer.clear();
-            let read = source.by_ref().take(length).read_to_end(&mut buffer);
+            let read = Read::take(&mut *source, length).read_to_end(&mut buffer);
             if (read.map_err(RegistryError::Source)? as u64) < length {
                 let short = format!("it ended {left} bytes before the size of its descriptor");
                 return Err(RegistryError::Source(io::Error::new(
@@ -174,6 +199,14 @@ impl Registry {
                 )));
             }
             left -= length;
+            if left == 0 {
+                // What verifies what it reads does so at its end.
+                let more = source.read(&mut [0]).map_err(RegistryError::Source)?;
+                if more > 0 {
+                    let long = io::Error::other("it is longer than the size of its descriptor");
+                    return Err(RegistryError::Source(long));
+                }
+            }
             if left == 0 && upload.offset == 0 {
                 return upload.finish_with(&of.digest, &buffer);
             }

@@ -205,6 +205,29 @@ impl Wire {
     }
 }
 
+/// Fetches what is at an address of http or https, following redirects, without credentials
+/// and without checking it.
+///
+/// # Errors
+/// For what is no address; where it is not there.
+pub fn fetch_url(url: &str) -> Result<Box<dyn Read + Send>, RegistryError> {
+    let protocol = |reason: String| RegistryError::Protocol {
+        url: printable(url),
+        reason,
+    };
+    let uri = address::parse(url).map_err(protocol)?;
+    let is_loopback = uri
+        .authority()
+        .is_some_and(|host| address::is_loopback(host.as_str()));
+    let wire = Wire::new(&Options::default(), false, is_loopback);
+    let call = Call::new(Method::GET, uri, Vec::new(), "archive");
+    let answer = wire.send(&call, None, Payload::None)?;
+    match answer.status().as_u16() {
+        200 => Ok(Box::new(answer.into_body().into_reader())),
+        status => Err(call.protocol(format!("status {status}"))),
+    }
+}
+
 /// The library's errors in ours.
 fn translate(call: &Call, error: ureq::Error) -> RegistryError {
     let tls = |reason: String| RegistryError::Tls {

@@ -48,27 +48,27 @@ pub struct Mapping<'fd> {
 /// As fsconfig(2): `EINVAL` where a layer's file system cannot be id-mapped or
 /// the kernel cannot take layers by descriptor.
 pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
-    let opened = OpenLayers::open(layers, mapping)?;
-    match opened.assemble_by_descriptor(mapping, user_xattr) {
-        // Before Linux 6.13 overlayfs takes paths only.
-        Err(error)
-            if matches!(error.errno(), Errno::INVAL | Errno::OPNOTSUPP)
-                && error.arguments().contains("lowerdir+") =>
-        {
-            opened.assemble_by_path(mapping, user_xattr)
-        }
-        other => other,
-    }
+    let opened = OpenLayers::open(&layers.lower, Some(&layers.changes), mapping)?;
+    opened.assemble(mapping, user_xattr)
 }
 
+/// Makes an overlay that cannot be changed: what the layers show together, the uppermost
+/// first. There must be two at least; an empty directory serves as another one.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_read_only(lower: &[PathBuf], user_xattr: bool) -> Result<OwnedFd> {
+    OpenLayers::open(lower, None, None)?.assemble(None, user_xattr)
+}
 /// The layers as detached trees.
 struct OpenLayers {
     lower: Vec<OwnedFd>,
-    changes: OwnedFd,
+    /// Without, the overlay cannot be changed.
+    changes: Option<OwnedFd>,
 }
 
 impl OpenLayers {
-    fn open(layers: &Layers, mapping: Option<Mapping<'_>>) -> Result<Self> {
+    fn open(lower: &[PathBuf], changes: Option<&Path>, mapping: Option<Mapping<'_>>) -> Result<Self> {
         let open = |path: &Path| {
             let layer = tree::open_detached(path, false)?;
             if let Some(mapping) = mapping {
@@ -83,13 +83,22 @@ impl OpenLayers {
             Ok(layer)
         };
         Ok(Self {
-            lower: layers
-                .lower
-                .iter()
-                .map(|path| open(path))
-                .collect::<Result<_>>()?,
-            changes: open(&layers.changes)?,
+            lower: lower.iter().map(|path| open(path)).collect::<Result<_>>()?,
+            changes: changes.map(open).transpose()?,
         })
+    }
+
+    fn assemble(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
+        match self.assemble_by_descriptor(mapping, user_xattr) {
+            // Before Linux 6.13 overlayfs takes paths only.
+            Err(error)
+                if matches!(error.errno(), Errno::INVAL | Errno::OPNOTSUPP)
+                    && error.arguments().contains("lowerdir+") =>
+            {
+                self.assemble_by_path(mapping, user_xattr)
+            }
+            other => other,
+        }
     }
 
     fn assemble_by_descriptor(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
@@ -97,10 +106,15 @@ impl OpenLayers {
         for layer in &self.lower {
             context.set_fd("lowerdir+", layer.as_fd())?;
         }
-        for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
+        let places = [("upperdir", "upper"), ("workdir", "work")];
+        for (changes, (key, name)) in self
+            .changes
+            .iter()
+            .flat_map(|one| places.map(|place| (one, place)))
+        {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let directory = openat(&self.changes, name, flags, Mode::empty()).map_err(|errno| {
-                SysError::new("openat", format!("{}, {name:?}", self.changes.as_raw_fd()), errno)
+            let directory = openat(changes, name, flags, Mode::empty()).map_err(|errno| {
+                SysError::new("openat", format!("{}, {name:?}", changes.as_raw_fd()), errno)
             })?;
             context.set_fd(key, directory.as_fd())?;
         }
@@ -126,11 +140,13 @@ impl OpenLayers {
             }
             lower.push_str(&place);
         }
-        let changes = staging.attach(self.changes.as_fd(), "changes")?;
         let context = Context::open(user_xattr)?;
         context.set_string("lowerdir", &lower)?;
-        context.set_string("upperdir", &format!("{changes}/upper"))?;
-        context.set_string("workdir", &format!("{changes}/work"))?;
+        if let Some(changes) = &self.changes {
+            let place = staging.attach(changes.as_fd(), "changes")?;
+            context.set_string("upperdir", &format!("{place}/upper"))?;
+            context.set_string("workdir", &format!("{place}/work"))?;
+        }
         context.create(mapping)
     }
 }

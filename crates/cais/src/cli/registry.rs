@@ -1,6 +1,6 @@
 //! The commands that speak to registries.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// How to speak to a registry.
 #[derive(Debug, Args)]
@@ -100,4 +100,54 @@ pub struct LogoutArgs {
     /// The registry; Docker Hub unless given
     #[arg(value_name = "SERVER")]
     pub server: Option<String>,
+}
+
+/// `cais copy`.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// Only the image for this machine, not all that an index has
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// With what refers to it: signatures, lists of contents
+    #[arg(long)]
+    pub referrers: bool,
+    /// User and password for the registry that it comes from
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub src_creds: Option<String>,
+    /// User and password for the registry that it goes to
+    #[arg(long, value_name = "USER:PASSWORD")]
+    pub dest_creds: Option<String>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How to speak to the registries.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// docker://NAME, cais:NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], or a path
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// The same, for what is made
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+}
+
+/// `cais manifest …`.
+#[derive(Debug, Subcommand)]
+pub enum ManifestCommand {
+    /// Show the manifest or index that a name points at in its registry
+    Inspect(ManifestInspectArgs),
+}
+
+/// `cais manifest inspect`.
+#[derive(Debug, Args)]
+pub struct ManifestInspectArgs {
+    /// Show descriptors too, and the manifests of an index in its place
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// How to speak to the registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// The image
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub name: String,
 }

@@ -228,10 +228,17 @@ pub struct RunArgs {
         short = 'v',
         long = "volume",
         help_heading = "File system",
-        value_name = "SRC:DST[:OPTIONS]"
+        value_name = "[SRC:]DST[:OPTIONS]"
     )]
     pub volume: Vec<String>,
-    /// Mount with type=bind or type=tmpfs
+    /// Mount what another container mounts
+    #[arg(
+        long = "volumes-from",
+        help_heading = "File system",
+        value_name = "CONTAINER[:ro]"
+    )]
+    pub volumes_from: Vec<String>,
+    /// Mount with type=bind, type=volume or type=tmpfs
     #[arg(long = "mount", help_heading = "File system", value_name = "KEY=VALUE,...")]
     pub mount: Vec<String>,
     /// Mount a tmpfs

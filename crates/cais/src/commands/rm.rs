@@ -12,7 +12,7 @@ pub(crate) fn rm(args: &RmArgs) -> Result<u8, Failure> {
     sweep(&engine);
     let mut code = 0;
     for name in &args.containers {
-        match remove(&engine.store, name, args.force) {
+        match remove(&engine.store, name, args.force, args.volumes) {
             Ok(()) => print(&format!("{name}\n"))?,
             // Not there is what was wanted; it is said all the same.
             Err(error @ EngineError::NoSuchContainer(_)) if args.force => {

@@ -16,6 +16,7 @@ pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
@@ -63,6 +64,7 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
     }
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     // Docker's code for what the engine refuses is 1 here, and 125 with `run`.
     cais_engine::images::resolve_root(&engine, &mut options)?;

@@ -23,7 +23,7 @@ pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, 
 }
 
 /// Reads `USER:PASSWORD`.
-fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
+pub(super) fn credentials(text: Option<&String>) -> Result<Option<Credentials>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let (username, password) = text
         .split_once(':')
