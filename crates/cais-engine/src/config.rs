@@ -13,7 +13,8 @@ mod keys;
 
 pub use keys::{KEYS, Key};
 
-use crate::options::{RunOptions, Ulimit};
+use crate::options::logging::parse_driver;
+use crate::options::{LogOptions, RunOptions, Ulimit};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -175,8 +176,7 @@ impl Config {
     }
 
     /// Gives the options of a new container what the user left open. The mode of user
-    /// namespaces and the log driver are not among it: whether they were written shows on
-    /// the command line alone.
+    /// namespaces is not among it: whether it was written shows on the command line alone.
     pub fn fill(&self, options: &mut RunOptions) {
         let limits = &mut options.limits;
         limits.pids = limits.pids.or(self.pids_limit.value);
@@ -185,6 +185,11 @@ impl Config {
             if !limits.ulimits.iter().any(|known| known.name == limit.name) {
                 limits.ulimits.push(limit.clone());
             }
+        }
+        if options.log == LogOptions::default() {
+            // The name was checked when it was read.
+            options.log.driver = parse_driver(&self.log_driver.value).unwrap_or_default();
+            options.log.options.clone_from(&self.log_opts.value);
         }
         options.stop_timeout = options.stop_timeout.or(self.stop_timeout.value);
         if options.detach_keys.is_none() {

@@ -28,7 +28,8 @@ pub use registry::{
 };
 pub use run::RunArgs;
 pub use system::{
-    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+    ContainerCommand, ImagePruneArgs, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs,
+    SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{

@@ -149,7 +149,7 @@ impl View<'_> {
             "ID": id,
             "Image": self.image(container)?,
             "Labels": labels.join(","),
-            "LocalVolumes": "0",
+            "LocalVolumes": container.volume_count().to_string(),
             "Mounts": mounts.join(","),
             "Names": record.name,
             "Networks": container.network_names().join(","),
