@@ -94,7 +94,7 @@ const FLAGS: [&str; 26] = [
     "--device",
     "/dev/null",
     "--mount",
-    "type=bind,source=/var,target=/v",
+    "type=bind,source=/usr/share,target=/v",
     "--sysctl",
     "net.ipv4.ip_forward=1",
     "--restart",
