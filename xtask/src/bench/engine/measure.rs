@@ -111,13 +111,23 @@ impl Engine {
         }
     }
 
+    /// Removes containers at once: podman would wait ten seconds for a program that does not
+    /// hear.
+    pub(super) fn remove(&self, containers: &[&str]) -> Result<(), String> {
+        let flags: &[&str] = if self.name == "podman" {
+            &["rm", "-f", "-t", "0"]
+        } else {
+            &["rm", "-f"]
+        };
+        self.ok(&[flags, containers].concat()).map(drop)
+    }
+
     /// Removes all containers.
     pub(super) fn clear(&self) {
         let ids = self.ok(&["ps", "-aq"]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
         for some in ids.chunks(200) {
-            let words = [&["rm", "-f"][..], some].concat();
-            if let Err(error) = self.ok(&words) {
+            if let Err(error) = self.remove(some) {
                 eprintln!("bench: {error}");
             }
         }
