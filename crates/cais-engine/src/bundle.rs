@@ -39,6 +39,8 @@ pub struct BundleFacts {
     pub hidden: Vec<String>,
     /// The user, resolved.
     pub user: User,
+    /// Whether this process has no privilege on the host.
+    pub rootless: bool,
     /// The home directory of the user.
     pub home: String,
     /// The devices of `--device`, or all of the host with `--privileged`.

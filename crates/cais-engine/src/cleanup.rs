@@ -143,6 +143,10 @@ fn remove_file(path: &Path) -> Result<()> {
 /// Removes a directory with everything in it; one that is not there is no error. It
 /// goes by descriptors and follows no link (`std::fs::remove_dir_all`, CVE-2022-21658).
 fn remove_tree(path: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() && path.exists() {
+        // overlayfs leaves a directory without any mode, and the container others' files.
+        return crate::rootless::remove_tree(path);
+    }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
             action: format!("remove {}", path.display()),

@@ -2,7 +2,12 @@
 //! against the layers below. Whiteouts are character devices 0:0, opaque directories
 //! carry an attribute (overlayfs.rst, "whiteouts and opaque directories").
 
+use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::options::RootSource;
+use crate::rootless::in_user_namespace;
+use crate::run::parts;
+use crate::state::Container;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -30,6 +35,69 @@ impl Change {
             Self::Deleted => 'D',
         }
     }
+}
+
+/// What a container changed, sorted by path.
+///
+/// # Errors
+/// For one that writes into its directory itself; where something cannot be read.
+pub fn changes_of(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf, Change)>> {
+    let directory = engine.store.container(&container.record.id);
+    let skeleton = parts::skeleton_of(&directory);
+    let lower = match &container.record.options.root {
+        RootSource::Host => vec![skeleton.unwrap_or_else(|| PathBuf::from("/"))],
+        RootSource::Image { layers, .. } => layers.clone(),
+        RootSource::Directory {
+            path,
+            writable: false,
+        } => vec![path.clone()],
+        RootSource::Directory { path, .. } => {
+            return Err(EngineError::Invalid(format!(
+                "the container writes into {} itself, so nothing tells what it changed",
+                path.display()
+            )));
+        }
+    };
+    let all = || {
+        let mut found = changes(&directory.join("upper"), &lower)?;
+        for (place, upper) in parts::read_changes(&directory) {
+            walk(&upper, &place, &[PathBuf::from("/")], &mut found)?;
+        }
+        found.sort();
+        Ok(found)
+    };
+    if !engine.rootless {
+        return all();
+    }
+    // What the container wrote may belong to ids that this user is not.
+    let bytes = in_user_namespace("read what the container changed", || {
+        let found = all().map_err(|error: EngineError| error.to_string())?;
+        Ok(encode(&found))
+    })?;
+    Ok(decode(&bytes))
+}
+
+/// Letter and path of each change, with a nul byte behind it: no path holds one.
+fn encode(changes: &[(PathBuf, Change)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (path, change) in changes {
+        bytes.extend(change.letter().to_string().as_bytes());
+        bytes.extend(path.as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Vec<(PathBuf, Change)> {
+    let read = |entry: &[u8]| {
+        let (letter, path) = entry.split_first()?;
+        let all = [Change::Changed, Change::Added, Change::Deleted];
+        let change = all
+            .into_iter()
+            .find(|change| change.letter() == char::from(*letter))?;
+        Some((PathBuf::from(std::ffi::OsStr::from_bytes(path)), change))
+    };
+    bytes.split(|byte| *byte == 0).filter_map(read).collect()
 }
 
 /// The changes below `upper` against `lower` (the uppermost first), sorted by path.
@@ -150,6 +218,16 @@ fn is_opaque(path: &Path) -> bool {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn changes_over_a_pipe() {
+        let changes = [
+            (PathBuf::from("/a b\n"), Change::Added),
+            (PathBuf::from("/c"), Change::Deleted),
+        ];
+        assert_eq!(decode(&encode(&changes)), changes);
+        assert_eq!(decode(b""), []);
+    }
 
     #[test]
     fn added_changed_and_untouched() {

@@ -6,6 +6,7 @@
 //! meets something half made or left behind removes it ([`sweep`]).
 
 pub mod attach;
+pub mod boot;
 pub mod budget;
 pub mod bundle;
 pub mod change;
@@ -21,7 +22,6 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod filter;
-pub mod follow;
 pub mod health;
 pub mod id;
 pub mod images;
@@ -40,6 +40,7 @@ pub mod prune;
 pub mod record;
 pub mod remove;
 mod resolver;
+pub mod rootless;
 pub mod run;
 pub mod state;
 pub mod stop;

@@ -117,7 +117,8 @@ fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
 }
 
 fn give_to(pipe: &OwnedFd, owner: Option<(u32, u32)>) -> Result<()> {
-    let Some((uid, gid)) = owner else {
+    // An ordinary user can give nothing away: another user inside then cannot open its pipes anew.
+    let Some((uid, gid)) = owner.filter(|_| rustix::process::geteuid().is_root()) else {
         return Ok(());
     };
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));

@@ -19,6 +19,7 @@ mod foreground;
 mod launch;
 mod lifetime;
 mod monitor_process;
+pub(crate) mod parts;
 pub(crate) mod prepare;
 mod seccomp;
 pub(crate) mod takeover;
@@ -83,7 +84,8 @@ pub(crate) fn write_sources(engine: &Engine, prepared: &Prepared) -> Result<()> 
     let directory = engine.store.container(&prepared.record.id);
     // The upper directory shows as the root of the container: everybody may enter it.
     make_directory(&directory.join("upper"), 0o755)?;
-    make_directory(&directory.join("work"), 0o700)
+    make_directory(&directory.join("work"), 0o700)?;
+    parts::make_places(&directory, &prepared.root)
 }
 
 /// Writes the bundle, then the record. `started` is when it was started, if it was.

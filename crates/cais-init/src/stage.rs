@@ -12,6 +12,7 @@ mod init;
 mod landlock;
 mod mounts;
 mod namespaces;
+mod overlay;
 mod target;
 mod terminal;
 
@@ -288,6 +289,24 @@ impl<'a> Stage<'a> {
                 clear,
                 recursive,
             } => mounts::set_attributes(self.root()?, path, set, clear, recursive),
+            _ => self.carry_out_unprivileged(step),
+        }
+    }
+
+    /// What a privileged caller does itself.
+    fn carry_out_unprivileged(&mut self, step: Step<'a>) -> StepResult<'a> {
+        match step {
+            Step::MakeOverlay { slot, lower, changes } => self.make_overlay(slot, lower, changes),
+            Step::MountOverlay { path, lower, changes } => {
+                let overlay = overlay::make_any(lower, changes)?;
+                mounts::mount_tree(
+                    self.root()?,
+                    overlay.as_fd(),
+                    path,
+                    0,
+                    crate::step::target::MAKE_DIRECTORY,
+                )
+            }
             Step::OpenTree {
                 slot,
                 path,

@@ -144,6 +144,13 @@ steps! {
     /// and standard input, output and error, and sends its master to the caller. With
     /// `bind` it is mounted at `/dev/console` too (CVE-2025-52565: by descriptor).
     23 OpenTerminal { bind: bool, rows: u16, columns: u16 }
+    /// Makes an overlay of the directories `lower` (the uppermost first) with `upper/` and
+    /// `work/` of `changes`, and puts it into the slot: for a caller without the right to
+    /// mount, whose user namespace gives it to this process. Attributes are `user.overlay.*`.
+    51 MakeOverlay { slot: Slot, lower: StrBlock<'a>, changes: &'a CStr }
+    /// The same, mounted in the root at once: a tree in many parts would need as many
+    /// descriptors otherwise.
+    52 MountOverlay { path: &'a CStr, lower: StrBlock<'a>, changes: &'a CStr }
     /// Sets the file mode mask (umask(2)).
     24 SetUmask { mask: u32 }
     /// Makes the process undumpable, so that nothing in the namespaces that it enters

@@ -6,7 +6,7 @@ pub mod facts;
 mod filesystem;
 mod hooks;
 pub mod limits;
-mod namespaces;
+pub mod namespaces;
 mod planner;
 mod process;
 pub mod sources;

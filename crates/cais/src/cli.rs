@@ -29,6 +29,7 @@ pub use registry::{
 pub use run::RunArgs;
 pub use system::{
     ContainerCommand, ImagePruneArgs, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs,
+    SystemInstallArgs,
     SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
@@ -85,6 +86,8 @@ pub enum Command {
     Update(UpdateArgs),
     /// Watch a running container
     Attach(AttachArgs),
+    /// Show what happens, or happened
+    Events(EventsArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Show everything known about containers and images as JSON
@@ -95,7 +98,7 @@ pub enum Command {
     Stats(StatsArgs),
     /// Show the published ports of a container
     Port(PortArgs),
-    /// Show the output of a container
+    /// Show the output of containers
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
     Diff(NameArgs),
@@ -267,19 +270,36 @@ pub struct RmArgs {
 
 /// `cais logs`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct LogsArgs {
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub follow: bool,
+    /// Only lines of this moment and later: RFC 3339, seconds since 1970, or 10m for ten
+    /// minutes ago
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Only lines before this moment
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
     /// Show when each line was written
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Show the labels and variables that --log-opt notes with each line
+    #[arg(long)]
+    pub details: bool,
     /// Number of lines from the end, or "all"
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "all",
+        allow_hyphen_values = true
+    )]
     pub tail: String,
-    /// Name or id of the container
-    #[arg(value_name = "CONTAINER")]
-    pub container: String,
+    /// Names or ids of containers
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
 }
 
 /// `cais doctor`.

@@ -1,11 +1,13 @@
 //! The commands: one file each.
 
 pub(crate) mod archive;
+pub(crate) mod boot;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod history;
 pub(crate) mod image;
@@ -40,14 +42,9 @@ fn engine() -> Result<Engine, Failure> {
     Ok(Engine::new(|name| std::env::var(name).ok())?)
 }
 
-/// The engine for commands that make processes: for now they need root.
+/// The engine for commands that make processes, whose failures have Docker's code.
 fn privileged_engine() -> Result<Engine, Failure> {
-    let engine = engine().map_err(|failure| failure.code(125))?;
-    if engine.rootless {
-        let text = "running containers without root is not supported yet: run cais as root";
-        return Err(Failure::new(text).code(125));
-    }
-    Ok(engine)
+    engine().map_err(|failure| failure.code(125))
 }
 
 /// Removes what killed commands left behind. What cannot be removed now is tried again by

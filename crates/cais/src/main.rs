@@ -49,6 +49,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Unpause(args) => commands::life::unpause(&args),
         Command::Rename(args) => commands::life::rename(&args),
         Command::Update(args) => commands::life::update(&args),
+        Command::Events(args) => commands::events::events(&args),
         Command::Attach(args) => commands::life::attach(&args),
         Command::Rm(args) => commands::rm::rm(&args),
         Command::Inspect(args) => commands::inspect::inspect(&args),

@@ -28,6 +28,11 @@ fn bind(destination: &str, source: &str, options: &[&str]) -> Mount {
 /// after those that lie above it.
 pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Mount> {
     let mut mounts = default_mounts(options);
+    if !maps_terminals(facts) {
+        for mount in &mut mounts {
+            mount.options.retain(|option| option != "gid=5");
+        }
+    }
     mounts.extend(ipc_mounts(options, facts));
     if options.root == RootSource::Host {
         // What runs on the host has its sockets and pids there; a container has its own.
@@ -54,10 +59,18 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
             .count()
     });
     mounts.extend(theirs);
-    if !facts.uid_mappings.is_empty() {
+    // Only privilege can map the owners of a mount; without it they are what they are.
+    if !facts.uid_mappings.is_empty() && !facts.rootless {
         map_owners(&mut mounts);
     }
     mounts
+}
+
+/// Whether the group of terminals (5 on Debian and most others) exists in the container.
+fn maps_terminals(facts: &BundleFacts) -> bool {
+    let mut maps = facts.gid_mappings.iter();
+    facts.gid_mappings.is_empty()
+        || maps.any(|map| (map.container_id..map.container_id.saturating_add(map.size)).contains(&5))
 }
 
 /// What is shared with a container in a user namespace keeps sensible owners on both sides.

@@ -115,6 +115,10 @@ impl Companion for Files<'_> {
     type Error = EngineError;
 
     fn while_the_stub_starts(&mut self, _process: &StubProcess) -> Result<()> {
+        if self.engine.rootless {
+            // The stub makes the overlay itself, from what was there before it began.
+            return Ok(());
+        }
         super::write_sources(self.engine, self.prepared)
     }
 
@@ -146,6 +150,10 @@ fn launch_recorded(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
+    if engine.rootless {
+        checkpoints.pass("make the places for changes");
+        super::write_sources(engine, prepared)?;
+    }
     checkpoints.pass("make the cgroup");
     let group = prepared.create_group()?;
     checkpoints.pass("make the pipes");

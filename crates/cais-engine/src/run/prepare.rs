@@ -10,6 +10,7 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::options::{MountKind, RootSource, RunOptions};
 use crate::record::Record;
+use crate::rootless;
 use crate::state::Container;
 use crate::store::read_json;
 use crate::userns::Lease;
@@ -48,6 +49,10 @@ pub struct Prepared {
     pub(crate) network: Option<Endpoints>,
     /// The hierarchies.
     layout: Option<Layout>,
+    /// What becomes the root.
+    pub(crate) root: RootTree,
+    /// The cgroup below which an ordinary user's are, relative to the whole hierarchy.
+    delegated: Option<String>,
     /// The host's uid and gid of the program's user, where they are mapped.
     pub(crate) owner: Option<(u32, u32)>,
     /// Its volumes, which nobody removes before it is recorded.
@@ -70,6 +75,13 @@ impl Prepared {
             return Ok(None);
         };
         let resources = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone());
+        // A hierarchy that begins at a delegated group has paths that begin there.
+        let begins_at = self.delegated.as_deref().unwrap_or("");
+        let path = self
+            .cgroup_path
+            .strip_prefix(begins_at)
+            .unwrap_or(&self.cgroup_path);
+        let path = path.trim_start_matches('/');
         let action = || format!("make the cgroup {} with its limits", self.cgroup_path);
         let mut resources = cais_runtime::cgroup::resources_of(&resources.unwrap_or_default())
             .map_err(EngineError::cgroup(action()))?;
@@ -77,7 +89,11 @@ impl Prepared {
         let limits = &self.record.options.limits;
         resources.pids_is_default = limits.pids.is_none();
         resources.memory.swap_is_default = limits.memory_swap.is_none();
-        Group::create(layout, &self.cgroup_path, &resources)
+        if self.delegated.is_some() {
+            // Programs that decide about devices take privilege; no device can be made anyway.
+            resources.devices.clear();
+        }
+        Group::create(layout, path, &resources)
             .map(Some)
             .map_err(EngineError::cgroup(action()))
     }
@@ -167,12 +183,9 @@ fn prepare_with(
     let options = &record.options;
     let id = &record.id;
     check_sources(options)?;
-    let root = root_tree(options, &engine.store.container(id));
-    let layout = if engine.rootless {
-        None
-    } else {
-        Some(Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?)
-    };
+    crate::log::check_reachable(&options.log)?;
+    let root = root_tree(engine, options, &engine.store.container(id))?;
+    let (layout, delegated) = read_hierarchies(engine, options)?;
     let resolved = resolve_in_layers(options, &root)?;
     let own = read_own().map_err(EngineError::system("read our capabilities"))?;
     let size = || crate::monitor::front::terminal_size();
@@ -191,13 +204,21 @@ fn prepare_with(
         home: resolved.home.to_string_lossy().into_owned(),
         grantable: own.bounding.bits(),
         terminal_size: if options.tty { size() } else { (0, 0) },
-        cgroup_path: cgroup_path(options, id, layout.is_some()),
+        cgroup_path: cgroup_path(options, id, (layout.is_some(), delegated.as_deref())),
+        rootless: engine.rootless,
         ..BundleFacts::default()
     };
-    (facts.uid_mappings, facts.gid_mappings) = id_mappings(options, shared, lease);
+    (facts.uid_mappings, facts.gid_mappings) = if engine.rootless && !shared.has_maps() {
+        rootless::choose_maps(options)?
+    } else {
+        id_mappings(options, shared, lease)
+    };
+    if engine.rootless {
+        check_rootless_user(&facts)?;
+    }
     super::devices::find(options, &mut facts)?;
     let spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
-    let mut plan_facts = plan_facts(engine, &record, &spec, root, layout.as_ref())?;
+    let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
     plan_facts.files = etc_files(engine, options, id, network.as_ref());
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
@@ -207,6 +228,8 @@ fn prepare_with(
         network,
         cgroup_path: facts.cgroup_path,
         layout,
+        root,
+        delegated,
         owner,
         volumes: crate::volumes::Held::default(),
         record,
@@ -222,7 +245,14 @@ pub fn explain(prepared: &Prepared) -> String {
 }
 
 /// Where the root comes from.
-fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
+fn root_tree(engine: &Engine, options: &RunOptions, directory: &Path) -> Result<RootTree> {
+    if engine.rootless && options.root == RootSource::Host {
+        return super::parts::host_tree(directory);
+    }
+    Ok(whole_tree(options, directory, engine.rootless))
+}
+
+fn whole_tree(options: &RunOptions, directory: &Path, rootless: bool) -> RootTree {
     let overlay_of = |lower: Vec<PathBuf>| {
         RootTree::Overlay(Layers {
             lower,
@@ -239,14 +269,41 @@ fn root_tree(options: &RunOptions, directory: &Path) -> RootTree {
         } => overlay(path.clone()),
         RootSource::Directory { path, writable: true } => RootTree::Directory {
             path: path.clone(),
-            map_ids: true,
+            map_ids: !rootless,
         },
     }
 }
 
-fn cgroup_path(options: &RunOptions, id: &ContainerId, has_cgroups: bool) -> String {
+/// The hierarchies in which the container gets its cgroup, and where they begin for an
+/// ordinary user.
+fn read_hierarchies(engine: &Engine, options: &RunOptions) -> Result<(Option<Layout>, Option<String>)> {
+    if !engine.rootless {
+        let layout = Layout::read().map_err(EngineError::system("find the cgroup hierarchies"))?;
+        return Ok((Some(layout), None));
+    }
+    let delegation = rootless::find_delegation()?;
+    rootless::check_limits(options, delegation.as_ref())?;
+    Ok(delegation.map(|found| (found.layout, found.path)).unzip())
+}
+
+/// Whether the ids of the program exist in a user namespace without many.
+fn check_rootless_user(facts: &BundleFacts) -> Result<()> {
+    let maps = (facts.uid_mappings.clone(), facts.gid_mappings.clone());
+    let mut gids = facts.user.additional_gids.clone();
+    gids.push(facts.user.gid);
+    rootless::check_ids(&maps, facts.user.uid, &gids)
+}
+
+fn cgroup_path(
+    options: &RunOptions,
+    id: &ContainerId,
+    (has_cgroups, delegated): (bool, Option<&str>),
+) -> String {
     if !has_cgroups {
         return String::new();
+    }
+    if let Some(above) = delegated {
+        return format!("{above}/cais-{id}");
     }
     match options.limits.cgroup_parent.as_deref() {
         // Without a group of ours above it: none is left behind when the last one goes.
@@ -310,6 +367,7 @@ fn check_sources(options: &RunOptions) -> Result<()> {
 fn resolve_in_layers(options: &RunOptions, root: &RootTree) -> Result<ResolvedUser> {
     let user = options.user.as_deref().unwrap_or("0");
     let directories: Vec<PathBuf> = match root {
+        RootTree::Parts { root, .. } => vec![root.changes.join("upper"), PathBuf::from("/")],
         RootTree::Overlay(layers) => std::iter::once(layers.changes.join("upper"))
             .chain(layers.lower.iter().cloned())
             .collect(),
@@ -376,7 +434,7 @@ pub(crate) fn facts_of_running(
     privileged: bool,
 ) -> Result<PlanFacts> {
     let directory = engine.store.container(&container.record.id);
-    let root = root_tree(&container.record.options, &directory);
+    let root = whole_tree(&container.record.options, &directory, engine.rootless);
     let mut record = container.record.clone();
     record.options.security.privileged |= privileged;
     plan_facts(engine, &record, spec, root, None)

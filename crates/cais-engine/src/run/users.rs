@@ -23,6 +23,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether they have a user namespace with known maps.
+    pub(super) fn has_maps(&self) -> bool {
+        self.mappings.is_some()
+    }
+
     pub(super) fn find(engine: &Engine, options: &RunOptions) -> Result<Self> {
         let asked = &options.namespaces;
         let mut names: Vec<&String> = Vec::new();

@@ -52,7 +52,10 @@ fn judge_capabilities(effective: CapSet, is_root: bool) -> (State, String) {
             format!("root lacks {}", missing.names().join(", ")),
         )
     } else if effective.is_empty() {
-        (State::Absent, "an ordinary user: containers are rootless".into())
+        (
+            State::Absent,
+            "an ordinary user: containers have a user namespace of their own".into(),
+        )
     } else {
         (
             State::Partly,

@@ -71,6 +71,14 @@ pub struct PlanFacts {
 pub enum RootTree {
     /// Layers with a place for changes.
     Overlay(Layers),
+    /// The same, with further overlays mounted in it: the host's tree for a user without
+    /// privilege, whose user namespace does not let directories with mounts in them be layers.
+    Parts {
+        /// The root.
+        root: Layers,
+        /// What is mounted in it, in this order.
+        parts: Vec<Part>,
+    },
     /// A directory that is written in place.
     Directory {
         /// Its path on the host.
@@ -78,6 +86,20 @@ pub enum RootTree {
         /// Whether its owners are mapped through the user namespace.
         map_ids: bool,
     },
+}
+
+/// A part of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A directory, copied on write.
+    Directory {
+        /// Its path inside.
+        place: String,
+        /// Its layers and the place for changes.
+        layers: Layers,
+    },
+    /// A file of the host, read-only.
+    File(String),
 }
 
 impl Default for RootTree {

@@ -90,7 +90,8 @@ pub(super) fn root_ids(spec: &Spec) -> Option<(u32, u32)> {
 }
 
 /// Maps in the form of the kernel.
-pub(super) fn render_maps(uids: &[IdMapping], gids: &[IdMapping]) -> IdMaps {
+#[must_use]
+pub fn render_maps(uids: &[IdMapping], gids: &[IdMapping]) -> IdMaps {
     IdMaps {
         uid: render(uids),
         gid: render(gids),

@@ -4,7 +4,7 @@
 //! that adds the steps of one subject. [`plan_exec`] is the shorter table for a further
 //! process in a running container.
 
-use super::facts::{CgroupView, PlanFacts, RootTree};
+use super::facts::{CgroupView, Part, PlanFacts, RootTree};
 use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::{MapIds, Source};
@@ -12,11 +12,11 @@ use super::steps::{c_string, str_block};
 use super::{Plan, devices, filesystem, hooks, namespaces};
 use crate::error::PlanError;
 use crate::spec::{Process, Spec};
-use cais_init::step::{Slot, Step};
+use cais_init::step::{Slot, Step, target};
 use cais_init::wire::StrBlock;
 use cais_linux::mounts::overlay::Layers;
 use cais_sys::clone::namespace;
-use cais_sys::mount::{MS_PRIVATE, MS_SLAVE, MountAttr};
+use cais_sys::mount::{MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
 use rustix::fs::FileType;
 
 /// Plans a container.
@@ -196,7 +196,8 @@ impl<'a> Planner<'a> {
             return;
         }
         if namespaces::is_new(self.spec, namespace::CGROUP)
-            && !matches!(self.facts.cgroup_view, CgroupView::None)
+            // Without privilege it shows the caller's group as the top, and can be entered later.
+            && (self.facts.rootless || !matches!(self.facts.cgroup_view, CgroupView::None))
         {
             let kinds = u32::try_from(namespace::CGROUP).unwrap_or(0);
             self.step(
@@ -214,19 +215,13 @@ impl<'a> Planner<'a> {
 
     fn attach_root(&mut self) {
         let mount = match &self.facts.root {
-            RootTree::Overlay(layers) => self.source(Source::Overlay {
-                layers: Layers {
-                    lower: layers.lower.clone(),
-                    changes: layers.changes.clone(),
-                },
-                user_xattr: self.facts.rootless,
-            }),
+            RootTree::Overlay(layers) | RootTree::Parts { root: layers, .. } => self.overlay(layers),
             RootTree::Directory { path, map_ids } => self.tree(Source::Tree {
                 path: path.clone(),
                 recursive: true,
                 peer: false,
                 attributes: MountAttr::default(),
-                map_ids: if *map_ids && self.plan.root_ids.is_some() {
+                map_ids: if *map_ids && self.plan.root_ids.is_some() && !self.facts.rootless {
                     MapIds::Container
                 } else {
                     MapIds::No
@@ -245,6 +240,72 @@ impl<'a> Planner<'a> {
             "all later paths are resolved inside it",
             &Step::AttachRoot { mount, path: &path },
         );
+        if let RootTree::Parts { parts, .. } = &self.facts.root {
+            for part in parts {
+                self.attach_part(part);
+            }
+        }
+    }
+
+    /// The slot of an overlay: made by the caller, or by the stub in its user namespace.
+    fn overlay(&mut self, layers: &Layers) -> Slot {
+        if !self.facts.rootless {
+            return self.source(Source::Overlay {
+                layers: layers.clone(),
+                user_xattr: false,
+            });
+        }
+        let slot = self.slot_of_the_stub();
+        let block = layer_block(layers);
+        let step = Step::MakeOverlay {
+            slot,
+            lower: StrBlock(&block),
+            changes: &c_string(&layers.changes.to_string_lossy()),
+        };
+        self.step("only its user namespace gives the right to mount", &step);
+        slot
+    }
+
+    fn attach_part(&mut self, part: &Part) {
+        match part {
+            Part::Directory { place, layers } => {
+                let block = layer_block(layers);
+                let step = Step::MountOverlay {
+                    path: &c_string(place),
+                    lower: StrBlock(&block),
+                    changes: &c_string(&layers.changes.to_string_lossy()),
+                };
+                self.step("a directory of the host that has no mounts in it", &step);
+            }
+            Part::File(place) => {
+                let file = Source::Tree {
+                    path: place.into(),
+                    recursive: false,
+                    peer: false,
+                    attributes: MountAttr {
+                        attr_set: MOUNT_ATTR_RDONLY,
+                        ..MountAttr::default()
+                    },
+                    map_ids: MapIds::No,
+                    no_follow: true,
+                };
+                let step = Step::MountTree {
+                    mount: self.tree(file),
+                    path: &c_string(place),
+                    propagation: 0,
+                    target: target::MAKE_FILE,
+                };
+                self.step("a file of the host beside them", &step);
+            }
+        }
+    }
+
+    /// A slot that the stub fills itself: from the end, while those of the caller begin at
+    /// the beginning.
+    fn slot_of_the_stub(&mut self) -> Slot {
+        self.opened_inside += 1;
+        let end = u16::try_from(cais_init::stage::MAX_SLOTS).unwrap_or(u16::MAX);
+        Slot(end.saturating_sub(self.opened_inside))
     }
 
     /// The slot of a tree: opened by the caller, or, where that has no right to, by the stub
@@ -264,12 +325,7 @@ impl<'a> Planner<'a> {
         if !self.facts.rootless {
             return self.source(source);
         }
-        self.opened_inside += 1;
-        let slot = Slot(
-            u16::try_from(cais_init::stage::MAX_SLOTS)
-                .unwrap_or(u16::MAX)
-                .saturating_sub(self.opened_inside),
-        );
+        let slot = self.slot_of_the_stub();
         let step = Step::OpenTree {
             slot,
             path: &c_string(&path.to_string_lossy()),
@@ -399,6 +455,15 @@ impl<'a> Planner<'a> {
         self.null = Some(slot);
         slot
     }
+}
+
+/// The lower layers as the stub takes them.
+fn layer_block(layers: &Layers) -> Vec<u8> {
+    let lower = layers
+        .lower
+        .iter()
+        .map(|path| path.to_string_lossy().into_owned());
+    str_block(&lower.collect::<Vec<_>>())
 }
 
 /// What the host's tree becomes for the container: slave where mounts of the host

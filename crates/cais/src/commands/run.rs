@@ -16,6 +16,10 @@ pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    if engine.rootless {
+        cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
+            .map_err(Failure::of_start)?;
+    }
     super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
@@ -64,6 +68,10 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
     }
     let engine = privileged_engine()?;
     let mut options = options_of(args, &engine.config)?;
+    if engine.rootless {
+        cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
+            .map_err(Failure::of_start)?;
+    }
     super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     // Docker's code for what the engine refuses is 1 here, and 125 with `run`.
