@@ -13,8 +13,7 @@ mod keys;
 
 pub use keys::{KEYS, Key};
 
-use crate::options::logging::parse_driver;
-use crate::options::{LogOptions, RunOptions, Ulimit};
+use crate::options::{RunOptions, Ulimit};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -185,11 +184,6 @@ impl Config {
             if !limits.ulimits.iter().any(|known| known.name == limit.name) {
                 limits.ulimits.push(limit.clone());
             }
-        }
-        if options.log == LogOptions::default() {
-            // The name was checked when it was read.
-            options.log.driver = parse_driver(&self.log_driver.value).unwrap_or_default();
-            options.log.options.clone_from(&self.log_opts.value);
         }
         options.stop_timeout = options.stop_timeout.or(self.stop_timeout.value);
         if options.detach_keys.is_none() {

@@ -29,8 +29,7 @@ pub use registry::{
 pub use run::RunArgs;
 pub use system::{
     ContainerCommand, ImagePruneArgs, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs,
-    SystemInstallArgs,
-    SystemPruneArgs,
+    SystemInstallArgs, SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{
@@ -197,7 +196,7 @@ pub struct PsArgs {
     #[arg(long)]
     pub no_trunc: bool,
     /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
-    /// network, health, is-task
+    /// network, publish, expose, health, is-task
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go
