@@ -27,6 +27,7 @@ mod images_trees;
 mod inspect;
 mod kill_steps;
 mod life;
+mod life_full;
 mod life_model;
 mod limits;
 mod mock_registry;
