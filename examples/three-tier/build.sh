@@ -14,7 +14,8 @@ $cais pack -q -t three-tier/front --user www-data --expose 8080 --stop-signal QU
 $cais pack -q -t three-tier/back --user nobody --expose 8000 --env PYTHONDONTWRITEBYTECODE=1 --workdir / \
     --file "$here/back/app.py:/srv/app.py" \
     --trace '/usr/bin/python3 -c "
-import http.client, http.server, json, os, signal, sys, threading, psycopg2
+import http.client, http.server, json, os, signal, socket, sys, threading, traceback, psycopg2
+socket.has_dualstack_ipv6()
 server = http.server.ThreadingHTTPServer((\"\", 8000), http.server.BaseHTTPRequestHandler)
 thread = threading.Thread(target=server.handle_request)
 thread.start()

@@ -268,6 +268,42 @@ fn files_go_where_they_are_to_and_secrets_do_not() {
 }
 
 #[test]
+fn capabilities_of_files_only_where_they_are_asked_for() {
+    let env = TestEnv::new();
+    let program = env.path("raised");
+    fs::copy("/usr/bin/grep", &program).unwrap();
+    // cap_net_raw, permitted and effective (linux/capability.h, `struct vfs_cap_data`).
+    let mut value = [0u8; 20];
+    value[..8].copy_from_slice(&[1, 0, 0, 2, 0, 0x20, 0, 0]);
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&program, "security.capability", &value, flags).unwrap();
+    let program = program.to_str().unwrap();
+    let show = [
+        "run",
+        "--rm",
+        "-u",
+        "65534",
+        "raised",
+        program,
+        "CapEff",
+        "/proc/self/status",
+    ];
+    for (flag, want) in [
+        (&[][..], "CapEff:\t0000000000000000\n"),
+        (&["--keep-capabilities"], "CapEff:\t0000000000002000\n"),
+    ] {
+        let done = env.cais(&[&["pack", "-q", "-t", "raised"], flag, &[program]].concat());
+        assert_eq!(
+            done.stderr.contains("--keep-capabilities"),
+            flag.is_empty(),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(env.ok(&show), want);
+    }
+}
+
+#[test]
 fn a_trace_finds_what_the_program_uses_and_nothing_else() {
     let env = TestEnv::new();
     let script = "cat /etc/debian_version > /tmp/out; head -n1 /etc/issue; cat /no/such /etc/issue.net 2>/dev/null; \
@@ -328,6 +364,29 @@ fn a_trace_finds_what_the_program_uses_and_nothing_else() {
     has(&all, &["/var/lib/misc"]);
     has_not(&all, &["/etc/issue"]);
     assert!(!Path::new("/var/lib/misc/x").exists());
+}
+
+#[test]
+fn a_pack_that_is_killed_leaves_nothing() {
+    let env = TestEnv::new();
+    let packing = env
+        .command(&["pack", "-t", "never", "--trace", "sleep 1000", "sleep"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut packing = packing.unwrap();
+    eventually("the command runs", || !env.ok(&["ps", "-q"]).is_empty());
+    packing.kill().unwrap();
+    packing.wait().unwrap();
+    eventually("nothing is left", || env.leftovers().is_empty());
+    assert!(!env.ok(&["images"]).contains("never"));
+    // Killed at any of its steps, it can be done again.
+    for step in 1..6 {
+        let mut command = env.command(&["pack", "-q", "-t", "again", "true"]);
+        drop(command.env("CAIS_TEST_KILL", format!("caller:{step}")).output());
+        env.ok(&["pack", "-q", "-t", "again", "true"]);
+    }
+    env.ok(&["run", "--rm", "again"]);
 }
 
 /// Podman with a store of its own.

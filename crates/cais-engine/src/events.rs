@@ -180,9 +180,230 @@ fn rotate(store: &Store, file: &File) -> std::io::Result<bool> {
     Ok(true)
 }
 
+/// Which events are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// From this moment on, in nanoseconds since 1970; none before.
+    pub since: Option<u64>,
+    /// Before this moment.
+    pub until: Option<u64>,
+    /// `KEY=VALUE` each: those of one key are alternatives, those of different keys must all
+    /// hold.
+    pub filters: Vec<(String, String)>,
+}
+
+impl EventQuery {
+    /// Reads a filter.
+    ///
+    /// # Errors
+    /// For a key that there is not.
+    pub fn add_filter(&mut self, text: &str) -> crate::Result<()> {
+        const KEYS: [&str; 9] = [
+            "type",
+            "event",
+            "container",
+            "image",
+            "label",
+            "network",
+            "volume",
+            "scope",
+            "daemon",
+        ];
+        match text.split_once('=') {
+            Some((key, value)) if KEYS.contains(&key) => {
+                self.filters.push((key.to_owned(), value.to_owned()));
+                Ok(())
+            }
+            _ => Err(crate::EngineError::Invalid(format!(
+                "invalid filter {text:?}: give type, event, container, image, label, network or volume=VALUE"
+            ))),
+        }
+    }
+
+    /// Whether an event is wanted.
+    #[must_use]
+    pub fn takes(&self, event: &Event) -> bool {
+        let in_time = self.since.is_none_or(|since| event.time_nano >= since)
+            && self.until.is_none_or(|until| event.time_nano < until);
+        in_time
+            && self.filters.iter().all(|(key, _)| {
+                let mut same = self.filters.iter().filter(|(other, _)| other == key);
+                same.any(|(_, value)| matches(event, key, value))
+            })
+    }
+}
+
+fn matches(event: &Event, key: &str, value: &str) -> bool {
+    let attribute = |name: &str| event.actor.attributes.get(name).map(String::as_str);
+    let names = |kind: &str| {
+        event.kind == kind
+            && (event.actor.id == value
+                || attribute("name") == Some(value)
+                || (value.len() >= 4 && event.actor.id.starts_with(value)))
+    };
+    match key {
+        "type" => event.kind == value,
+        "event" => event.action == value || event.action.split(':').next() == Some(value),
+        "container" => names("container"),
+        "network" => names("network"),
+        "volume" => names("volume"),
+        "image" => names("image") || attribute("image") == Some(value),
+        "label" => match value.split_once('=') {
+            Some((name, wanted)) => attribute(name) == Some(wanted),
+            None => attribute(value).is_some(),
+        },
+        "scope" => event.scope == value,
+        _ => true,
+    }
+}
+
+/// Reads the journal, and goes on as it grows.
+#[derive(Debug)]
+pub struct EventReader {
+    store: Store,
+    file: Option<File>,
+    rest: Vec<u8>,
+    inotify: rustix::fd::OwnedFd,
+}
+
+impl EventReader {
+    /// Opens the journal: from its beginning, or only what comes from now on.
+    ///
+    /// # Errors
+    /// Where it cannot be watched.
+    pub fn open(store: &Store, from_beginning: bool) -> crate::Result<Self> {
+        use rustix::fs::inotify;
+        store.ensure()?;
+        let failed = |errno: rustix::io::Errno| crate::EngineError::Store {
+            action: "watch the journal of events".to_owned(),
+            source: errno.into(),
+        };
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let watch = inotify::init(flags).map_err(failed)?;
+        let changes =
+            inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_FROM;
+        inotify::add_watch(&watch, store.run(), changes).map_err(failed)?;
+        let mut reader = Self {
+            store: store.clone(),
+            file: None,
+            rest: Vec::new(),
+            inotify: watch,
+        };
+        reader.file = if from_beginning {
+            File::open(older(store))
+                .ok()
+                .or_else(|| File::open(store.events()).ok())
+        } else {
+            let mut file = File::open(store.events()).ok();
+            if let Some(file) = &mut file {
+                use std::io::Seek;
+                file.seek(std::io::SeekFrom::End(0))
+                    .map_err(crate::EngineError::store("read the journal"))?;
+            }
+            file
+        };
+        Ok(reader)
+    }
+
+    /// Hands over all events that are there.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read, or `take` fails.
+    pub fn read_on(&mut self, take: &mut dyn FnMut(&Event) -> crate::Result<()>) -> crate::Result<()> {
+        use std::io::Read;
+        loop {
+            if self.file.is_none() {
+                self.file = File::open(self.store.events()).ok();
+            }
+            let Some(file) = &mut self.file else {
+                return Ok(());
+            };
+            let read = crate::EngineError::store("read the journal of events");
+            // Known before its end is read: nothing is added to one that was put aside but by
+            // who had it open.
+            let inode = file.metadata().map(|data| data.ino()).unwrap_or(0);
+            let is_current = std::fs::metadata(self.store.events()).is_ok_and(|data| data.ino() == inode);
+            let mut text = std::mem::take(&mut self.rest);
+            file.read_to_end(&mut text).map_err(read)?;
+            let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
+            while let Some(line) = lines.next() {
+                if line.ends_with(b"\n") {
+                    if let Ok(event) = serde_json::from_slice(line) {
+                        take(&event)?;
+                    }
+                } else if lines.peek().is_none() {
+                    self.rest = line.to_vec();
+                }
+            }
+            if is_current {
+                return Ok(());
+            }
+            self.file = File::open(self.store.events()).ok();
+            if self.file.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there may be more, or until the time is up.
+    ///
+    /// # Errors
+    /// As poll(2).
+    pub fn wait(&self, left: Option<std::time::Duration>) -> crate::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let timeout = left.map(|left| rustix::time::Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                return Err(crate::EngineError::Store {
+                    action: "wait for events".to_owned(),
+                    source: errno.into(),
+                });
+            }
+        }
+        let mut buffer = [0u8; 4096];
+        // Only that something changed matters, not what.
+        while rustix::io::read(&self.inotify, &mut buffer[..]).is_ok_and(|count| count > 0) {}
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_as_docker_has_them() {
+        let attributes = [("image", "alpine"), ("name", "web"), ("tier", "front")];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let actor = Actor {
+            id: "abcdef012345".to_owned(),
+            attributes: attributes.into(),
+        };
+        let event = Event::new("container", "health_status: healthy", actor);
+        for (filters, want) in [
+            (&[][..], true),
+            (&["type=container"], true),
+            (&["type=image"], false),
+            (&["type=image", "type=container"], true),
+            (&["container=web", "event=health_status"], true),
+            (&["container=abcdef"], true),
+            (&["container=other"], false),
+            (&["image=alpine", "label=tier=front"], true),
+            (&["label=tier=back"], false),
+            (&["label=tier"], true),
+        ] {
+            let mut query = EventQuery::default();
+            for filter in filters {
+                query.add_filter(filter).unwrap();
+            }
+            assert_eq!(query.takes(&event), want, "{filters:?}");
+        }
+        assert!(EventQuery::default().add_filter("bogus=x").is_err());
+    }
 
     #[test]
     fn the_journal_is_bounded_and_its_lines_are_whole() {

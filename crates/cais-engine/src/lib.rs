@@ -6,6 +6,7 @@
 //! meets something half made or left behind removes it ([`sweep`]).
 
 pub mod attach;
+pub mod boot;
 pub mod budget;
 pub mod bundle;
 pub mod change;
@@ -21,7 +22,6 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod filter;
-pub mod follow;
 pub mod health;
 pub mod id;
 pub mod images;

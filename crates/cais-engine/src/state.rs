@@ -211,4 +211,40 @@ mod tests {
             .is_alive()
         );
     }
+
+    /// The files of each release, kept as they were written: a later engine reads them.
+    #[test]
+    fn files_of_version_1_are_read() {
+        let base = std::env::temp_dir().join(format!("cais-fixture-{}", std::process::id()));
+        let store = Store::new(base.join("data"), base.join("run"));
+        store.ensure().unwrap();
+        let record = include_str!("../fixtures/v1/container.json");
+        let parsed: Record = serde_json::from_str(record).unwrap();
+        assert_eq!((parsed.version, parsed.name.as_str()), (1, "fixture"));
+        assert_eq!(parsed.options.limits.memory, Some(64 << 20));
+        let directory = store.container(&parsed.id);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("container.json"), record).unwrap();
+        let read = || Container::read(&store, &parsed.id).unwrap().unwrap().status;
+        assert_eq!(read(), Status::Created);
+        std::fs::write(
+            directory.join("exit.json"),
+            include_str!("../fixtures/v1/exit.json"),
+        )
+        .unwrap();
+        assert!(matches!(read(), Status::Exited(Exit { code: Some(137), .. })));
+        let state = include_str!("../fixtures/v1/state.json");
+        std::fs::write(store.state(&parsed.id), state).unwrap();
+        let state = RunState::read(&store, &parsed.id).unwrap().unwrap();
+        assert!(!state.paused && !state.restarting && state.pipes.is_none());
+        let later = record.replacen("\"version\":1", "\"version\":2", 1);
+        std::fs::write(directory.join("container.json"), later).unwrap();
+        assert!(
+            Container::read(&store, &parsed.id)
+                .unwrap_err()
+                .to_string()
+                .contains("version 2")
+        );
+        std::fs::remove_dir_all(base).unwrap();
+    }
 }

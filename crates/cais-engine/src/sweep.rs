@@ -24,7 +24,7 @@ use std::fs;
 /// # Errors
 /// Where something could be found but not removed.
 pub fn sweep(store: &Store) -> Result<()> {
-    let mut first = Ok(());
+    let mut first = sweep_after_boot(store);
     for id in store.list()? {
         let swept = sweep_container(store, &id);
         if first.is_ok() {
@@ -34,8 +34,33 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
-    let networks = crate::network::connect::sweep(store);
+    let networks = crate::network::sweep::sweep(store);
     first.and(networks)
+}
+
+/// Once after each boot: containers that were to be removed at their end, and whose end
+/// nobody saw.
+fn sweep_after_boot(store: &Store) -> Result<()> {
+    let done = store.run().join("swept");
+    if done.exists() || !store.containers().is_dir() {
+        return Ok(());
+    }
+    store.ensure()?;
+    for id in store.list()? {
+        let is_over = |record: &Record| record.options.remove && record.last_start.is_some();
+        let record = Record::read(store, &id).ok().flatten();
+        if !record.is_some_and(|record| is_over(&record)) || RunState::read(store, &id)?.is_some() {
+            continue;
+        }
+        // Held by whoever starts it.
+        if let Some(lock) = ContainerLock::try_acquire(store, &id)? {
+            if RunState::read(store, &id)?.is_none() {
+                cleanup::remove_container(store, &id)?;
+            }
+            lock.release();
+        }
+    }
+    fs::write(&done, "").map_err(crate::EngineError::store(format!("write {}", done.display())))
 }
 
 /// Whether this container needs sweeping: read without a lock, so that it costs little.

@@ -40,6 +40,65 @@ pub fn parse(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
 }
 
+/// Reads a moment as Docker's `--since` takes it: RFC 3339 with any offset, a date with or
+/// without a time, seconds since 1970, or a duration before `now` (`10m`, `1h30m`).
+#[must_use]
+pub fn parse_moment(text: &str, now: SystemTime) -> Option<SystemTime> {
+    if let Ok(seconds) = text.parse::<f64>()
+        && (0.0..1e12).contains(&seconds)
+        && !text.contains(['e', 'E'])
+    {
+        return UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds));
+    }
+    if let Some(ago) = parse_duration(text) {
+        return now.checked_sub(ago);
+    }
+    let full = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        16 => format!("{text}:00Z"),
+        _ => text.to_owned(),
+    };
+    if full.ends_with('Z') {
+        return parse(&full);
+    }
+    let (local, offset) = full.split_at_checked(full.len().checked_sub(6)?)?;
+    let (sign, clock) = offset.split_at_checked(1)?;
+    let Some((hours, minutes)) = clock.split_once(':').filter(|_| sign == "+" || sign == "-") else {
+        return parse(&format!("{full}Z"));
+    };
+    let seconds = hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60;
+    let moment = parse(&format!("{local}Z"))?;
+    if sign == "+" {
+        moment.checked_sub(Duration::from_secs(seconds))
+    } else {
+        moment.checked_add(Duration::from_secs(seconds))
+    }
+}
+
+/// A duration as Go writes it, of hours, minutes, seconds and milliseconds.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let length = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, next) = after.split_at(length);
+        let scale = match unit {
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        sum += number.parse::<f64>().ok()? * scale;
+        rest = next;
+    }
+    (!text.is_empty()).then(|| Duration::try_from_secs_f64(sum).ok())?
+}
+
 /// Year, month and day of the n-th day since 1970-01-01 in the Gregorian calendar.
 /// Years are counted from March, so that the leap day is the last of a year.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
@@ -92,5 +151,30 @@ mod tests {
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn moments_as_since_takes_them() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let seconds = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        for (text, want) in [
+            ("10m", seconds(999_400)),
+            ("1h30m", seconds(994_600)),
+            ("5", seconds(5)),
+            ("1970-01-02", seconds(86_400)),
+            ("1970-01-02T00:01", seconds(86_460)),
+            ("1970-01-02T00:00:05", seconds(86_405)),
+            ("1970-01-02T00:00:00Z", seconds(86_400)),
+            ("1970-01-02T02:00:00+02:00", seconds(86_400)),
+            ("1970-01-01T22:00:00-02:00", seconds(86_400)),
+            ("", None),
+            ("x", None),
+            ("10x", None),
+            ("1970-01-02T00:00:00+xx:00", None),
+        ] {
+            assert_eq!(parse_moment(text, now), want, "{text}");
+        }
+        let half = UNIX_EPOCH + Duration::from_millis(1500);
+        assert_eq!(parse_moment("1.5", now), Some(half));
     }
 }

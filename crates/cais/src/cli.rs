@@ -6,6 +6,7 @@ pub mod exec;
 mod groups;
 pub mod image;
 pub mod life;
+pub mod network;
 pub mod pack;
 mod parse;
 pub mod registry;
@@ -21,6 +22,7 @@ pub use image::{
     SaveArgs, TagArgs, UntagArgs,
 };
 pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
+pub use network::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{
@@ -28,7 +30,8 @@ pub use registry::{
 };
 pub use run::RunArgs;
 pub use system::{
-    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemPruneArgs,
+    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemInstallArgs,
+    SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{
@@ -84,6 +87,8 @@ pub enum Command {
     Update(UpdateArgs),
     /// Watch a running container
     Attach(AttachArgs),
+    /// Show what happens, or happened
+    Events(EventsArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Show everything known about containers and images as JSON
@@ -94,7 +99,7 @@ pub enum Command {
     Stats(StatsArgs),
     /// Show the published ports of a container
     Port(PortArgs),
-    /// Show the output of a container
+    /// Show the output of containers
     Logs(LogsArgs),
     /// Show what changed in a container's file system (A added, C changed, D deleted)
     Diff(NameArgs),
@@ -140,6 +145,9 @@ pub enum Command {
     /// Work with containers: the commands above, and those that have no name of their own
     #[command(subcommand)]
     Container(ContainerCommand),
+    /// Make, look at and remove networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Look at and clean up everything
     #[command(subcommand)]
     System(SystemCommand),
@@ -266,19 +274,36 @@ pub struct RmArgs {
 
 /// `cais logs`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct LogsArgs {
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub follow: bool,
+    /// Only lines of this moment and later: RFC 3339, seconds since 1970, or 10m for ten
+    /// minutes ago
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Only lines before this moment
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
     /// Show when each line was written
     #[arg(short, long)]
     pub timestamps: bool,
+    /// Show the labels and variables that --log-opt notes with each line
+    #[arg(long)]
+    pub details: bool,
     /// Number of lines from the end, or "all"
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "all",
+        allow_hyphen_values = true
+    )]
     pub tail: String,
-    /// Name or id of the container
-    #[arg(value_name = "CONTAINER")]
-    pub container: String,
+    /// Names or ids of containers
+    #[arg(value_name = "CONTAINER", required = true)]
+    pub containers: Vec<String>,
 }
 
 /// `cais doctor`.

@@ -1,11 +1,14 @@
 //! The commands: one file each.
 
 pub(crate) mod archive;
+pub(crate) mod boot;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod disk;
 pub(crate) mod doctor;
+mod egress;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod history;
 pub(crate) mod image;
@@ -15,6 +18,7 @@ pub(crate) mod inspect;
 pub(crate) mod life;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod pack;
 pub(crate) mod port;
 mod ports;

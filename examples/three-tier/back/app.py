@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,10 +17,19 @@ LONGEST_BODY = 4096
 
 def connect():
     """A connection to the database, which may be starting just now."""
-    with open(PASSWORD_FILE, encoding="ascii") as file:
+    with open(PASSWORD_FILE, encoding="utf-8") as file:
         password = file.read().strip()
+    # A database that is gone without a word is given up after a few seconds.
     return psycopg2.connect(
-        host=DATABASE, user="log", dbname="log", password=password, connect_timeout=2
+        host=DATABASE,
+        user="log",
+        dbname="log",
+        password=password,
+        connect_timeout=2,
+        tcp_user_timeout=5000,
+        keepalives_idle=2,
+        keepalives_interval=1,
+        keepalives_count=3,
     )
 
 
@@ -76,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, work())
         except ValueError as error:
             return self.answer(400, {"error": str(error)})
-        except psycopg2.Error as error:
+        except (psycopg2.Error, OSError) as error:
             print(f"database: {error}", file=sys.stderr, flush=True)
             return self.answer(503, {"error": "the database does not answer"})
 
@@ -101,9 +111,21 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are the front end's to log."""
 
 
+class Server(ThreadingHTTPServer):
+    """Listens on IPv4 and IPv6 at once, where the machine has both."""
+
+    daemon_threads = True
+    has_both = socket.has_dualstack_ipv6()
+    address_family = socket.AF_INET6 if has_both else socket.AF_INET
+
+    def server_bind(self):
+        if self.has_both:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return super().server_bind()
+
+
 def main():
-    server = ThreadingHTTPServer(("", 8000), Handler)
-    server.daemon_threads = True
+    server = Server(("", 8000), Handler)
     stop = threading.Thread(target=server.shutdown)
     signal.signal(signal.SIGTERM, lambda *_: stop.start())
     server.serve_forever()

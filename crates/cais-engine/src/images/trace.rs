@@ -48,6 +48,8 @@ pub fn trace(engine: &Engine, options: RunOptions, programs: BTreeSet<PathBuf>) 
     let mut options = RunOptions {
         root: RootSource::Host,
         remove: true,
+        // Signals reach the command, and what it leaves behind is reaped.
+        init: true,
         ..options
     };
     options.namespaces.network = NetworkMode::None;
@@ -86,9 +88,12 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         detach_keys: Vec::new(),
         timings: None,
     };
-    let outcome = to_error()
+    // Without the watcher the command cannot go on: whoever kills that one ends this, too.
+    let end = Some(rustix::process::Signal::TERM);
+    let outcome = rustix::process::set_parent_process_death_signal(end)
+        .and_then(|()| to_error())
         .map_err(|errno| SysError::new("dup2", "", errno))
-        .map_err(EngineError::system("give the output to standard error"))
+        .map_err(EngineError::system("prepare the process that runs the container"))
         .and_then(|()| prepare(engine, options, false))
         .and_then(|prepared| run(engine, &prepared, &manner));
     match outcome {

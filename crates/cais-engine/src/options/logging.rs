@@ -146,6 +146,17 @@ pub fn parse_driver(text: &str) -> Result<LogDriver, OptionError> {
         })
 }
 
+/// Reads `--log-opt KEY=VALUE`.
+///
+/// # Errors
+/// For another form.
+pub fn parse_log_opt(text: &str) -> Result<(String, String), OptionError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(OptionError::form("--log-opt", text, "KEY=VALUE")),
+    }
+}
+
 /// The facilities of syslog(3) by number.
 pub const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "",

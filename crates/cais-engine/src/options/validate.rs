@@ -2,7 +2,7 @@
 //! before anything is done.
 
 use super::error::OptionError;
-use super::{IpcMode, NamespaceMode, NetworkMode, RestartPolicy, RunOptions, UsernsMode};
+use super::{IpcMode, LogDriver, NamespaceMode, NetworkMode, RestartPolicy, RunOptions, UsernsMode};
 
 /// The smallest memory limit: a few pages, below which no program starts.
 const SMALLEST_MEMORY: u64 = 256 * 1024;
@@ -25,6 +25,16 @@ pub fn validate(options: &RunOptions, written: Written) -> Result<(), OptionErro
     check_values(options)?;
     if options.remove && options.restart != RestartPolicy::No {
         return Err(conflict("--restart", "--rm", ""));
+    }
+    if options.tty && options.log.driver == LogDriver::Passthrough {
+        return Err(conflict("--tty", "--log-driver passthrough", ""));
+    }
+    if options.restart != RestartPolicy::No && options.log.driver == LogDriver::Passthrough {
+        return Err(conflict(
+            "--restart",
+            "--log-driver passthrough",
+            ": the caller's streams are there for one run",
+        ));
     }
     if options.detach && !options.attach.is_empty() {
         return Err(conflict("--attach", "--detach", ""));

@@ -170,6 +170,7 @@ fn start_locked(
     let signals = take_signals()?;
     let start = Start {
         timings: manner.timings.is_some(),
+        passed: super::monitor_process::passed_streams(&prepared.record.options)?,
         ..Start::default()
     };
     let launched = launch(engine, prepared, &start, &engine.checkpoints)?;

@@ -12,7 +12,7 @@ use crate::lock::ContainerLock;
 use crate::monitor::front::{self, SavedTerminal, Session, SessionEnd};
 use crate::monitor::protocol::{MAX, Message};
 use crate::monitor::watcher::Front;
-use crate::options::LogDriver;
+use crate::options::{LogDriver, RunOptions};
 use cais_linux::SysError;
 use cais_linux::process::channel;
 use cais_sys::process::{Forked, fork};
@@ -118,6 +118,13 @@ pub(crate) fn become_monitor() -> Result<OwnedFd> {
     Ok(signals)
 }
 
+/// The standard streams of this process, where the program is to have them as they are.
+pub(super) fn passed_streams(options: &RunOptions) -> Result<Option<[OwnedFd; 3]>> {
+    (options.log.driver == LogDriver::Passthrough)
+        .then(own_streams)
+        .transpose()
+}
+
 /// The standard streams of this process, for a program that is given them as they are.
 fn own_streams() -> Result<[OwnedFd; 3]> {
     let duplicate = |fd| {
@@ -176,8 +183,7 @@ fn start_in_monitor(
     manner: &Manner,
     checkpoints: &crate::checkpoint::Checkpoints,
 ) -> Result<(Launched, OwnedFd)> {
-    let passed = (prepared.record.options.log.driver == LogDriver::Passthrough).then(own_streams);
-    let passed = passed.transpose()?;
+    let passed = passed_streams(&prepared.record.options)?;
     // The times of the start go to the command's standard error.
     let mut shown = None;
     if manner.timings.is_some() {

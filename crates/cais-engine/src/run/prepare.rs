@@ -183,6 +183,7 @@ fn prepare_with(
     let options = &record.options;
     let id = &record.id;
     check_sources(options)?;
+    crate::log::check_reachable(&options.log)?;
     let root = root_tree(engine, options, &engine.store.container(id))?;
     let (layout, delegated) = read_hierarchies(engine, options)?;
     let resolved = resolve_in_layers(options, &root)?;

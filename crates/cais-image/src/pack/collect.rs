@@ -86,8 +86,10 @@ pub struct Collected {
     pub warnings: Vec<String>,
     /// What looks like a secret.
     pub secrets: Vec<Secret>,
-    /// Files that have set-id bits or capabilities, which are left out unless asked for.
+    /// Files that have set-id bits, which are left out unless asked for.
     pub privileged: Vec<PathBuf>,
+    /// Programs that have capabilities, which are left out unless asked for.
+    pub capable: Vec<PathBuf>,
     /// Environment that the programs need in this image.
     pub env: Vec<String>,
 }
@@ -197,6 +199,9 @@ impl Collector<'_> {
             let resolved = self.add(&found, &Reason::Program)?;
             if !self.follow(&resolved.path, Must::Yes, MAX_SCRIPTS)? {
                 return Err(CollectError::NotAProgram(found));
+            }
+            if self.host.has_capabilities(&resolved.path) {
+                self.done.capable.push(resolved.path);
             }
             self.done.programs.push(found);
         }

@@ -173,6 +173,16 @@ impl Host {
         Ok(file.into())
     }
 
+    /// Whether a file has capabilities of its own (capabilities(7)); by a path without links.
+    #[must_use]
+    pub fn has_capabilities(&self, path: &Path) -> bool {
+        let Ok(file) = self.open_file(path) else {
+            return false;
+        };
+        let mut value = [0u8; 64];
+        rustix::fs::fgetxattr(&file, "security.capability", &mut value[..]).is_ok()
+    }
+
     /// Reads a file by any path, at most `limit` bytes of it; `None` where there is none.
     ///
     /// # Errors

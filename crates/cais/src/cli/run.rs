@@ -176,6 +176,18 @@ pub struct RunArgs {
     /// No checks, whatever the image says
     #[arg(long = "no-healthcheck", help_heading = "Health", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "no_healthcheck")]
     pub no_healthcheck: bool,
+    /// Where the output is kept: json-file, cri, journald, syslog, none or passthrough
+    #[arg(
+        long = "log-driver",
+        help_heading = "Log",
+        value_name = "DRIVER",
+        overrides_with = "log_driver"
+    )]
+    pub log_driver: Option<String>,
+    /// How: max-size, max-file, mode, max-buffer-size, tag, labels, env, syslog-address,
+    /// syslog-facility
+    #[arg(long = "log-opt", help_heading = "Log", value_name = "KEY=VALUE")]
+    pub log_opt: Vec<String>,
     /// Seconds that stop waits before it kills
     #[arg(
         long = "stop-timeout",

@@ -10,8 +10,25 @@ pub enum SystemCommand {
     Prune(SystemPruneArgs),
     /// Show what everything takes on the disk, to the byte as du counts
     Df(SystemDfArgs),
+    /// Have containers started by their restart policies after a boot: a unit of systemd, or
+    /// a script where there is none
+    Install(SystemInstallArgs),
+    /// Start containers by their restart policies, as after a boot
+    #[command(hide = true)]
+    StartAll,
+    /// End all containers, as before the machine stops: their policies start them again
+    #[command(hide = true)]
+    StopAll,
     /// Check that everything that is kept is whole
     Check(SystemCheckArgs),
+}
+
+/// `cais system install`.
+#[derive(Debug, Args)]
+pub struct SystemInstallArgs {
+    /// The machine's root, for one that is not running
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: String,
 }
 
 /// `cais system df`.

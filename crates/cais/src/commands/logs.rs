@@ -1,67 +1,196 @@
 //! `cais logs`.
 
-use super::engine;
+use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::print_error;
 use cais::cli::LogsArgs;
-use cais_engine::log::{self, Entry, Stream};
-use cais_engine::{EngineError, follow, names};
-use std::collections::VecDeque;
-use std::io::Write;
+use cais_engine::engine::Engine;
+use cais_engine::id::ContainerId;
+use cais_engine::log::format::Line;
+use cais_engine::log::reader::{LogReader, Query, Watch, may_grow};
+use cais_engine::log::{Stream, files};
+use cais_engine::{EngineError, list, time};
+use std::io::{IsTerminal, Write};
+use std::time::SystemTime;
+
+/// How much is gathered before it is written.
+const GATHER: usize = 256 * 1024;
+/// Colours for the names of several containers (ECMA-48, SGR).
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+
+/// One container's log.
+struct Source {
+    id: ContainerId,
+    reader: LogReader,
+    /// What stands before each line.
+    prefix: Vec<u8>,
+    /// Whether the last piece ended a line.
+    at_start: [bool; 2],
+    ended: bool,
+}
 
 pub(crate) fn logs(args: &LogsArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    let id = names::find(&engine.store, &args.container)?;
-    let tail = match args.tail.as_str() {
-        "all" => None,
-        text => {
-            let number = text.parse::<usize>();
-            Some(number.or(Err(Failure::new(format!(
-                "--tail: {text:?} is not a number or \"all\""
-            ))))?)
-        }
-    };
-    let path = log::path(&engine.store.container(&id));
-    let show = |entry: &Entry| show(entry, args.timestamps);
-    let mut seen = 0usize;
-    let mut last: VecDeque<Entry> = VecDeque::new();
-    log::read(&path, |entry| {
-        seen += 1;
-        match tail {
-            None => show(&entry)?,
-            Some(count) => {
-                last.push_back(entry);
-                if last.len() > count {
-                    last.pop_front();
-                }
-            }
-        }
-        Ok(())
-    })?;
-    last.iter().try_for_each(&show)?;
-    if args.follow {
-        follow::follow(&engine.store, &id, &path, seen, &mut |entry| show(entry))?;
+    sweep(&engine);
+    let query = query(args)?;
+    let mut sources = Vec::new();
+    for (index, name) in args.containers.iter().enumerate() {
+        sources.push(open(&engine, name, &query, (index, args.containers.len()))?);
     }
-    Ok(0)
+    let watch = if args.follow {
+        Some(Watch::new(
+            &engine.store,
+            sources.iter().map(|source| &source.reader),
+        )?)
+    } else {
+        None
+    };
+    let mut out = Output {
+        timestamps: args.timestamps,
+        details: args.details,
+        gathered: Vec::with_capacity(GATHER + 64 * 1024),
+        stream: Stream::Stdout,
+    };
+    loop {
+        for source in sources.iter_mut().filter(|source| !source.ended) {
+            let more = args.follow && may_grow(&engine.store, &source.id)?;
+            let Source {
+                reader,
+                prefix,
+                at_start,
+                ..
+            } = source;
+            reader.read_on(&mut |line| out.line(line, prefix, at_start))?;
+            source.ended = !more || source.reader.is_over();
+        }
+        out.flush()?;
+        match &watch {
+            Some(watch) if sources.iter().any(|source| !source.ended) => watch.wait()?,
+            _ => return Ok(0),
+        }
+    }
 }
 
-/// Shows one entry on the stream that it came from.
-fn show(entry: &Entry, timestamps: bool) -> Result<(), EngineError> {
-    let text = if timestamps {
-        format!("{} {}", entry.time, entry.log)
-    } else {
-        entry.log.clone()
+fn open(
+    engine: &Engine,
+    name: &str,
+    query: &Query,
+    (index, count): (usize, usize),
+) -> Result<Source, Failure> {
+    let record = list::container(&engine.store, name)?.record;
+    let directory = engine.store.container(&record.id);
+    let Some((form, path)) = files(&directory, &record.options.log) else {
+        return Err(Failure::new(format!(
+            "configured logging driver does not support reading: container {name} has the driver {}",
+            record.options.log.driver.name()
+        )));
     };
-    match entry.stream {
-        Stream::Stdout => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(EngineError::store("write to standard output"))
+    let prefix = match count {
+        1 => Vec::new(),
+        _ if std::io::stdout().is_terminal() => {
+            let colour = COLOURS[index % COLOURS.len()];
+            format!("\x1b[{colour}m{} | \x1b[0m", record.name).into_bytes()
         }
-        Stream::Stderr => {
-            print_error(&text);
-            Ok(())
+        _ => format!("{} | ", record.name).into_bytes(),
+    };
+    Ok(Source {
+        id: record.id,
+        reader: LogReader::open(form, &path, query)?,
+        prefix,
+        at_start: [true, true],
+        ended: false,
+    })
+}
+
+fn query(args: &LogsArgs) -> Result<Query, Failure> {
+    let tail = match args.tail.as_str() {
+        "all" => None,
+        text => match text.parse::<i64>() {
+            // Docker: a negative number is all.
+            Ok(number) => u64::try_from(number).ok(),
+            Err(_) => {
+                return Err(Failure::new(format!(
+                    "--tail: {text:?} is not a number or \"all\""
+                )));
+            }
+        },
+    };
+    Ok(Query {
+        since: args
+            .since
+            .as_deref()
+            .map(|text| moment("--since", text))
+            .transpose()?,
+        until: args
+            .until
+            .as_deref()
+            .map(|text| moment("--until", text))
+            .transpose()?,
+        tail,
+    })
+}
+
+/// A moment as `--since` and `--until` take it.
+pub(super) fn moment(flag: &str, text: &str) -> Result<String, Failure> {
+    time::parse_moment(text, SystemTime::now())
+        .map(time::format)
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "{flag}: {text:?} is not a moment: give RFC 3339, seconds since 1970, or a duration such as 10m"
+            ))
+        })
+}
+
+/// Where the lines go: each to the stream that it came from.
+struct Output {
+    timestamps: bool,
+    details: bool,
+    gathered: Vec<u8>,
+    /// Where what is gathered belongs.
+    stream: Stream,
+}
+
+impl Output {
+    fn line(&mut self, line: &Line<'_>, prefix: &[u8], at_start: &mut [bool; 2]) -> Result<(), EngineError> {
+        if line.stream != self.stream || self.gathered.len() >= GATHER {
+            self.flush()?;
+            self.stream = line.stream;
         }
+        let start = &mut at_start[usize::from(line.stream == Stream::Stderr)];
+        if *start {
+            self.gathered.extend_from_slice(prefix);
+        }
+        *start = line.is_whole;
+        if self.timestamps {
+            self.gathered.extend_from_slice(line.time.as_bytes());
+            self.gathered.push(b' ');
+        }
+        if self.details {
+            self.gathered.extend_from_slice(line.attributes.as_bytes());
+            self.gathered.push(b' ');
+        }
+        self.gathered.extend_from_slice(&line.text);
+        if line.is_whole {
+            self.gathered.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let written = match self.stream {
+            Stream::Stdout => std::io::stdout()
+                .write_all(&self.gathered)
+                .and_then(|()| std::io::stdout().flush())
+                .map_err(EngineError::store("write to standard output")),
+            Stream::Stderr => {
+                print_error(&String::from_utf8_lossy(&self.gathered));
+                Ok(())
+            }
+        };
+        self.gathered.clear();
+        written
     }
 }

@@ -233,6 +233,12 @@ fn warn(args: &PackArgs, collected: &Collected) {
     for text in &collected.warnings {
         print_error(&format!("cais: warning: {text}\n"));
     }
+    for path in collected.capable.iter().filter(|_| !args.keep_capabilities) {
+        let path = path.display();
+        print_error(&format!(
+            "cais: warning: {path} loses its capabilities (--keep-capabilities keeps them)\n"
+        ));
+    }
     for path in collected.privileged.iter().filter(|_| !args.keep_setuid) {
         let path = path.display();
         print_error(&format!(

@@ -22,6 +22,9 @@ pub(crate) fn container(command: &ContainerCommand) -> Result<u8, Failure> {
 pub(crate) fn system(command: &SystemCommand) -> Result<u8, Failure> {
     match command {
         SystemCommand::Prune(args) => prune_all(args),
+        SystemCommand::Install(args) => super::boot::install(args),
+        SystemCommand::StartAll => super::boot::start_all(),
+        SystemCommand::StopAll => super::boot::stop_all(),
         SystemCommand::Df(args) => super::disk::df(args),
         SystemCommand::Check(args) => super::disk::check(args),
     }

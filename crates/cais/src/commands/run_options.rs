@@ -6,9 +6,9 @@ use cais::cli::RunArgs;
 use cais_engine::config::Config;
 use cais_engine::options::validate::{Written, validate};
 use cais_engine::options::{
-    HealthOptions, HealthProbe, LimitOptions, MountOption, NamespaceOptions, NetworkMode, NetworkOptions,
-    OptionError, RootSource, RunOptions, SecurityOptions, devices, health, mount, namespaces, network,
-    process, restart, security, signal, size,
+    HealthOptions, HealthProbe, LimitOptions, LogOptions, MountOption, NamespaceOptions, NetworkMode,
+    NetworkOptions, OptionError, RootSource, RunOptions, SecurityOptions, devices, health, logging, mount,
+    namespaces, network, process, restart, security, signal, size,
 };
 use std::path::{Path, PathBuf};
 
@@ -70,8 +70,8 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
             .transpose()?
             .unwrap_or_default(),
         health: health_options(args)?,
+        log: log_options(args, config)?,
         attach: each(&args.attach, process::parse_attach)?,
-        ..RunOptions::default()
     };
     config.fill(&mut options);
     validate(
@@ -131,6 +131,28 @@ fn labels(labels: &[String], files: &[String]) -> Result<Vec<(String, String)>, 
         last.push((key, value));
     }
     Ok(last)
+}
+
+/// `--log-driver` and `--log-opt`; without them what is configured.
+fn log_options(args: &RunArgs, config: &Config) -> Result<LogOptions, OptionError> {
+    let name = args.log_driver.as_ref().unwrap_or(&config.log_driver.value);
+    // The options that are configured belong to the driver that is.
+    let mut options = if *name == config.log_driver.value {
+        config.log_opts.value.clone()
+    } else {
+        Vec::new()
+    };
+    for text in &args.log_opt {
+        let (key, value) = logging::parse_log_opt(text)?;
+        options.retain(|(known, _)| *known != key);
+        options.push((key, value));
+    }
+    let log = LogOptions {
+        driver: logging::parse_driver(name)?,
+        options,
+    };
+    logging::check(&log)?;
+    Ok(log)
 }
 
 /// `--health-…`.

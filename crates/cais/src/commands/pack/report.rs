@@ -90,13 +90,13 @@ fn to_json(collected: &Collected, packed: Option<&PackedImage>) -> Value {
                 _ => "file",
             };
             let mut file = json!({
-                "path": path,
+                "path": path.to_string_lossy(),
                 "type": kind,
                 "size": item.node.size,
                 "reasons": reasons,
             });
             if let Some(target) = &item.node.target {
-                file["target"] = json!(target);
+                file["target"] = json!(target.to_string_lossy());
             }
             file
         })
@@ -106,10 +106,10 @@ fn to_json(collected: &Collected, packed: Option<&PackedImage>) -> Value {
         "id": packed.map(|packed| &packed.id),
         "digest": packed.map(|packed| &packed.digest),
         "size": packed.map(|packed| packed.size),
-        "programs": collected.programs,
+        "programs": collected.programs.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "warnings": collected.warnings,
         "secrets": collected.secrets.iter().map(|secret| {
-            json!({"path": secret.path, "why": secret.why})
+            json!({"path": secret.path.to_string_lossy(), "why": secret.why})
         }).collect::<Vec<_>>(),
         "files": files,
     })

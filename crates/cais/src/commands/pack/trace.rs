@@ -2,6 +2,7 @@
 
 use crate::commands::{privileged_engine, sweep};
 use crate::failure::Failure;
+use crate::output::print_error;
 use cais::cli::PackArgs;
 use cais_engine::images;
 use cais_engine::options::RunOptions;
@@ -26,6 +27,9 @@ pub(super) fn trace_all(
     sweep(&engine);
     let programs = counted(collected);
     for command in &args.trace {
+        if !args.quiet {
+            print_error(&format!("cais: tracing: {command}\n"));
+        }
         let options = RunOptions {
             command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
             env: config.env.clone(),
