@@ -96,7 +96,8 @@ impl Restoring<'_> {
         let started = self.start_criu();
         root.leave()
             .map_err(RuntimeError::system("come back from criu's mounts"))?;
-        let (session, request) = started?;
+        // CRIU opens the directories by the descriptors of this process: they stay open.
+        let (session, request, _directories) = started?;
         self.join_cgroup(group.as_ref(), session.pid())?;
         let response = session.ask(Request::Restore, &request, &mut |notice| self.take(notice))?;
         let pid = Pid::from_raw(response.pid)
@@ -115,7 +116,7 @@ impl Restoring<'_> {
 
     /// Starts CRIU in the tree of mounts that this process is in. What it gets is opened here: it
     /// mounts below its directories, which must lie in its own tree.
-    fn start_criu(&self) -> Result<(Session, Fields)> {
+    fn start_criu(&self) -> Result<(Session, Fields, Directories)> {
         let directories = Directories::open(&self.options.criu, false, LOG)?;
         let namespaces = open_namespaces(self.state)?;
         let mut request = Fields::default();
@@ -124,8 +125,8 @@ impl Restoring<'_> {
         let mut lent: Vec<BorrowedFd<'_>> = vec![directories.images.as_fd(), directories.work.as_fd()];
         lent.extend(namespaces.iter().map(|(_, fd)| fd.as_fd()));
         self.runtime.checkpoints.pass("start criu");
-        let session = Session::start(&self.runtime.criu, &lent, directories.log)?;
-        Ok((session, request))
+        let session = Session::start(&self.runtime.criu, &lent, directories.log.clone())?;
+        Ok((session, request, directories))
     }
 
     /// The cgroup, written down before it is made.
