@@ -1,13 +1,21 @@
-//! Names of images: what is read and written again is read as the same.
+//! Names of images: what is accepted is the same when it is written and read again.
 #![no_main]
+
+use cais_image::Reference;
+use cais_image::store::{decode_name, encode_name};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
-    if let Ok(reference) = text.parse::<cais_image::Reference>() {
-        let again: cais_image::Reference = reference.to_string().parse().expect("a full name is a name");
-        assert_eq!(again, reference);
-        let short: cais_image::Reference = reference.familiar().parse().expect("a short name is a name");
-        assert_eq!(short, reference);
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(reference) = text.parse::<Reference>() {
+        let written = reference.to_string();
+        assert_eq!(written.parse::<Reference>().as_ref(), Ok(&reference), "{written}");
+        assert_eq!(reference.familiar().parse::<Reference>().as_ref(), Ok(&reference));
+        assert!(!reference.repository.contains("..") && !reference.repository.starts_with('/'));
     }
-    let _ = text.parse::<cais_image::formats::Location>();
+    let encoded = encode_name(text);
+    assert!(!encoded.contains('/') && !encoded.starts_with('.') && encoded.len() <= 200);
+    if let Some(decoded) = decode_name(&encoded) {
+        assert_eq!(decoded, text);
+    }
 });
