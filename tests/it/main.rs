@@ -56,6 +56,7 @@ mod rootless;
 mod security;
 mod support;
 mod terminal;
+mod views;
 
 /// A file that is not named above would never run.
 #[test]
