@@ -12,6 +12,7 @@ use cais_net::endpoint::Endpoints;
 use cais_net::firewall::{Firewall, port_elements};
 use cais_net::publish::{PortMapping, PortRange, PublishedPort};
 use cais_net::reserve::reserve;
+use cais_net::veth;
 
 /// A container whose ports are changed.
 struct Subject {
@@ -63,6 +64,7 @@ pub fn add(engine: &Engine, container: &str, mapping: &PortMapping) -> Result<Ve
     let added: Vec<PublishedPort> = reserved.iter().map(|each| each.port).collect();
     let mut after = endpoints.clone();
     after.ports.extend(&added);
+    veth::let_frames_return(target)?;
     // The monitor keeps the ports from here on.
     drop(reserved);
     apply(engine, record, (&endpoints, &after))?;
