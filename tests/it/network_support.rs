@@ -280,7 +280,9 @@ impl Site {
             left.extend(held.map(|entry| entry.path().display().to_string()));
         }
         for map in ["pub_any4", "pub_ip4", "pub_any6", "pub_ip6"] {
-            let listed = self.lan.host.try_sh(&format!("nft list map inet cais {map}"));
+            let listed = self.lan.host.try_sh(&format!(
+                "nft list map inet $(nft list tables | grep -o 'cais.*') {map}"
+            ));
             if listed.stdout.contains("elements") {
                 left.push(listed.stdout);
             }

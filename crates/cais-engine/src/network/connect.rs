@@ -47,6 +47,9 @@ pub(crate) fn connect(
     keep_leases(&networks, &endpoints, state)?;
     let reserved = reserve_ports(engine, prepared, &networks)?;
     endpoints.ports = reserved.iter().map(|each| each.port).collect();
+    for endpoint in &mut endpoints.endpoints {
+        endpoint.hairpin = !endpoints.ports.is_empty();
+    }
     let pass = |name| checkpoints.pass(name);
     pass("write the endpoints down");
     networks.write_endpoints(&endpoints)?;
@@ -144,9 +147,6 @@ pub(super) fn publish_ports(firewall: &mut Firewall, endpoints: &Endpoints) -> R
     let entries = endpoints.port_entries();
     if entries.is_empty() {
         return Ok(());
-    }
-    if let Some(endpoint) = endpoints.published_to() {
-        veth::let_frames_return(endpoint)?;
     }
     firewall.add(&port_elements(entries))?;
     forget_flows(firewall, &endpoints.ports)

@@ -118,6 +118,7 @@ pub(super) fn add_endpoint(
             .or_else(|| network.options.get("mode"))
             .cloned(),
         isolated: !network.neighbours,
+        hairpin: !planned.ports.is_empty(),
         internal: network.internal,
         default_route: false,
     });
