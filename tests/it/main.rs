@@ -28,8 +28,15 @@ mod life_model;
 mod limits;
 mod mock_registry;
 mod namespaces;
-#[allow(dead_code, reason = "the tests of networks come with `cais network`")]
+mod network;
+mod network_attacks;
+mod network_docker;
+mod network_egress;
+mod network_kills;
+mod network_matrix;
+mod network_names;
 mod network_support;
+mod network_upstream;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;

@@ -270,7 +270,9 @@ impl Site {
             .flatten();
         for network in networks.filter(|entry| entry.path().is_dir()) {
             let inside = fs::read_dir(network.path()).into_iter().flatten().flatten();
-            left.extend(inside.map(|entry| entry.path().display().to_string()));
+            // Where the next search for a free address begins.
+            let held = inside.filter(|entry| !entry.file_name().to_string_lossy().starts_with(".next"));
+            left.extend(held.map(|entry| entry.path().display().to_string()));
         }
         for map in ["pub_any4", "pub_ip4", "pub_any6", "pub_ip6"] {
             let listed = self.lan.host.try_sh(&format!("nft list map inet cais {map}"));

@@ -12,9 +12,17 @@
 //!    more, then ports are taken out of the table and leases freed. The interfaces go with
 //!    their namespace.
 
+pub(crate) mod attend;
+pub mod change;
+pub mod check;
 pub(crate) mod connect;
 pub mod create;
+pub mod describe;
 pub mod hold;
 pub(crate) mod plan;
+pub mod ports;
+mod proxy;
+pub mod remove;
+pub(crate) mod sweep;
 
 pub use create::{NewNetwork, NewPool, create};

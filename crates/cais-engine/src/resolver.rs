@@ -223,13 +223,21 @@ pub(crate) fn attendant(
         .map_err(|errno| SysError::new("open", format!("{path:?}"), errno))
         .map_err(EngineError::system("open the container's network namespace"))?;
     let failed = || EngineError::system("listen for questions at 127.0.0.11:53 in the container");
-    let listeners = listen::open_in(namespace.as_fd()).map_err(failed())?;
+    let listeners = listen::open_in(namespace.as_fd(), serves_names(&record.options.network))?;
     let config = config_file(store, &record.id);
     let mut resolver = Resolver::new(listeners, &config, Path::new(HOST_FILE)).map_err(failed())?;
     if let Some(gate) = hold::name_gate(store, record, state)? {
         resolver.set_policy(Box::new(gate));
     }
     Ok(Some(Box::new(Names { resolver })))
+}
+
+/// Whether the container's program is to listen at port 53 itself: it is published or
+/// exposed.
+fn serves_names(options: &NetworkOptions) -> bool {
+    let published = options.publish.iter().map(|mapping| mapping.container_ports);
+    let mut all = published.chain(options.expose.iter().map(|exposed| exposed.ports));
+    all.any(|ports| (ports.first..=ports.last).contains(&53))
 }
 
 /// The text of a container's `/etc/resolv.conf`; `None` where that of its root stays.

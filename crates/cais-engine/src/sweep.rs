@@ -34,7 +34,7 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
-    let networks = crate::network::connect::sweep(store);
+    let networks = crate::network::sweep::sweep(store);
     first.and(networks)
 }
 

@@ -10,11 +10,13 @@ use crate::subnet::Subnet;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The largest packet, unless the uplink takes less.
 pub const MTU: u32 = 1500;
 const RT_TABLE_MAIN: u8 = 254;
+/// A bridge's address for its neighbours, as Docker's.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// The index of an interface; `None` where there is none of this name.
 ///
@@ -75,6 +77,11 @@ pub fn apply_addresses(socket: &mut Socket, network: &Network, index: u32) -> Re
         if let Some(gateway) = pool.gateway {
             address::add(&mut batch, index, gateway, pool.subnet.prefix());
         }
+    }
+    if network.pool(false).is_some() {
+        // The kernel's own link-local address takes a second to be ready, in which the host
+        // could not ask for a container's hardware address on behalf of others.
+        address::add(&mut batch, index, LINK_LOCAL.into(), 64);
     }
     if network.pool(true).is_some() {
         link::allow_route_localnet(&mut batch, index);

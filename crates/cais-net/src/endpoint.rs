@@ -28,8 +28,6 @@ pub struct Endpoint {
     pub parent: String,
     /// The interface's name inside.
     pub interface: String,
-    /// Its index inside.
-    pub index: u32,
     /// The name of the other end, at the bridge.
     #[serde(default)]
     pub host_interface: Option<String>,

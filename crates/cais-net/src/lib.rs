@@ -23,5 +23,6 @@ pub mod shape;
 pub mod subnet;
 pub mod table;
 pub mod veth;
+pub mod watch;
 
 pub use error::{NetError, Result};

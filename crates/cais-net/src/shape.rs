@@ -4,9 +4,10 @@
 //! what goes to the container leaves the host's end, what comes from it leaves its own. A
 //! container with CAP_NET_ADMIN can therefore lift its own side.
 
+use crate::bridge;
 use crate::error::{NetError, Result};
 use crate::netlink::qdisc::{Bucket, Emulation, Place, ROOT, add_bucket, add_emulation};
-use crate::netlink::{Batch, Protocol, Socket, link};
+use crate::netlink::{Batch, Protocol, Socket};
 use cais_linux::SysError;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -77,28 +78,21 @@ fn plan_bucket(bits: u64) -> Bucket {
 }
 
 /// Makes both ends of a veth pair so: `host_interface` in the namespace of this process,
-/// and the interface with the index `inside` in `namespace`.
+/// and `interface` in `namespace`.
 ///
 /// # Errors
 /// Where the kernel lacks a queueing discipline, which is named; where an interface is gone.
-pub fn apply(shape: Shape, host_interface: &str, namespace: BorrowedFd<'_>, inside: u32) -> Result<()> {
-    let refused = |errno| refusal(shape, errno);
-    let mut host = Socket::open(Protocol::Route)?;
-    let mut question = Batch::default();
-    link::get(&mut question, host_interface);
-    let mut index = None;
-    host.ask(&question, |message| {
-        index = link::parse(message).map(|link| link.index);
-    })
-    .map_err(NetError::netlink(format!("find {host_interface}"), "RTM_GETLINK"))?;
-    let index = index.ok_or_else(|| refused(Errno::NODEV))?;
+pub fn apply(shape: Shape, host_interface: &str, namespace: BorrowedFd<'_>, interface: &str) -> Result<()> {
+    let host = Socket::open(Protocol::Route)?;
+    apply_at(shape, host, host_interface)?;
+    apply_at(shape, crate::veth::open_inside(namespace)?, interface)
+}
+
+fn apply_at(shape: Shape, mut socket: Socket, interface: &str) -> Result<()> {
+    let index = bridge::index_of(&socket, interface)?.ok_or_else(|| refusal(shape, Errno::NODEV))?;
     let mut batch = Batch::default();
     shape.plan(&mut batch, index);
-    host.apply(&mut batch).map_err(refused)?;
-    let mut theirs = crate::namespace::inside(namespace, || Socket::open(Protocol::Route))?;
-    let mut batch = Batch::default();
-    shape.plan(&mut batch, inside);
-    theirs.apply(&mut batch).map_err(refused)
+    socket.apply(&mut batch).map_err(|errno| refusal(shape, errno))
 }
 
 /// What the user hears where the kernel refuses.

@@ -11,10 +11,6 @@ use crate::network::Driver;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// Where indexes begin that no device which the kernel makes in every namespace (tunl0,
-/// sit0) can have.
-const SAFE_INDEX: u32 = 4096;
-
 /// The index of the parent of an interface: a bridge, or a device of the host.
 fn parent(host: &Socket, endpoint: &Endpoint) -> Result<u32> {
     bridge::index_of(host, &endpoint.parent)?.ok_or_else(|| {
@@ -25,28 +21,17 @@ fn parent(host: &Socket, endpoint: &Endpoint) -> Result<u32> {
     })
 }
 
-/// Makes the interfaces: one send. Where an index is taken inside, others are chosen and
-/// written into `endpoints`.
+/// Makes the interfaces: one send.
 ///
 /// # Errors
 /// Where one cannot be made; those made before it go with the namespace, or by [`detach`].
-pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoints: &mut [Endpoint]) -> Result<()> {
+pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
     let parents = endpoints
         .iter()
         .map(|endpoint| parent(host, endpoint))
         .collect::<Result<Vec<u32>>>()?;
-    let made = make(host, namespace, endpoints, &parents);
-    let made = match made {
-        Err(Errno::EXIST | Errno::BUSY) if endpoints.iter().all(|each| each.index < SAFE_INDEX) => {
-            for endpoint in &mut *endpoints {
-                endpoint.index += SAFE_INDEX;
-            }
-            make(host, namespace, endpoints, &parents)
-        }
-        other => other,
-    };
     let names: Vec<&str> = endpoints.iter().map(|each| each.network.as_str()).collect();
-    made.map_err(NetError::netlink(
+    make(host, namespace, endpoints, &parents).map_err(NetError::netlink(
         format!("connect the container to network {}", names.join(", ")),
         "RTM_NEWLINK",
     ))
@@ -63,7 +48,6 @@ fn make(
         let interface = NewInterface {
             namespace,
             name: &endpoint.interface,
-            index: endpoint.index,
             mac: endpoint.mac,
             mtu: endpoint.mtu,
         };
@@ -97,26 +81,58 @@ impl Endpoint {
 /// # Errors
 /// Where the kernel refuses.
 pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
+    // The kernel chooses the indexes: a namespace may have devices that it makes itself
+    // (tunl0, sit0). Looking one up costs no exchange of messages.
+    let indexes = endpoints
+        .iter()
+        .map(|endpoint| {
+            bridge::index_of(inside, &endpoint.interface)?.ok_or_else(|| {
+                NetError::Invalid(format!(
+                    "interface {} was removed while it was made",
+                    endpoint.interface
+                ))
+            })
+        })
+        .collect::<Result<Vec<u32>>>()?;
     let mut batch = Batch::default();
-    for endpoint in endpoints {
+    for (endpoint, index) in endpoints.iter().zip(&indexes) {
         for (address, prefix) in endpoint.addresses() {
-            address::add(&mut batch, endpoint.index, address, prefix);
+            address::add(&mut batch, *index, address, prefix);
         }
         for address in &endpoint.link_local {
             let prefix = if address.is_ipv4() { 16 } else { 64 };
-            address::add(&mut batch, endpoint.index, *address, prefix);
+            address::add(&mut batch, *index, *address, prefix);
         }
-        link::bring_up(&mut batch, endpoint.index, endpoint.ipv4.is_some());
+        link::bring_up(&mut batch, *index, endpoint.ipv4.is_some());
     }
-    for endpoint in endpoints.iter().filter(|endpoint| endpoint.default_route) {
+    for (endpoint, index) in endpoints
+        .iter()
+        .zip(&indexes)
+        .filter(|(each, _)| each.default_route)
+    {
         for gateway in [endpoint.gateway4, endpoint.gateway6].into_iter().flatten() {
-            route::add_default(&mut batch, endpoint.index, gateway, 0);
+            route::add_default(&mut batch, *index, gateway, 0);
         }
     }
     inside.apply(&mut batch).map_err(NetError::netlink(
         "set up the container's interfaces",
         "RTM_NEWADDR, RTM_SETLINK, RTM_NEWROUTE",
     ))
+}
+
+/// Lets a container whose ports lead here reach them by the host's address itself.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn let_frames_return(endpoint: &Endpoint) -> Result<()> {
+    let Some(name) = &endpoint.host_interface else {
+        return Ok(());
+    };
+    let mut batch = Batch::default();
+    link::let_frames_return(&mut batch, name);
+    Socket::open(Protocol::Route)?
+        .apply(&mut batch)
+        .map_err(NetError::netlink(format!("set up the bridge port {name}"), "RTM_NEWLINK"))
 }
 
 /// Opens a socket inside a network namespace.

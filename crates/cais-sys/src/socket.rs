@@ -1,5 +1,6 @@
 //! Descriptors over a unix socket (unix(7), `SCM_RIGHTS`), in fixed buffers.
 
+use crate::syscall::{check, syscall6};
 use core::mem::MaybeUninit;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
@@ -53,4 +54,37 @@ pub fn receive_with_fds(
         }
     }
     Ok(message.bytes)
+}
+
+const SETSOCKOPT: usize = if cfg!(target_arch = "x86_64") { 54 } else { 208 };
+
+/// Lets only those datagrams come that the classic BPF program takes (socket(7),
+/// `SO_ATTACH_FILTER`).
+///
+/// # Errors
+/// As setsockopt(2): `EINVAL` for a program that the kernel does not accept.
+pub fn attach_filter(socket: BorrowedFd<'_>, program: &[crate::seccomp::SockFilter]) -> Result<(), Errno> {
+    const SOL_SOCKET: usize = 1;
+    const SO_ATTACH_FILTER: usize = 26;
+    /// `struct sock_fprog`.
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        filter: *const crate::seccomp::SockFilter,
+    }
+    let described = Program {
+        length: u16::try_from(program.len()).ok().ok_or(Errno::TOOBIG)?,
+        filter: program.as_ptr(),
+    };
+    let arguments = [
+        rustix::fd::AsRawFd::as_raw_fd(&socket).cast_unsigned() as usize,
+        SOL_SOCKET,
+        SO_ATTACH_FILTER,
+        core::ptr::from_ref(&described).addr(),
+        size_of::<Program>(),
+        0,
+    ];
+    // SAFETY: the kernel reads the description and the instructions, which both live longer
+    // than the call, and copies them.
+    check(unsafe { syscall6(SETSOCKOPT, arguments) }).map(drop)
 }

@@ -6,6 +6,7 @@ pub mod exec;
 mod groups;
 pub mod image;
 pub mod life;
+pub mod network;
 pub mod pack;
 mod parse;
 pub mod registry;
@@ -21,6 +22,7 @@ pub use image::{
     SaveArgs, TagArgs, UntagArgs,
 };
 pub use life::{AttachArgs, EventsArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
+pub use network::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
 pub use pack::PackArgs;
 pub use parse::{command, command_path, parse};
 pub use registry::{
@@ -143,6 +145,9 @@ pub enum Command {
     /// Work with containers: the commands above, and those that have no name of their own
     #[command(subcommand)]
     Container(ContainerCommand),
+    /// Make, look at and remove networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Look at and clean up everything
     #[command(subcommand)]
     System(SystemCommand),

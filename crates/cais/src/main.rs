@@ -74,6 +74,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::History(args) => commands::history::history(&args),
         Command::Image(command) => commands::image::image(&command),
         Command::Container(command) => commands::prune::container(&command),
+        Command::Network(command) => commands::network::network(&command),
         Command::System(command) => commands::prune::system(&command),
         Command::Config(command) => commands::config::config(&command),
         Command::Doctor(args) => commands::doctor::doctor(&args),

@@ -15,6 +15,7 @@ use crate::{Outcome, workspace};
 use serde_json::json;
 use site::Site;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -46,10 +47,17 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         "socat",
         "busybox-static",
     ])?;
-    workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+    if given().is_none() {
+        workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+    }
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let this = this.to_string_lossy();
     workspace::run("unshare", &["--net", &this, "bench", "network"], &[(INSIDE, "1")])
+}
+
+/// Another executable than the one that is built, to try the benchmark itself: `CAIS_BIN`.
+fn given() -> Option<PathBuf> {
+    std::env::var_os("CAIS_BIN").map(PathBuf::from)
 }
 
 /// One way to start a container.

@@ -33,6 +33,14 @@ pub fn apply_defaults(options: &mut RunOptions, image: &ImageConfig) {
     if options.stop_signal.is_none() {
         options.stop_signal = config.stop_signal.clone().filter(|signal| !signal.is_empty());
     }
+    for text in config.exposed_ports.keys() {
+        // What is no port exposes nothing, as with Docker.
+        if let Ok(ports) = text.parse()
+            && !options.network.expose.contains(&ports)
+        {
+            options.network.expose.push(ports);
+        }
+    }
     if let Some(check) = &config.healthcheck {
         apply_healthcheck(options, check);
     }

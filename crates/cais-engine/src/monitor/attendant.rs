@@ -68,6 +68,10 @@ pub trait Attendant: Debug {
         false
     }
 
+    /// Called when a command has changed what is written of the container and asks the
+    /// monitor to look ([`super::door::nudge`]).
+    fn look_again(&mut self) {}
+
     /// Called when one of its descriptors is ready or its deadline has passed. `ready` has
     /// one element for each descriptor that [`Attendant::want`] added, in that order; empty
     /// flags where it is not ready.

@@ -1,12 +1,12 @@
 //! Connecting a container that is being started, and taking it out again.
 
 use super::plan;
+use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::run::Prepared;
-use crate::state::{ProcessName, RunState};
+use crate::state::RunState;
 use crate::store::Store;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, port_elements};
@@ -16,7 +16,6 @@ use cais_net::network::{Driver, NetworkStore};
 use cais_net::publish::{self, PublishedPort};
 use cais_net::reserve::{Reserved, reserve};
 use cais_net::{bridge, host, namespace, veth};
-use rustix::event::PollFlags;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
@@ -25,22 +24,20 @@ use rustix::io::Errno;
 pub(crate) struct Connected {
     /// The sockets that keep its ports.
     pub(crate) reserved: Vec<Reserved>,
-}
-
-/// The sockets are held, and nothing is waited for.
-impl Attendant for Connected {
-    fn want<'a>(&'a self, _wanted: &mut Wanted<'a>) {}
-
-    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
-        Attention::Stays
-    }
+    /// What it has; none where it is in no network.
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 /// Connects the container whose first process is `state.init`.
 ///
 /// # Errors
 /// Where a port is taken or the kernel refuses; [`disconnect`] gives back what was taken.
-pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &RunState) -> Result<Connected> {
+pub(crate) fn connect(
+    engine: &Engine,
+    prepared: &Prepared,
+    state: &RunState,
+    checkpoints: &Checkpoints,
+) -> Result<Connected> {
     let Some(planned) = &prepared.network else {
         return Ok(Connected::default());
     };
@@ -50,7 +47,7 @@ pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &RunState) ->
     keep_leases(&networks, &endpoints, state)?;
     let reserved = reserve_ports(engine, prepared, &networks)?;
     endpoints.ports = reserved.iter().map(|each| each.port).collect();
-    let pass = |name| engine.checkpoints.pass(name);
+    let pass = |name| checkpoints.pass(name);
     pass("write the endpoints down");
     networks.write_endpoints(&endpoints)?;
     pass("make the bridge");
@@ -66,16 +63,15 @@ pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &RunState) ->
         .init
         .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
     let inside = namespace::open_of(init.pid)?;
-    let before = endpoints.clone();
-    veth::attach(&mut route, inside.as_fd(), &mut endpoints.endpoints)?;
-    if endpoints != before {
-        networks.write_endpoints(&endpoints)?;
-    }
+    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
     pass("set the interfaces up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
     pass("publish the ports");
     publish_ports(&mut firewall, &endpoints)?;
-    Ok(Connected { reserved })
+    Ok(Connected {
+        reserved,
+        endpoints: Some(endpoints),
+    })
 }
 
 /// The leases of the plan: they are there, unless the container is started again and gave
@@ -142,6 +138,9 @@ pub(super) fn publish_ports(firewall: &mut Firewall, endpoints: &Endpoints) -> R
     if entries.is_empty() {
         return Ok(());
     }
+    if let Some(endpoint) = endpoints.published_to() {
+        veth::let_frames_return(endpoint)?;
+    }
     firewall.add(&port_elements(entries))?;
     forget_flows(firewall, &endpoints.ports)
 }
@@ -191,31 +190,4 @@ pub(crate) fn disconnect(store: &Store, id: &ContainerId) -> Result<()> {
     plan::release(&networks, &endpoints);
     result?;
     Ok(networks.forget_endpoints(id.as_str())?)
-}
-
-/// Frees what containers held that are gone: leases and endpoints.
-///
-/// # Errors
-/// Where something could be found but not removed.
-pub(crate) fn sweep(store: &Store) -> Result<()> {
-    let networks = store.networks();
-    let mut held = std::collections::BTreeSet::new();
-    for container in networks.list_containers()? {
-        let is_held = ContainerId::parse(&container).is_some_and(|id| store.state(&id).exists());
-        if is_held {
-            held.insert(container);
-        } else if let Some(id) = ContainerId::parse(&container) {
-            disconnect(store, &id)?;
-        }
-    }
-    let is_left_behind = |lease: &lease::Lease| {
-        let maker = ProcessName {
-            pid: lease.maker.0,
-            start: lease.maker.1,
-        };
-        !held.contains(&lease.container)
-            && !maker.is_alive()
-            && ContainerId::parse(&lease.container).is_none_or(|id| !store.state(&id).exists())
-    };
-    Ok(lease::sweep(&networks, is_left_behind)?)
 }

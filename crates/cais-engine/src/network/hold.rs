@@ -106,7 +106,7 @@ pub(crate) fn hold(store: &Store, record: &Record, state: &RunState) -> Result<(
                     endpoint.driver.name()
                 )));
             };
-            shape::apply(shape, host, inside.as_fd(), endpoint.index)?;
+            shape::apply(shape, host, inside.as_fd(), &endpoint.interface)?;
         }
     }
     Ok(())

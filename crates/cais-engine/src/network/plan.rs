@@ -16,9 +16,6 @@ use cais_net::network::{DEFAULT, Driver, Network, NetworkStore};
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// The index of the first interface beside the loopback one.
-const FIRST_INDEX: u32 = 2;
-
 fn invalid(text: impl Into<String>) -> EngineError {
     EngineError::Invalid(text.into())
 }
@@ -107,7 +104,6 @@ pub(super) fn add_endpoint(
         driver: network.driver,
         parent: network.interface.clone(),
         interface,
-        index: FIRST_INDEX + number,
         host_interface: is_bridge.then(|| format!("cv{}", id.short())),
         mac: random_mac(&id),
         ipv4: None,
@@ -212,7 +208,7 @@ fn free_number(planned: &Endpoints) -> u32 {
             planned
                 .endpoints
                 .iter()
-                .all(|each| each.index != FIRST_INDEX + number && each.interface != format!("eth{number}"))
+                .all(|each| each.interface != format!("eth{number}"))
         })
         .unwrap_or(0)
 }

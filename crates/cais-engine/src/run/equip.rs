@@ -11,6 +11,7 @@
 //!    calls it too, and doing it again does nothing.
 
 use super::prepare::Prepared;
+use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::health;
@@ -29,8 +30,13 @@ use crate::store::Store;
 ///
 /// # Errors
 /// The start fails with it, and [`disconnect`] is called.
-pub(crate) fn connect(engine: &Engine, prepared: &Prepared, state: &mut RunState) -> Result<Connected> {
-    let connected = network::connect(engine, prepared, state)?;
+pub(crate) fn connect(
+    engine: &Engine,
+    prepared: &Prepared,
+    state: &mut RunState,
+    checkpoints: &Checkpoints,
+) -> Result<Connected> {
+    let connected = network::connect(engine, prepared, state, checkpoints)?;
     hold::hold(&engine.store, &prepared.record, state)?;
     resolver::announce(&engine.store, &prepared.record)?;
     Ok(connected)
@@ -47,10 +53,7 @@ pub(crate) fn attendants(
     state: &RunState,
     connected: Connected,
 ) -> Result<Vec<Box<dyn Attendant>>> {
-    let mut all: Vec<Box<dyn Attendant>> = Vec::new();
-    if !connected.reserved.is_empty() {
-        all.push(Box::new(connected));
-    }
+    let mut all = crate::network::attend::attendants(store, &record.id, connected)?;
     all.extend(resolver::attendant(store, record, state)?);
     if let Some(keeper) = health::Keeper::of(store, record, state)? {
         all.push(Box::new(keeper));

@@ -109,6 +109,7 @@ struct Files<'a> {
     prepared: &'a Prepared,
     state: &'a mut RunState,
     attendants: Vec<Box<dyn Attendant>>,
+    checkpoints: &'a Checkpoints,
 }
 
 impl Companion for Files<'_> {
@@ -127,7 +128,7 @@ impl Companion for Files<'_> {
         let (store, record) = (&self.engine.store, &self.prepared.record);
         self.state.write(store, &record.id)?;
         super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
-        let connected = equip::connect(self.engine, self.prepared, self.state)?;
+        let connected = equip::connect(self.engine, self.prepared, self.state, self.checkpoints)?;
         self.attendants = equip::attendants(store, record, self.state, connected)?;
         Ok(())
     }
@@ -194,6 +195,7 @@ fn launch_recorded(
         prepared,
         state: &mut state,
         attendants: Vec::new(),
+        checkpoints,
     };
     let running = create(&prepared.plan, &around, &mut files)?;
     drop(around);

@@ -15,6 +15,8 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_ID: u16 = 12;
 const CTA_FILTER: u16 = 25;
 const UDP: u8 = 17;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// The original direction of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +35,23 @@ pub struct Flow {
     id: Option<u32>,
 }
 
-/// Asks for all connections of both families; a kernel that can sends those of UDP only.
-pub fn list(batch: &mut Batch) {
+/// Asks for all connections of a family.
+fn list(batch: &mut Batch, family: u8) {
+    batch.message(GET, DUMP, &[family, 0, 0, 0], |_| {});
+}
+
+/// Asks for those of UDP only: Linux 5.10.
+fn list_udp(batch: &mut Batch, family: u8) {
     const CTA_PROTO_NUM: u16 = 1;
     const CTA_TUPLE_PROTO: u16 = 2;
-    // Linux 5.10: the bit of the protocol's number (enum ctattr_filter in nf_conntrack_netlink).
-    const FILTER_PROTO_NUM: u32 = 1 << 2;
-    batch.message(GET, DUMP, &[0; 4], |attributes| {
+    /// The bit of `CTA_PROTO_NUM` among those of what is compared (nf_internals.h).
+    const PROTO_NUM: u32 = 1 << 3;
+    batch.message(GET, DUMP, &[family, 0, 0, 0], |attributes| {
         attributes.nest(CTA_TUPLE_ORIG, |tuple| {
             tuple.nest(CTA_TUPLE_PROTO, |protocol| protocol.u8(CTA_PROTO_NUM, UDP));
         });
         attributes.nest(CTA_FILTER, |filter| {
-            filter.u32(1, FILTER_PROTO_NUM);
+            filter.u32(1, PROTO_NUM);
             filter.u32(2, 0);
         });
     });
@@ -91,11 +98,20 @@ pub fn delete(batch: &mut Batch, flow: &Flow) {
 /// Where the kernel refuses the dump; connections that end meanwhile are no error.
 pub fn forget_udp(socket: &mut Socket, is_theirs: impl Fn(&Flow) -> bool) -> Result<usize, Errno> {
     let mut flows = Vec::new();
-    let mut batch = Batch::default();
-    list(&mut batch);
-    socket.ask(&batch, |message| {
-        flows.extend(parse(message).filter(|flow| flow.protocol == UDP && is_theirs(flow)));
-    })?;
+    for family in [AF_INET, AF_INET6] {
+        let mut collect = |list: fn(&mut Batch, u8)| {
+            let mut batch = Batch::default();
+            list(&mut batch, family);
+            socket.ask(&batch, |message| {
+                flows.extend(parse(message).filter(|flow| flow.protocol == UDP && is_theirs(flow)));
+            })
+        };
+        match collect(list_udp) {
+            // A kernel that knows no such filter lists everything.
+            Err(Errno::OPNOTSUPP | Errno::INVAL) => collect(list)?,
+            other => other?,
+        }
+    }
     for flow in &flows {
         let mut batch = Batch::default();
         delete(&mut batch, flow);

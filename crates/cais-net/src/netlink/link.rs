@@ -91,9 +91,6 @@ pub struct NewInterface<'a> {
     pub namespace: BorrowedFd<'a>,
     /// Its name there.
     pub name: &'a str,
-    /// Its index there: chosen beforehand, so that nobody has to ask for it. 0 leaves it to
-    /// the kernel.
-    pub index: u32,
     /// Its hardware address.
     pub mac: Mac,
     /// The largest packet.
@@ -122,7 +119,7 @@ pub fn add_veth(batch: &mut Batch, host_name: &str, master: u32, interface: &New
         attributes.nest(IFLA_LINKINFO, |info| {
             info.bytes(IFLA_INFO_KIND, b"veth");
             info.nest(IFLA_INFO_DATA, |data| {
-                data.nest_after(VETH_INFO_PEER, &body(interface.index, 0, 0), |peer| {
+                data.nest_after(VETH_INFO_PEER, &body(0, 0, 0), |peer| {
                     place(peer, interface);
                     queues(peer);
                 });
@@ -131,14 +128,37 @@ pub fn add_veth(batch: &mut Batch, host_name: &str, master: u32, interface: &New
     });
 }
 
+/// Makes an interface a port of a bridge.
+pub fn set_master(batch: &mut Batch, name: &str, master: u32) {
+    batch.message(RTM_SETLINK, 0, &body(0, UP, UP), |attributes| {
+        attributes.text(IFLA_IFNAME, name);
+        attributes.u32(IFLA_MASTER, master);
+    });
+}
+
 /// Keeps a port of a bridge from reaching the other ports that are kept so
 /// (`IFLA_BRPORT_ISOLATED`): for networks whose containers do not reach each other.
 pub fn isolate_port(batch: &mut Batch, host_name: &str) {
-    batch.message(RTM_SETLINK, 0, &body(0, 0, 0), |attributes| {
+    // Without a flag that makes it, NEWLINK changes; SETLINK does not look at this attribute.
+    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
         attributes.text(IFLA_IFNAME, host_name);
         attributes.nest(IFLA_LINKINFO, |info| {
             info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
             info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_ISOLATED, 1));
+        });
+    });
+}
+
+/// Lets a port of a bridge have frames back that came by it (`IFLA_BRPORT_MODE`). Where
+/// br_netfilter translates addresses within the bridge, a container reaches its own
+/// published port only so.
+pub fn let_frames_return(batch: &mut Batch, host_name: &str) {
+    const IFLA_BRPORT_MODE: u16 = 4;
+    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
+        attributes.text(IFLA_IFNAME, host_name);
+        attributes.nest(IFLA_LINKINFO, |info| {
+            info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
         });
     });
 }
@@ -158,19 +178,14 @@ pub enum MacvlanMode {
 
 /// Makes a macvlan interface above `parent` in the container.
 pub fn add_macvlan(batch: &mut Batch, parent: u32, mode: MacvlanMode, interface: &NewInterface<'_>) {
-    batch.message(
-        RTM_NEWLINK,
-        CREATE | EXCL,
-        &body(interface.index, 0, 0),
-        |attributes| {
-            attributes.u32(IFLA_LINK, parent);
-            place(attributes, interface);
-            attributes.nest(IFLA_LINKINFO, |info| {
-                info.bytes(IFLA_INFO_KIND, b"macvlan");
-                info.nest(IFLA_INFO_DATA, |data| data.u32(IFLA_MACVLAN_MODE, mode as u32));
-            });
-        },
-    );
+    batch.message(RTM_NEWLINK, CREATE | EXCL, &body(0, 0, 0), |attributes| {
+        attributes.u32(IFLA_LINK, parent);
+        place(attributes, interface);
+        attributes.nest(IFLA_LINKINFO, |info| {
+            info.bytes(IFLA_INFO_KIND, b"macvlan");
+            info.nest(IFLA_INFO_DATA, |data| data.u32(IFLA_MACVLAN_MODE, mode as u32));
+        });
+    });
 }
 
 /// Brings an interface up. With `announce` it tells its neighbours its address, so that

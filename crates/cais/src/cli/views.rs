@@ -68,15 +68,22 @@ pub struct StatsArgs {
     pub containers: Vec<String>,
 }
 
-/// `cais port`.
+/// Show the published ports of a container, or change them while it runs.
+///
+/// `cais port CONTAINER [PORT[/PROTOCOL]]` lists them; `cais port add CONTAINER PORTS…`
+/// publishes further ones, in the form of `run --publish`; `cais port rm CONTAINER PORTS…`
+/// takes them back.
 #[derive(Debug, Args)]
 pub struct PortArgs {
     /// Name or id of the container
-    #[arg(value_name = "CONTAINER")]
+    #[arg(value_name = "[add|rm] CONTAINER")]
     pub container: String,
     /// A port of the container
     #[arg(value_name = "PORT[/PROTOCOL]")]
     pub port: Option<String>,
+    /// The ports to publish or take back
+    #[arg(value_name = "PORTS")]
+    pub mappings: Vec<String>,
 }
 
 /// `cais info` and `cais version`.

@@ -98,6 +98,10 @@ fn prepare_new(engine: &Engine, options: RunOptions) -> Result<Prepared, Failure
         );
         return Err(Failure::new(text).code(125));
     }
+    for finding in cais_engine::network::check::first_warnings(&engine.store, &options) {
+        let text = format!("{}; to let them through: {}", finding.what, finding.remedy);
+        print_error(&format!("{}: warning: {text}\n", program()));
+    }
     let prepared = prepare(engine, options, false).map_err(Failure::of_start)?;
     for warning in &prepared.plan.warnings {
         print_error(&format!("{}: warning: {warning}\n", program()));

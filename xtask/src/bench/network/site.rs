@@ -31,7 +31,7 @@ impl Site {
             .map_err(|error| format!("unshare: {error}"))?;
         let site = Self {
             directory,
-            cais: workspace::built("release").join("cais"),
+            cais: super::given().unwrap_or_else(|| workspace::built("release").join("cais")),
             daemon: None,
             world,
         };

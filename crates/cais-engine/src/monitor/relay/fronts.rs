@@ -19,6 +19,9 @@ impl Relay<'_> {
         while let Some(number) = cais_sys::signal::read_signalfd(signals) {
             if number == NUDGE.cast_signed() && self.house.is_some() {
                 self.open_door();
+                for attendant in &mut self.attendants {
+                    attendant.look_again();
+                }
             } else {
                 self.signal(number);
             }

@@ -1,0 +1,130 @@
+//! What the monitor does for a container in networks: it keeps the ports of the host, passes
+//! on what the kernel cannot lead to the container, and restores the table when somebody
+//! has flushed it.
+
+use super::connect::Connected;
+use super::proxy::{Forwarding, Targets};
+use crate::error::Result;
+use crate::id::ContainerId;
+use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
+use crate::store::Store;
+use cais_net::endpoint::Endpoints;
+use cais_net::firewall::Firewall;
+use cais_net::network::{Driver, NetworkStore};
+use cais_net::reserve::{Reserved, reserve_one};
+use cais_net::watch::RemovalWatch;
+use rustix::event::PollFlags;
+use rustix::fd::AsFd;
+use std::time::Instant;
+
+/// The attendants of a container; none where it is in no network.
+///
+/// # Errors
+/// Where the monitor cannot listen for changes of the packet filter.
+pub(crate) fn attendants(
+    store: &Store,
+    id: &ContainerId,
+    connected: Connected,
+) -> Result<Vec<Box<dyn Attendant>>> {
+    let mut all: Vec<Box<dyn Attendant>> = Vec::new();
+    let Some(endpoints) = connected.endpoints else {
+        return Ok(all);
+    };
+    let networks = store.networks();
+    if endpoints
+        .endpoints
+        .iter()
+        .any(|each| each.driver == Driver::Bridge)
+    {
+        all.push(Box::new(Guard {
+            watch: RemovalWatch::open()?,
+            networks: networks.clone(),
+        }));
+    }
+    let mut ports = Ports {
+        networks,
+        container: id.as_str().to_owned(),
+        forwarding: Forwarding::default(),
+    };
+    ports.forwarding.set_targets(targets(&endpoints));
+    for reserved in connected.reserved {
+        ports.forwarding.keep(reserved);
+    }
+    all.push(Box::new(ports));
+    Ok(all)
+}
+
+fn targets(endpoints: &Endpoints) -> Targets {
+    let endpoint = endpoints.published_to();
+    Targets {
+        ipv4: endpoint.and_then(|each| each.ipv4).map(|(address, _)| address),
+        ipv6: endpoint.and_then(|each| each.ipv6).map(|(address, _)| address),
+        all: endpoints.proxy,
+    }
+}
+
+/// Restores the table when somebody has removed it.
+#[derive(Debug)]
+struct Guard {
+    watch: RemovalWatch,
+    networks: NetworkStore,
+}
+
+impl Attendant for Guard {
+    fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
+        wanted.push((self.watch.as_fd(), PollFlags::IN));
+    }
+
+    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        if self.watch.drain() {
+            // What fails now the next command does; there is nobody to tell.
+            Firewall::open(&self.networks)
+                .and_then(|mut firewall| firewall.ensure())
+                .map(drop)
+                .unwrap_or_default();
+        }
+        Attention::Stays
+    }
+}
+
+/// Keeps the ports.
+#[derive(Debug)]
+struct Ports {
+    networks: NetworkStore,
+    container: String,
+    forwarding: Forwarding,
+}
+
+impl Attendant for Ports {
+    fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
+        self.forwarding.want(wanted);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.forwarding.deadline()
+    }
+
+    fn attend(&mut self, ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        self.forwarding.attend(ready);
+        Attention::Stays
+    }
+
+    fn look_again(&mut self) {
+        let Ok(Some(endpoints)) = self.networks.read_endpoints(&self.container) else {
+            return;
+        };
+        self.forwarding.set_targets(targets(&endpoints));
+        self.forwarding.retain(&endpoints.ports);
+        for port in &endpoints.ports {
+            if !self.forwarding.has(port) {
+                // Where somebody was faster, the kernel leads packets to the container all
+                // the same.
+                let reserved = reserve_one(&self.networks, *port).unwrap_or(Reserved {
+                    port: *port,
+                    socket: None,
+                });
+                self.forwarding.keep(reserved);
+            }
+        }
+    }
+}

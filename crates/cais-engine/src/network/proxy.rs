@@ -1,0 +1,252 @@
+//! Ports that the monitor serves itself: a packet that the host sends to ::1 cannot leave
+//! it, one of IPv6 cannot become one of IPv4, and with `--publish-mode proxy` everything is
+//! to come by way of the host's own sockets.
+//!
+//! The socket that keeps a port listens. What the kernel leads to the container never comes
+//! to it. Connections are copied by this process, which has one thread: nothing here waits.
+
+mod stream;
+mod udp;
+
+use crate::monitor::attendant::Wanted;
+use cais_net::publish::{Protocol, PublishedPort};
+use cais_net::reserve::Reserved;
+use rustix::event::PollFlags;
+use rustix::fd::AsFd;
+use rustix::net::{SocketFlags, accept_with, listen};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+use stream::Connection;
+use udp::Flows;
+
+/// The most connections at once; those beyond wait in the kernel.
+const MOST: usize = 512;
+const BACKLOG: i32 = 128;
+
+/// Where the container is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Targets {
+    /// Its address of IPv4.
+    pub(super) ipv4: Option<Ipv4Addr>,
+    /// Its address of IPv6.
+    pub(super) ipv6: Option<Ipv6Addr>,
+    /// Whether everything comes by way of the monitor.
+    pub(super) all: bool,
+}
+
+impl Targets {
+    /// The address that a port leads to: of the same family where the container has one.
+    fn address(self, port: &PublishedPort) -> Option<SocketAddr> {
+        let (four, six) = (self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6));
+        let first = if port.host.is_some_and(|host| host.is_ipv4()) {
+            four.or(six)
+        } else {
+            six.or(four)
+        };
+        first.map(|address| SocketAddr::new(address, port.container_port))
+    }
+
+    /// Whether something can come to the port that the kernel does not lead on.
+    fn leaves_something(self, port: &PublishedPort) -> bool {
+        match port.host {
+            _ if self.all => true,
+            None => true,
+            Some(IpAddr::V4(_)) => self.ipv4.is_none(),
+            Some(IpAddr::V6(address)) => {
+                self.ipv6.is_none() || address.is_loopback() || address.is_unspecified()
+            }
+        }
+    }
+}
+
+/// One port.
+#[derive(Debug)]
+struct Kept {
+    reserved: Reserved,
+    flows: Flows,
+}
+
+/// The ports of a container, and the connections that are passed on.
+#[derive(Debug, Default)]
+pub(super) struct Forwarding {
+    targets: Targets,
+    ports: Vec<Kept>,
+    connections: Vec<Connection>,
+}
+
+/// Whom a descriptor belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Port(usize),
+    Flow(usize, usize),
+    Client(usize),
+    Server(usize),
+}
+
+impl Forwarding {
+    pub(super) fn set_targets(&mut self, targets: Targets) {
+        self.targets = targets;
+    }
+
+    /// Keeps a port, and serves it where the kernel does not serve all of it.
+    pub(super) fn keep(&mut self, reserved: Reserved) {
+        let serves = self.targets.leaves_something(&reserved.port);
+        if let Some(socket) = reserved
+            .socket
+            .as_ref()
+            .filter(|_| serves && reserved.port.protocol == Protocol::Tcp)
+        {
+            // One that cannot listen still keeps the port.
+            listen(socket, BACKLOG).unwrap_or_default();
+        }
+        self.ports.push(Kept {
+            reserved,
+            flows: Flows::default(),
+        });
+    }
+
+    /// Lets go of the ports that are not among these.
+    pub(super) fn retain(&mut self, ports: &[PublishedPort]) {
+        self.ports.retain(|kept| ports.contains(&kept.reserved.port));
+    }
+
+    pub(super) fn has(&self, port: &PublishedPort) -> bool {
+        self.ports.iter().any(|kept| kept.reserved.port == *port)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.ports.iter().filter_map(|kept| kept.flows.deadline()).min()
+    }
+
+    /// The descriptors, and for what each is waited.
+    fn descriptors(&self) -> Vec<(Whose, rustix::fd::BorrowedFd<'_>, PollFlags)> {
+        let mut all = Vec::new();
+        let has_room = self.connections.len() < MOST;
+        for (number, kept) in self.ports.iter().enumerate() {
+            let Some(socket) = &kept.reserved.socket else {
+                continue;
+            };
+            let port = &kept.reserved.port;
+            if !self.targets.leaves_something(port) {
+                continue;
+            }
+            let takes = match port.protocol {
+                Protocol::Tcp => has_room,
+                Protocol::Udp => true,
+                Protocol::Sctp => false,
+            };
+            if takes {
+                all.push((Whose::Port(number), socket.as_fd(), PollFlags::IN));
+            }
+            let flows = kept.flows.descriptors();
+            all.extend(flows.map(|(flow, fd)| (Whose::Flow(number, flow), fd, PollFlags::IN)));
+        }
+        for (number, connection) in self.connections.iter().enumerate() {
+            let (client, server) = connection.wants();
+            all.push((Whose::Client(number), connection.client(), client));
+            all.push((Whose::Server(number), connection.server(), server));
+        }
+        all
+    }
+
+    pub(super) fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
+        wanted.extend(self.descriptors().into_iter().map(|(_, fd, flags)| (fd, flags)));
+    }
+
+    pub(super) fn attend(&mut self, ready: &[PollFlags]) {
+        let whose: Vec<(Whose, PollFlags)> = self
+            .descriptors()
+            .iter()
+            .zip(ready)
+            .map(|((whose, _, _), flags)| (*whose, *flags))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect();
+        for (whose, flags) in whose {
+            match whose {
+                Whose::Port(number) => self.serve(number),
+                Whose::Flow(number, flow) => {
+                    if let Some(kept) = self.ports.get_mut(number)
+                        && let Some(socket) = &kept.reserved.socket
+                    {
+                        kept.flows.answer(flow, socket.as_fd());
+                    }
+                }
+                Whose::Client(number) | Whose::Server(number) => {
+                    if let Some(connection) = self.connections.get_mut(number) {
+                        connection.go_on(flags);
+                    }
+                }
+            }
+        }
+        self.connections.retain(|connection| !connection.is_over());
+        for kept in &mut self.ports {
+            kept.flows.forget_idle();
+        }
+    }
+
+    fn serve(&mut self, number: usize) {
+        let Some(kept) = self.ports.get_mut(number) else {
+            return;
+        };
+        let Some(socket) = &kept.reserved.socket else {
+            return;
+        };
+        let Some(target) = self.targets.address(&kept.reserved.port) else {
+            return;
+        };
+        if kept.reserved.port.protocol == Protocol::Udp {
+            kept.flows.pass_on(socket.as_fd(), target);
+            return;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        if let Ok(client) = accept_with(socket, flags) {
+            // Where the container cannot be reached the client sees its connection end.
+            self.connections.extend(Connection::open(client, target));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(host: Option<&str>) -> PublishedPort {
+        PublishedPort {
+            host: host.map(|host| host.parse().unwrap()),
+            host_port: 8080,
+            container_port: 80,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_lead_on() {
+        let both = Targets {
+            ipv4: Some(Ipv4Addr::new(172, 17, 0, 2)),
+            ipv6: "fd00::2".parse().ok(),
+            all: false,
+        };
+        let four = Targets { ipv6: None, ..both };
+        for (targets, host, expected) in [
+            (both, None, true),
+            (both, Some("127.0.0.1"), false),
+            (both, Some("::1"), true),
+            (both, Some("2001:db8::1"), false),
+            (four, Some("2001:db8::1"), true),
+            (four, Some("192.0.2.1"), false),
+            (Targets { all: true, ..both }, Some("192.0.2.1"), true),
+        ] {
+            assert_eq!(
+                targets.leaves_something(&port(host)),
+                expected,
+                "{targets:?} {host:?}"
+            );
+        }
+        assert_eq!(
+            four.address(&port(None)),
+            "172.17.0.2:80".parse().ok(),
+            "IPv6 becomes IPv4"
+        );
+        assert_eq!(both.address(&port(None)), "[fd00::2]:80".parse().ok());
+    }
+}

@@ -1,0 +1,177 @@
+//! The same application of three containers under cais and under Docker: who reaches whom.
+
+use crate::engines_support::Bench;
+use crate::network_support::{HOST4, HOST6, Lan, Namespace};
+use crate::support::{Done, TestEnv, eventually};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Who reaches whom: `from -> to`, and whether it does.
+type Matrix = BTreeMap<String, bool>;
+
+/// Where cais differs from Docker 20.10, and Docker's answer. Each stands with its reason in
+/// docs/compatibility.md.
+const DIFFERENT: &[(&str, bool)] = &[
+    // Docker 20.10 knows IPv6 only where the daemon's configuration has it.
+    ("outside -> published 6", true),
+    ("host -> published 6", true),
+];
+
+/// A command of an engine.
+type Call<'a> = dyn Fn(&[&str]) -> Done + 'a;
+
+/// An engine with the application in it.
+struct Application<'a> {
+    lan: &'a Lan,
+    call: Box<Call<'a>>,
+}
+
+impl Application<'_> {
+    fn ok(&self, words: &[&str]) -> String {
+        let done = (self.call)(words);
+        assert_eq!(done.code, 0, "{words:?}: {}{}", done.stdout, done.stderr);
+        done.stdout.trim().to_owned()
+    }
+
+    /// Starts the application. `image` is what stands for it on the command line.
+    fn start(&self, image: &[&str]) {
+        self.ok(&["network", "create", "front"]);
+        self.ok(&["network", "create", "back"]);
+        let serve = ["/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/srv"];
+        let run = |name: &str, flags: &[&str]| {
+            let words = [&["run", "-d", "--name", name], flags, image, &serve].concat();
+            self.ok(&words);
+        };
+        run("web", &["--network", "front", "-p", "8080:80"]);
+        run("db", &["--network", "back", "-p", "127.0.0.1:8081:80"]);
+        run("api", &["--network", "front"]);
+        self.ok(&["network", "connect", "back", "api"]);
+        run("alone", &[]);
+    }
+
+    fn address(&self, name: &str) -> String {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+        let all = self.ok(&["inspect", "-f", format, name]);
+        all.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
+    fn fetches(&self, from: &str, url: &str) -> bool {
+        let script = format!("/bin/busybox wget -T 2 -q -O - {url}");
+        let done = match from {
+            "host" => by(&self.lan.host, &script),
+            "outside" => by(&self.lan.outside, &script),
+            container => (self.call)(&["exec", container, "/bin/sh", "-c", &script]),
+        };
+        done.code == 0 && done.stdout.contains("harbour")
+    }
+
+    fn matrix(&self) -> Matrix {
+        let mut matrix = Matrix::new();
+        let containers = ["web", "api", "db", "alone"];
+        let addresses: Vec<(&str, String)> = containers
+            .iter()
+            .map(|name| (*name, self.address(name)))
+            .collect();
+        // Somebody outside routes the containers' addresses by way of the host.
+        for (_, address) in &addresses {
+            self.lan
+                .outside
+                .sh(&format!("ip route add {address}/32 via {HOST4}"));
+        }
+        for from in ["host", "outside", "web", "api", "db", "alone"] {
+            let mut targets: Vec<(String, String)> = vec![
+                ("published".to_owned(), format!("http://{HOST4}:8080/x")),
+                ("published 6".to_owned(), format!("http://[{HOST6}]:8080/x")),
+                ("published locally".to_owned(), format!("http://{HOST4}:8081/x")),
+            ];
+            if from == "host" {
+                targets.push((
+                    "published at 127.0.0.1".to_owned(),
+                    "http://127.0.0.1:8080/x".to_owned(),
+                ));
+                targets.push(("published at ::1".to_owned(), "http://[::1]:8080/x".to_owned()));
+                targets.push((
+                    "published locally at 127.0.0.1".to_owned(),
+                    "http://127.0.0.1:8081/x".to_owned(),
+                ));
+            }
+            for (name, address) in &addresses {
+                targets.push((format!("address of {name}"), format!("http://{address}/x")));
+                if !["host", "outside"].contains(&from) {
+                    targets.push((format!("name {name}"), format!("http://{name}/x")));
+                }
+            }
+            for (target, url) in targets {
+                matrix.insert(format!("{from} -> {target}"), self.fetches(from, &url));
+            }
+        }
+        matrix
+    }
+}
+
+fn by(namespace: &Namespace, script: &str) -> Done {
+    namespace.try_sh(script)
+}
+
+#[test]
+#[ignore = "needs Debian's docker.io: `cargo xtask test` installs it and runs this"]
+fn the_same_application_under_docker() {
+    let mut bench = Bench::new("network");
+    let root = bench.path("rootfs");
+    std::fs::create_dir_all(format!("{root}/srv")).unwrap();
+    std::fs::write(format!("{root}/srv/x"), "harbour\n").unwrap();
+    let ours = {
+        let (lan, env) = (Lan::new(), TestEnv::new());
+        let call = |words: &[&str]| lan.host.try_cais(&env, words);
+        let application = Application {
+            lan: &lan,
+            call: Box::new(call),
+        };
+        application.start(&["--rootfs", &root]);
+        let matrix = application.matrix();
+        call(&["rm", "-f", "web", "db", "api", "alone"]);
+        matrix
+    };
+    let lan = Lan::new();
+    let archive = bench.archive();
+    let socket = format!("unix://{}", bench.path("docker.sock"));
+    let nsenter = format!("--net={}", lan.host.path());
+    let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
+    bench.start(&[
+        "nsenter",
+        &nsenter,
+        "dockerd",
+        "--data-root",
+        &data,
+        "--exec-root",
+        &exec,
+        "-p",
+        &pid,
+        "-H",
+        &socket,
+    ]);
+    let call = |words: &[&str]| {
+        let mut command = Command::new("docker");
+        command.args(["-H", &socket]).args(words);
+        Done::from(command.output().unwrap())
+    };
+    eventually("dockerd answers", || call(&["version"]).code == 0);
+    let application = Application {
+        lan: &lan,
+        call: Box::new(call),
+    };
+    application.ok(&["import", &archive, "app"]);
+    application.start(&["app"]);
+    let theirs = application.matrix();
+    call(&["rm", "-f", "web", "db", "api", "alone"]);
+    let mut different = Vec::new();
+    for (cell, reaches) in &ours {
+        let docker = theirs.get(cell).copied().unwrap_or_default();
+        if *reaches != docker {
+            different.push((cell.as_str(), docker));
+        }
+    }
+    let mut expected = DIFFERENT.to_vec();
+    expected.sort_unstable();
+    assert_eq!(different, expected, "ours {ours:#?}");
+}
