@@ -52,6 +52,7 @@ mod rootless;
 mod security;
 mod support;
 mod terminal;
+mod three_tier;
 
 /// A file that is not named above would never run.
 #[test]

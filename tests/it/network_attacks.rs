@@ -109,7 +109,9 @@ fn networks_are_apart() {
         assert!(!reaches(name, &format!("{four}:80")), "{name}");
         assert!(!reaches(name, &format!("[{six}]:80")), "{name}");
     }
-    eventually("the echo listens", || reaches("second", &format!("{OUTSIDE4}:8000")));
+    eventually("the echo listens", || {
+        reaches("second", &format!("{OUTSIDE4}:8000"))
+    });
     assert!(!reaches("third", &format!("{OUTSIDE4}:8000")));
     // Not by pretending to have another's address either.
     let spoof = site.exec(

@@ -132,7 +132,10 @@ pub fn let_frames_return(endpoint: &Endpoint) -> Result<()> {
     link::let_frames_return(&mut batch, name);
     Socket::open(Protocol::Route)?
         .apply(&mut batch)
-        .map_err(NetError::netlink(format!("set up the bridge port {name}"), "RTM_NEWLINK"))
+        .map_err(NetError::netlink(
+            format!("set up the bridge port {name}"),
+            "RTM_NEWLINK",
+        ))
 }
 
 /// Opens a socket inside a network namespace.
