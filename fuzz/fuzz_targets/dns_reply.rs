@@ -8,8 +8,14 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|message: &[u8]| {
     // The question that it answers, so that the fuzzer gets behind it.
     let asked = Name::parse(message, 12).map(|(name, _)| name);
-    let Some(name) = asked.or_else(|| Name::from_text("web.example")) else { return };
-    let question = Question { name, kind: kind::A, class: CLASS_IN };
+    let Some(name) = asked.or_else(|| Name::from_text("web.example")) else {
+        return;
+    };
+    let question = Question {
+        name,
+        kind: kind::A,
+        class: CLASS_IN,
+    };
     if parse_reply(message, &question).is_some() {
         let mut aged = message.to_vec();
         age_reply(&mut aged, 10);

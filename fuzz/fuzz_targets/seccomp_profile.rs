@@ -5,7 +5,9 @@ use cais_runtime::seccomp_json::parse_profile;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(profile) = parse_profile(bytes, 0xa804_25fb, Arch::NATIVE, (6, 1)) else { return };
+    let Ok(profile) = parse_profile(bytes, 0xa804_25fb, Arch::NATIVE, (6, 1)) else {
+        return;
+    };
     if let Ok(compiled) = compile(&profile, Arch::NATIVE) {
         assert!(compiled.program.len() <= 4096);
         let _ = interpret::run;

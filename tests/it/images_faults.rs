@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::sync::{Arc, Condvar, Mutex};
 
 /// How many files and directories there are in a directory of the store.
 fn count(env: &TestEnv, name: &str) -> usize {
@@ -123,6 +124,62 @@ fn two_pulls_of_one_image_share_the_work() {
             .count();
         assert_eq!(times, 1, "{wanted}");
     }
+    assert_sound(&env);
+}
+
+/// No lock is held while bytes move: whatever else is done with images meanwhile does not
+/// wait, and what the pull has got is not taken from it.
+#[test]
+fn nothing_waits_for_a_pull() {
+    let (env, mock) = (TestEnv::new(), Mock::new());
+    let layers = three_layers();
+    mock.put_image("team/slow", "1", &layers);
+    mock.put_image(
+        "team/other",
+        "1",
+        &[layers[0].clone(), Layer::random("four", 5000)],
+    );
+    let path = format!("/blobs/{}", digest(&layers[1].blob));
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let (closed, blob) = (Arc::clone(&gate), layers[1].blob.clone());
+    mock.fault(move |asked, _| {
+        if asked.path.ends_with(&path) {
+            let (open, changed) = &*closed;
+            drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+            return Some(Answer::new(200, blob.clone()));
+        }
+        None
+    });
+    let name = |repository: &str| format!("{}/team/{repository}:1", mock.address);
+    let pull = env
+        .command(&["pull", "-q", &name("slow")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("the others are there", || count(&env, "layers/sha256") == 2);
+    env.ok(&["pull", "-q", &name("other")]);
+    env.ok(&["tag", &name("other"), "team/further:1"]);
+    env.ok(&["images"]);
+    let file = env.path("other.tar").to_str().unwrap().to_owned();
+    env.ok(&["save", "-o", &file, &name("other")]);
+    env.ok(&["rmi", &name("other")]);
+    env.ok(&["rmi", "team/further:1"]);
+    env.ok(&["image", "prune", "-af"]);
+    assert_eq!(count(&env, "layers/sha256"), 2, "those of the pull");
+    env.ok(&["run", "--rm", "host", "true"]);
+    env.ok(&["system", "df"]);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    let done = Done::from(pull.wait_with_output().unwrap());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let asked = mock.asked();
+    let times = |layer: &Layer| {
+        asked
+            .iter()
+            .filter(|asked| asked.is_get_blob() && asked.path.ends_with(&digest(&layer.blob)))
+            .count()
+    };
+    assert_eq!(layers.each_ref().map(times), [1, 1, 1]);
     assert_sound(&env);
 }
 
@@ -322,6 +379,50 @@ fn hostile_layers() {
     );
     env.ok(&["image", "prune", "-af"]);
     assert_empty(&env);
+}
+
+/// CVE-2024-9676, CVE-2026-47262: the account files of an image are links out of it, pipes or
+/// very long. CVE-2024-40635: an id that would wrap to 0.
+#[test]
+fn account_files_of_an_image() {
+    let (env, mock) = (TestEnv::new(), Mock::new());
+    let canary = env.path("canary");
+    fs::create_dir(&canary).unwrap();
+    fs::write(canary.join("passwd"), "victim:x:0:0::/:/bin/sh\n").unwrap();
+    let to = canary.join("passwd").to_str().unwrap().to_owned();
+    let long = vec![b'#'; 40_000_000];
+    let good = b"victim:x:77:77::/:/bin/sh\n";
+    for (what, entries, user, said) in [
+        ("link", [("etc/passwd", b'2', to.as_bytes())], "victim", "victim"),
+        ("pipe", [("etc/passwd", b'6', b"")], "victim", "passwd"),
+        ("long", [("etc/passwd", b'0', &long)], "victim", "passwd"),
+        (
+            "huge-id",
+            [("etc/passwd", b'0', good)],
+            "4294967296",
+            "4294967296",
+        ),
+        (
+            "huge-group",
+            [("etc/passwd", b'0', good)],
+            "1:4294967296",
+            "4294967296",
+        ),
+        ("negative", [("etc/passwd", b'0', good)], "-1", "-1"),
+    ] {
+        let layer = Layer::new(&archive(&entries));
+        let config =
+            json!({ "Cmd": ["true"], "User": user, "Labels": { "io.containerd.run": "touch /canary" } });
+        mock.put_image_for("team/accounts", what, &[layer], &config);
+        let done = env.cais(&["run", "--rm", &format!("{}/team/accounts:{what}", mock.address)]);
+        assert!(
+            done.code == 125 && done.stderr.contains(said),
+            "{what}: {} {}",
+            done.code,
+            done.stderr
+        );
+    }
+    env.ok(&["image", "prune", "-af"]);
 }
 
 /// A disk that is full: the command says so and what was there before stays; with more room

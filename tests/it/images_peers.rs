@@ -8,25 +8,92 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Debian's registry on a free port.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Registry {
-    fn new(env: &TestEnv) -> Self {
+    pub(crate) fn new(env: &TestEnv) -> Self {
+        Self::start(env, "registry", "", "")
+    }
+
+    /// With TLS by a certificate of an authority of its own, whose file is returned, and the
+    /// user ana with the password secret.
+    pub(crate) fn guarded(env: &TestEnv) -> (Self, std::path::PathBuf) {
+        let file = |name: &str| env.path(name).to_str().unwrap().to_owned();
+        let (ca, ca_key, key, request, certificate, extensions) = (
+            file("ca.pem"),
+            file("ca.key"),
+            file("server.key"),
+            file("server.csr"),
+            file("server.pem"),
+            file("extensions"),
+        );
+        fs::write(
+            &extensions,
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+        )
+        .unwrap();
+        let new_key = ["-newkey", "rsa:2048", "-nodes"];
+        let words = [
+            &["openssl", "req", "-x509"],
+            &new_key[..],
+            &[
+                "-days", "3650", "-subj", "/CN=test", "-keyout", &ca_key, "-out", &ca,
+            ],
+        ];
+        ok(&words.concat());
+        let words = [
+            &["openssl", "req"],
+            &new_key[..],
+            &["-subj", "/CN=localhost", "-keyout", &key, "-out", &request],
+        ];
+        ok(&words.concat());
+        ok(&[
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            &ca,
+            "-CAkey",
+            &ca_key,
+            "-CAcreateserial",
+            "-days",
+            "3650",
+            "-extfile",
+            &extensions,
+            "-out",
+            &certificate,
+        ]);
+        let users = file("htpasswd");
+        fs::write(
+            &users,
+            "ana:$2y$05$0FkKqStNtANvhjU8atHeseioeGFT/uDirv.yyv.HxT6K3g.CXeP5q\n",
+        )
+        .unwrap();
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {users}}}}}\n");
+        let tls = format!(", tls: {{certificate: {certificate}, key: {key}}}");
+        let mut registry = Self::start(env, "guarded", &auth, &tls);
+        registry.address = registry.address.replace("127.0.0.1", "localhost");
+        (registry, ca.into())
+    }
+
+    fn start(env: &TestEnv, name: &str, auth: &str, tls: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
         let address = format!("127.0.0.1:{port}");
-        let config = env.path("registry.yml");
-        let data = env.path("registry");
+        let config = env.path(&format!("{name}.yml"));
+        let data = env.path(name);
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{auth}http: {{addr: \"{address}\"{tls}}}\n",
                 data.display()
             ),
         )
@@ -53,7 +120,7 @@ impl Drop for Registry {
 }
 
 /// Every entry of a tree: path, kind, mode, owner, size, link, time.
-fn entries(root: &Path) -> Vec<String> {
+pub(crate) fn entries(root: &Path) -> Vec<String> {
     let format = "%P|%y|%m|%U:%G|%s|%l|%T@\\n";
     let listed = ok(&[
         "find",
@@ -89,7 +156,7 @@ fn entries(root: &Path) -> Vec<String> {
 }
 
 /// The tree of an image as a container of cais has it.
-fn tree_of(env: &TestEnv, image: &str) -> Vec<String> {
+pub(crate) fn tree_of(env: &TestEnv, image: &str) -> Vec<String> {
     env.ok(&[
         "run",
         "-d",

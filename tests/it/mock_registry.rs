@@ -161,10 +161,21 @@ impl Mock {
     /// An image of these layers, which are archives in gzip with their diff_ids; the digests
     /// of the manifest and the configuration.
     pub(crate) fn put_image(&self, repository: &str, tag: &str, layers: &[Layer]) -> (String, String) {
+        self.put_image_for(repository, tag, layers, &json!({ "Cmd": ["true"] }))
+    }
+
+    /// The same with what its configuration says of containers.
+    pub(crate) fn put_image_for(
+        &self,
+        repository: &str,
+        tag: &str,
+        layers: &[Layer],
+        container: &Value,
+    ) -> (String, String) {
         let diff_ids: Vec<&String> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
             "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
-            "config": { "Cmd": ["true"] }, "rootfs": { "type": "layers", "diff_ids": diff_ids },
+            "config": container, "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = config.to_string().into_bytes();
         let descriptors: Vec<Value> = layers

@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod layers;
 mod licences;
 mod man;
@@ -27,6 +28,8 @@ cargo xtask licences          no GPL among the dependencies
 cargo xtask checks            all of the above
 cargo xtask test [FILTER]     install what is needed, build, run unit and integration tests
 cargo xtask vm-test [--all]   the integration tests in virtual machines with cgroup v2 (v1, hybrid)
+cargo xtask bench images      images against the peers: docs/benchmarks/
+cargo xtask fuzz N TARGET…    fuzz targets for N seconds each, with the stable compiler
 cargo xtask bench start       starts against the peers: docs/benchmarks/
 cargo xtask bench engine      run, exec, ps, logs, stop, many containers, against the peers
 cargo xtask bench network     bridges, ports, throughput and names against Docker's
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => tests::run(rest),
         ["vm-test", rest @ ..] => vm_test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["man", directory] => man::write_man_pages(directory),
         ["completions", directory] => man::write_completions(directory),
         ["ci"] => ci::run(),

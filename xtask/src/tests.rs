@@ -20,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "docker-registry",
     "skopeo",
     "umoci",
+    "openssl",
     // What checkpoint and restore drive.
     "criu",
     // Networks: who looks on from outside.

@@ -20,7 +20,30 @@ pub struct Kept {
     pub over: u64,
 }
 
-/// Keeps the budget, if there is one. `spared` are images that stay, by manifest.
+impl Kept {
+    /// What a user should know of it: a line for each image that went, and one where it was
+    /// not enough.
+    #[must_use]
+    pub fn messages(&self) -> Vec<String> {
+        let budget = crate::units::human_size(self.budget);
+        let mut lines: Vec<String> = self
+            .removed
+            .iter()
+            .map(|name| {
+                format!("removed {name}, not used for the longest time, to keep the disk budget of {budget}")
+            })
+            .collect();
+        if self.over > 0 {
+            lines.push(format!(
+                "the disk budget of {budget} is exceeded by {}: what is left is in use",
+                crate::units::human_size(self.over)
+            ));
+        }
+        lines
+    }
+}
+
+/// Keeps the budget, if there is one. `spared` are images that stay, by manifest or by id.
 ///
 /// # Errors
 /// Where something cannot be measured or removed.
@@ -53,7 +76,7 @@ pub fn keep_budget(engine: &Engine, spared: &[Digest]) -> Result<Kept> {
             break;
         }
         let manifest = &image.manifest.digest;
-        if spared.contains(manifest) {
+        if spared.contains(manifest) || spared.contains(&image.id) {
             continue;
         }
         match store.remove_image(manifest, &images::in_use(engine)?) {

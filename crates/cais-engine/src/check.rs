@@ -44,8 +44,13 @@ pub fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
             advice: None,
         });
     }
-    if repair {
-        sweep::sweep(&engine.store)?;
+    if repair && let Err(error) = sweep::sweep(&engine.store) {
+        // What was found is worth more than that this failed.
+        findings.push(Finding {
+            problem: crate::run::chain(&error),
+            repaired: false,
+            advice: None,
+        });
     }
     Ok(findings)
 }

@@ -4,7 +4,7 @@ use crate::disk::measure;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::images;
-use crate::options::{MountKind, RootSource};
+use crate::options::RootSource;
 use crate::state::Container;
 use cais_image::store::{Image, Size, Usage};
 
@@ -111,37 +111,16 @@ fn less(whole: Size, part: Size) -> Size {
 }
 
 fn volumes(engine: &Engine) -> Result<Vec<VolumeUsage>> {
-    let directory = engine.store.data().join("volumes");
-    let failed = |source| EngineError::store(format!("read {}", directory.display()))(source);
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(failed)?,
-    };
+    let used = crate::volumes::in_use(&engine.store)?;
+    let directory = crate::volumes::directory(&engine.store);
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if path.is_dir() {
-            let content = path.join("_data");
-            let links = crate::list::containers(&engine.store)?
-                .iter()
-                .filter(|container| mounts(container, &content))
-                .count();
-            found.push(VolumeUsage {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                size: measure(&path)?,
-                links,
-            });
-        }
+    for volume in crate::volumes::list(&engine.store)? {
+        found.push(VolumeUsage {
+            size: measure(&directory.join(&volume.name))?,
+            links: used.get(&volume.name).map_or(0, Vec::len),
+            name: volume.name,
+        });
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
-}
-
-/// Whether a directory is mounted in a container.
-fn mounts(container: &Container, directory: &std::path::Path) -> bool {
-    let mounts = &container.record.options.mounts;
-    mounts
-        .iter()
-        .any(|mount| matches!(&mount.kind, MountKind::Bind { source, .. } if source == directory))
 }

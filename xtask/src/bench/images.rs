@@ -115,7 +115,17 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         "zstd",
         "curl",
     ])?;
-    workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+    // Another executable than the released one, to try the bench itself.
+    let cais = match std::env::var("CAIS_BIN") {
+        Ok(path) => path,
+        Err(_) => {
+            workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+            workspace::built("release")
+                .join("cais")
+                .to_string_lossy()
+                .into_owned()
+        }
+    };
     let work = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
     fs::create_dir_all(work.join("places")).map_err(|error| error.to_string())?;
     // Each place somewhere else on the disk, for all alike.
@@ -124,10 +134,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
         .unwrap_or_default();
     let mut bench = Bench {
         work,
-        cais: workspace::built("release")
-            .join("cais")
-            .to_string_lossy()
-            .into_owned(),
+        cais,
         docker: None,
         places: 0,
     };

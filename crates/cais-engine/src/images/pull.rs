@@ -136,6 +136,9 @@ fn pull_one(
         .tag(&name, &target, &descriptor)
         .map_err(EngineError::image("name the image"))?;
     store.sync().map_err(EngineError::image("sync the image"))?;
+    drop(lease);
+    let kept = crate::budget::keep_budget(engine, &[descriptor.digest])?;
+    kept.messages().iter().for_each(|message| watch.warning(message));
     pass_warnings(&remote, watch);
     Ok(Pulled {
         name,

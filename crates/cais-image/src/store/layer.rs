@@ -159,7 +159,8 @@ impl ContentStore {
                         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
                     ) =>
                 {
-                    self.trash_layer(diff_id, |state| state != LayerState::Complete)?;
+                    let trash = self.trash_layer(diff_id, |state| state != LayerState::Complete)?;
+                    trash.map_or(Ok(()), |trash| remove_tree(&trash))?;
                 }
                 Err(error) => return Err(StoreError::at("rename to", &target)(error)),
             }
@@ -348,13 +349,39 @@ impl Drop for Staging {
     }
 }
 
+/// Makes a directory, if it is not there, by a name that nobody had before: ext4 derives from
+/// the name where on the disk it puts a directory (see `spread`).
+fn make_elsewhere(directory: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    if directory.exists() {
+        return Ok(());
+    }
+    let fresh = directory.with_file_name(unique("fresh"));
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder.create(&fresh).map_err(StoreError::at("make", &fresh))?;
+    match renameat_with(CWD, &fresh, CWD, directory, RenameFlags::NOREPLACE) {
+        // Swept away: then whoever wants it tries again.
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        _ => fs::remove_dir(&fresh).unwrap_or_default(),
+    }
+    // Somebody else was faster, or the file system cannot do it.
+    match builder.create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::at("make", directory)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes or takes over a directory in `staging/`; `None` where it went away meanwhile.
 fn open_staging(directory: &Path, wait: Wait) -> Result<Option<Staging>> {
     let make = |path: &Path, mode| match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(StoreError::at("make", path)(error)),
         _ => Ok(()),
     };
-    make(directory, 0o700)?;
+    make_elsewhere(directory)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Some(lock) = open_locked(directory, flags, wait)? else {
         return Ok(None);

@@ -4,9 +4,10 @@ use super::engine;
 use super::image::familiar;
 use super::transfer::platform;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, print_error};
 use crate::progress::{Progress, Stream, Style};
 use cais::cli::{ExportArgs, ImportArgs, LoadArgs, SaveArgs};
+use cais_engine::budget::keep_budget;
 use cais_engine::images::{self, ImportOptions};
 use cais_image::manifest::config::ContainerConfig;
 use std::fs::File;
@@ -67,7 +68,12 @@ pub(crate) fn load(args: &LoadArgs) -> Result<u8, Failure> {
         _ => Style::Quiet,
     };
     let progress = Progress::new(style, Stream::Error);
-    for image in images::load(&engine, path, input, platform.as_ref(), &progress)? {
+    let loaded = images::load(&engine, path, input, platform.as_ref(), &progress)?;
+    let spared: Vec<_> = loaded.iter().map(|image| image.id.clone()).collect();
+    for message in keep_budget(&engine, &spared)?.messages() {
+        print_error(&format!("{message}\n"));
+    }
+    for image in loaded {
         if image.names.is_empty() {
             print(&format!("Loaded image ID: {}\n", image.id))?;
         }

@@ -39,22 +39,28 @@ impl AuthFile {
     /// # Errors
     /// Where it cannot be read, or is no JSON.
     pub fn read(path: &Path, flavour: Flavour) -> Result<Option<Self>, ConfigError> {
-        let Some(text) = read_file(path)? else {
-            return Ok(None);
-        };
+        let text = read_file(path)?;
+        text.map(|text| Self::parse(path, flavour, &text)).transpose()
+    }
+
+    /// Parses what was read from a file.
+    ///
+    /// # Errors
+    /// Where it is no JSON.
+    pub fn parse(path: &Path, flavour: Flavour, text: &str) -> Result<Self, ConfigError> {
         let document = if text.trim().is_empty() {
             Map::new()
         } else {
-            serde_json::from_str(&text).map_err(|error| ConfigError::File {
+            serde_json::from_str(text).map_err(|error| ConfigError::File {
                 path: path.to_owned(),
                 detail: error.to_string(),
             })?
         };
-        Ok(Some(Self {
+        Ok(Self {
             path: path.to_owned(),
             flavour,
             document,
-        }))
+        })
     }
 
     /// A file that is to be made.
@@ -91,7 +97,10 @@ impl AuthFile {
     }
 
     /// The login for a repository: the longest key that it begins with, by whole parts.
-    pub(super) fn find(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, ConfigError> {
+    ///
+    /// # Errors
+    /// Where what is kept for it is no login, or the program that keeps it fails.
+    pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credentials>, ConfigError> {
         if let Some((helper, server)) = self.helper(registry)
             && let Some(found) = helper.get(&server)?
         {
