@@ -57,6 +57,7 @@ mod security;
 mod support;
 mod terminal;
 mod three_tier;
+mod views;
 
 /// A file that is not named above would never run.
 #[test]

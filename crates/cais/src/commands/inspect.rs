@@ -1,6 +1,7 @@
 //! `cais inspect`, `cais container inspect`, `cais image inspect`.
 
 use super::engine;
+use super::volume::object;
 use crate::failure::Failure;
 use crate::output::{print, print_error};
 use cais::cli::{InspectArgs, InspectKindArgs};
@@ -9,6 +10,7 @@ use cais_engine::EngineError;
 use cais_engine::engine::Engine;
 use cais_engine::images;
 use cais_engine::inspect::{find_container, inspect_image};
+use cais_engine::volumes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +19,7 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Container,
     Image,
+    Volume,
 }
 
 /// What Docker exits with for a template that cannot be read.
@@ -24,9 +27,10 @@ const BAD_TEMPLATE: u8 = 64;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let kinds: &[Kind] = match args.kind.as_deref() {
-        None => &[Kind::Container, Kind::Image],
+        None => &[Kind::Container, Kind::Image, Kind::Volume],
         Some("container") => &[Kind::Container],
         Some("image") => &[Kind::Image],
+        Some("volume") => &[Kind::Volume],
         Some(other) => return Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
     };
     let what = match args.kind.as_deref() {
@@ -46,6 +50,7 @@ pub(crate) fn inspect_kind(args: &InspectKindArgs, kind: Kind) -> Result<u8, Fai
     let (kinds, what): (&[Kind], _) = match kind {
         Kind::Container => (&[Kind::Container], "container"),
         Kind::Image => (&[Kind::Image], "image"),
+        Kind::Volume => (&[Kind::Volume], "volume"),
     };
     Inspection {
         engine: engine()?,
@@ -111,6 +116,10 @@ impl Inspection<'_> {
                         Err(error) => return Err(error),
                     }
                 }
+                Kind::Volume => volumes::list(&self.engine.store)?
+                    .iter()
+                    .find(|volume| volume.name == name)
+                    .map(|volume| object(&self.engine.store, volume)),
             };
             if found.is_some() {
                 return Ok(found);
