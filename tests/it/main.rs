@@ -56,6 +56,7 @@ mod rootless;
 mod security;
 mod support;
 mod terminal;
+mod three_tier;
 mod views;
 
 /// A file that is not named above would never run.
