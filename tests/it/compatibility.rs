@@ -85,8 +85,9 @@ fn plain(text: &str, is_error: bool) -> String {
         if is_error && (line.starts_with("See '") || line.starts_with("hint: ")) {
             continue;
         }
-        // Docker warns of a setting of this machine.
-        if line.contains("IPv4 forwarding is disabled") {
+        // Docker warns of a setting of this machine, and its client, now and then, of a wait
+        // that was broken off.
+        if line.contains("IPv4 forwarding is disabled") || line.starts_with("time=\"") {
             continue;
         }
         let line = plain_json(line).unwrap_or_else(|| plain_line(line));

@@ -27,6 +27,7 @@ mod images_trees;
 mod inspect;
 mod kill_steps;
 mod life;
+mod life_full;
 mod life_model;
 mod limits;
 mod mock_registry;
@@ -55,6 +56,8 @@ mod rootless;
 mod security;
 mod support;
 mod terminal;
+mod three_tier;
+mod views;
 
 /// A file that is not named above would never run.
 #[test]

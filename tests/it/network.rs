@@ -122,11 +122,17 @@ fn published_ports_from_everywhere() {
             (&lan.host, HOST4, HOST4),
             (&lan.host, "127.0.0.1", "172.17.0.1"),
         ] {
-            let saw = ask(from, protocol, address, 8080);
+            let mut saw = None;
+            eventually(&format!("{protocol} {address} answers"), || {
+                saw = ask(from, protocol, address, 8080);
+                saw.is_some()
+            });
             assert_eq!(saw.as_deref(), Some(expected), "{protocol} {address}");
         }
         // By way of the monitor: a packet from ::1 cannot leave the host.
-        assert!(ask(&lan.host, protocol, "::1", 8080).is_some(), "{protocol} ::1");
+        eventually(&format!("{protocol} ::1 answers"), || {
+            ask(&lan.host, protocol, "::1", 8080).is_some()
+        });
     }
     assert!(ask(&lan.host, "tcp", "127.0.0.1", 8081).is_some());
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8081), None);
@@ -363,7 +369,7 @@ fn networks_are_made_listed_and_removed() {
         (&["create", "a/b"], "cannot be the name"),
         (&["rm", "no-such"], "not found"),
         (&["inspect", "no-such"], "not found"),
-        (&["connect", "no-such", "box"], "no-such"),
+        (&["connect", "no-such", "box"], "No such container"),
     ] {
         let done = host.try_cais(&env, &[&["network"], words].concat());
         assert!(
@@ -513,7 +519,16 @@ fn firewalls_of_others_are_named() {
         &lan,
         &env,
         "web",
-        &["-p", "8080:80", "--publish-mode", "proxy", "--network", "bridge"],
+        &[
+            "-p",
+            "8080:80",
+            "-p",
+            "8080:80/udp",
+            "--publish-mode",
+            "proxy",
+            "--network",
+            "bridge",
+        ],
     );
     for protocol in ["tcp", "udp"] {
         assert!(ask(&lan.outside, protocol, HOST4, 8080).is_some(), "{protocol}");

@@ -138,9 +138,14 @@ impl Lan {
     pub(crate) fn new() -> Self {
         let (host, outside) = (Namespace::new(), Namespace::new());
         let holder = outside.holder.id();
+        // Without duplicate address detection, which takes seconds on interfaces just made.
+        let quick = "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.lan0.accept_dad=0";
         host.sh(&format!(
-            "ip link add lan0 type veth peer name lan0 netns {holder} && ip link set lan0 up"
+            "ip link add lan0 type veth peer name lan0 netns {holder}"
         ));
+        host.sh(quick);
+        outside.sh(quick);
+        host.sh("ip link set lan0 up");
         host.sh(&format!(
             "ip addr add {HOST4}/24 dev lan0 && ip addr add {HOST6}/64 dev lan0 nodad"
         ));
@@ -275,7 +280,9 @@ impl Site {
             left.extend(held.map(|entry| entry.path().display().to_string()));
         }
         for map in ["pub_any4", "pub_ip4", "pub_any6", "pub_ip6"] {
-            let listed = self.lan.host.try_sh(&format!("nft list map inet cais {map}"));
+            let listed = self.lan.host.try_sh(&format!(
+                "nft list map inet $(nft list tables | grep -o 'cais.*') {map}"
+            ));
             if listed.stdout.contains("elements") {
                 left.push(listed.stdout);
             }

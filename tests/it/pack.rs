@@ -431,6 +431,30 @@ fn software_of_debian_runs_here_and_in_podman() {
         until psql -qh /tmp -d postgres -c '' 2> /dev/null; do :; done; \
         psql -qAth /tmp -d postgres -c \"create table t (n int); insert into t values (40), (2); select sum(n) from t\"; \
         kill $server; wait)";
+    // Whole packages, where nobody wants to trace.
+    let stdlib = fs::read_dir("/usr/share/doc").unwrap().flatten();
+    let stdlib = stdlib.map(|entry| entry.file_name().into_string().unwrap());
+    let stdlib = stdlib
+        .filter(|name| name.starts_with("libpython3.") && name.ends_with("-stdlib"))
+        .max();
+    env.ok(&[
+        "pack",
+        "-q",
+        "-t",
+        "whole",
+        "--deb",
+        "--package",
+        &stdlib.unwrap(),
+        "/usr/bin/python3",
+    ]);
+    let code = "import json, sqlite3, asyncio, xml.dom; print(json.dumps([1]))";
+    assert_eq!(env.ok(&["run", "--rm", "whole", "python3", "-c", code]), "[1]\n");
+    let done = env.cais(&["pack", "--package", "no-such-package", "true"]);
+    assert!(
+        done.code == 1 && done.stderr.contains("not installed"),
+        "{}",
+        done.stderr
+    );
     let python = format!("/usr/bin/python3 -c \"{PYTHON}\"");
     let git = "cd /tmp && git init -q x && cd x && echo 1 > f && git add f && \
         git -c user.name=n -c user.email=e commit -qm message && git clone -q . ../y && git -C ../y log --format=%s";

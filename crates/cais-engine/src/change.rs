@@ -84,6 +84,8 @@ fn merge(limits: &mut LimitOptions, new: &LimitOptions) {
     take(&mut limits.cpu_shares, &new.cpu_shares);
     take(&mut limits.cpu_period, &new.cpu_period);
     take(&mut limits.cpu_quota, &new.cpu_quota);
+    take(&mut limits.cpu_rt_period, &new.cpu_rt_period);
+    take(&mut limits.cpu_rt_runtime, &new.cpu_rt_runtime);
     take(&mut limits.cpuset_cpus, &new.cpuset_cpus);
     take(&mut limits.cpuset_mems, &new.cpuset_mems);
     take(&mut limits.pids, &new.pids);

@@ -175,8 +175,7 @@ impl Config {
     }
 
     /// Gives the options of a new container what the user left open. The mode of user
-    /// namespaces and the log driver are not among it: whether they were written shows on
-    /// the command line alone.
+    /// namespaces is not among it: whether it was written shows on the command line alone.
     pub fn fill(&self, options: &mut RunOptions) {
         let limits = &mut options.limits;
         limits.pids = limits.pids.or(self.pids_limit.value);

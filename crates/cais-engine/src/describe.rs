@@ -98,6 +98,15 @@ impl Container {
         names.collect()
     }
 
+    /// How many volumes it has.
+    #[must_use]
+    pub fn volume_count(&self) -> usize {
+        let mounts = self.record.options.mounts.iter();
+        mounts
+            .filter(|mount| matches!(mount.kind, MountKind::Volume { .. }))
+            .count()
+    }
+
     /// The names of its networks.
     #[must_use]
     pub fn network_names(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use crate::list;
 use crate::options::{MountKind, RootSource};
 use crate::prune::LabelFilter;
 use crate::state::{Container, Status};
+use cais_net::publish::{ExposedPorts, Protocol, PublishedPort};
 use regex_lite::Regex;
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub struct ContainerFilter {
     volumes: Vec<String>,
     networks: Vec<String>,
     is_task: Option<bool>,
+    publish: Vec<ExposedPorts>,
+    expose: Vec<ExposedPorts>,
     /// Layers of ancestors, the uppermost first, or the words `host` and paths.
     ancestors: Vec<Ancestor>,
     before: Option<String>,
@@ -86,6 +89,15 @@ impl ContainerFilter {
             "ancestor" => self.ancestors.push(find_ancestor(engine, value)),
             "before" => self.before = Some(created(engine, value)?),
             "since" => self.since = Some(created(engine, value)?),
+            "publish" | "expose" => {
+                let ports = value.parse().map_err(|_bad| invalid(key, value))?;
+                let list = if key == "publish" {
+                    &mut self.publish
+                } else {
+                    &mut self.expose
+                };
+                list.push(ports);
+            }
             "volume" => self.volumes.push(own()),
             "network" => self.networks.push(own()),
             "is-task" => match value {
@@ -116,9 +128,16 @@ impl ContainerFilter {
         !self.health.is_empty()
     }
 
-    /// Whether a container is meant.
+    /// Whether the published ports of containers have to be known.
     #[must_use]
-    pub fn takes(&self, container: &Container, health: Option<&str>) -> bool {
+    pub fn needs_ports(&self) -> bool {
+        !self.publish.is_empty()
+    }
+
+    /// Whether a container is meant. `health` and `published` are what is known of it, where
+    /// they have to be known.
+    #[must_use]
+    pub fn takes(&self, container: &Container, health: Option<&str>, published: &[PublishedPort]) -> bool {
         let created = &container.record.created;
         self.takes_identity(container)
             && self.labels.iter().all(|label| label.matches(container.labels()))
@@ -126,6 +145,12 @@ impl ContainerFilter {
             && any(&self.states, |state| state == container.state_word())
             && any(&self.health, |wanted| wanted == health.unwrap_or("none"))
             && any(&self.volumes, |volume| has_volume(container, volume))
+            && any(&self.publish, |wanted| {
+                published
+                    .iter()
+                    .any(|port| holds(wanted, port.host_port, port.protocol))
+            })
+            && any(&self.expose, |wanted| is_exposed(container, wanted))
             && any(&self.networks, |network| {
                 container.network_names().contains(network)
             })
@@ -161,6 +186,26 @@ fn exit_code(container: &Container) -> Option<i32> {
         Status::Exited(exit) => exit.code.map(i32::from),
         _ => None,
     }
+}
+
+/// Whether a port is among these.
+fn holds(ports: &ExposedPorts, port: u16, protocol: Protocol) -> bool {
+    ports.protocol == protocol && (ports.ports.first..=ports.ports.last).contains(&port)
+}
+
+/// Whether the program listens at one of these ports, published or not.
+fn is_exposed(container: &Container, wanted: &ExposedPorts) -> bool {
+    let network = &container.record.options.network;
+    let overlaps = |first: u16, last: u16| wanted.ports.first <= last && first <= wanted.ports.last;
+    let exposed = network
+        .expose
+        .iter()
+        .any(|ports| ports.protocol == wanted.protocol && overlaps(ports.ports.first, ports.ports.last));
+    exposed
+        || network.publish.iter().any(|mapping| {
+            let ports = mapping.container_ports;
+            mapping.protocol == wanted.protocol && overlaps(ports.first, ports.last)
+        })
 }
 
 /// Whether a volume or a path of the host, or a path inside, is mounted.

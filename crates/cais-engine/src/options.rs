@@ -260,6 +260,10 @@ pub struct LimitOptions {
     pub cpu_period: Option<u64>,
     /// `--cpu-quota` in microseconds a period.
     pub cpu_quota: Option<i64>,
+    /// `--cpu-rt-period` in microseconds.
+    pub cpu_rt_period: Option<u64>,
+    /// `--cpu-rt-runtime` in microseconds a period.
+    pub cpu_rt_runtime: Option<i64>,
     /// `--cpuset-cpus`, e.g. `0-2,5`.
     pub cpuset_cpus: Option<String>,
     /// `--cpuset-mems`.
@@ -268,6 +272,8 @@ pub struct LimitOptions {
     pub pids: Option<i64>,
     /// `--blkio-weight`, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// `--blkio-weight-device`: device path and weight, 10 to 1000.
+    pub blkio_weight_device: Vec<(PathBuf, u64)>,
     /// `--device-read-bps`: device path and bytes a second.
     pub device_read_bps: Vec<(PathBuf, u64)>,
     /// `--device-write-bps`: device path and bytes a second.

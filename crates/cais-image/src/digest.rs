@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::SerializableState as _;
 use std::fmt;
 use std::str::FromStr;
 
@@ -124,6 +125,30 @@ impl Hasher {
         }
     }
 
+    /// All that it has seen, to go on from in another process.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        match self {
+            Self::Sha256(hasher) => hasher.serialize().to_vec(),
+            Self::Sha512(hasher) => hasher.serialize().to_vec(),
+        }
+    }
+
+    /// Goes on from a state; `None` where it is none of the digest's algorithm.
+    #[must_use]
+    pub fn resume(digest: &Digest, state: &[u8]) -> Option<Self> {
+        match digest.algorithm() {
+            "sha512" => {
+                let state = state.try_into().ok()?;
+                sha2::Sha512::deserialize(state).ok().map(Self::Sha512)
+            }
+            _ => {
+                let state = state.try_into().ok()?;
+                sha2::Sha256::deserialize(state).ok().map(Self::Sha256)
+            }
+        }
+    }
+
     /// The digest of all bytes.
     #[must_use]
     pub fn finish(self) -> Digest {
@@ -142,6 +167,27 @@ impl Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_goes_on() {
+        let bytes: Vec<u8> = (0..1000u32).map(|number| number.to_le_bytes()[0]).collect();
+        for like in [
+            Digest::of(b""),
+            format!("sha512:{}", "0".repeat(128)).parse().unwrap(),
+        ] {
+            let mut whole = Hasher::like(&like);
+            whole.update(&bytes);
+            let whole = whole.finish();
+            for cut in [0, 1, 63, 64, 65, 500, 1000] {
+                let mut first = Hasher::like(&like);
+                first.update(&bytes[..cut]);
+                let mut second = Hasher::resume(&like, &first.state()).unwrap();
+                second.update(&bytes[cut..]);
+                assert_eq!(second.finish(), whole, "{cut}");
+            }
+            assert!(Hasher::resume(&like, b"x").is_none());
+        }
+    }
 
     #[test]
     fn only_what_can_be_a_file_name() {

@@ -297,6 +297,8 @@ impl<'a> Stage<'a> {
     fn carry_out_unprivileged(&mut self, step: Step<'a>) -> StepResult<'a> {
         match step {
             Step::MakeOverlay { slot, lower, changes } => self.make_overlay(slot, lower, changes),
+            // Removed on the host meanwhile: the empty place stays.
+            Step::MountOverlay { lower, .. } if overlay::is_gone(lower) => Ok(()),
             Step::MountOverlay { path, lower, changes } => {
                 let overlay = overlay::make_any(lower, changes)?;
                 mounts::mount_tree(

@@ -59,6 +59,9 @@ pub struct Endpoint {
     /// Whether it does not reach its neighbours.
     #[serde(default)]
     pub isolated: bool,
+    /// Whether it may be reached by itself, by way of a published port.
+    #[serde(default)]
+    pub hairpin: bool,
     /// Whether nothing leaves the network.
     #[serde(default)]
     pub internal: bool,

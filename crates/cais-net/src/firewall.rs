@@ -157,7 +157,7 @@ impl Firewall {
             Ok(()) => Ok(()),
             // The table or a set is not there; or another element has the key, which the
             // files decide.
-            Err(Errno::NOENT | Errno::EXIST | Errno::BUSY) => self.rebuild(),
+            Err(Errno::NOENT | Errno::EXIST | Errno::BUSY | Errno::NOTEMPTY) => self.rebuild(),
             Err(errno) => Err(refused("publish ports in the table inet cais")(errno)),
         }
     }

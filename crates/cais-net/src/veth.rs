@@ -54,6 +54,9 @@ fn make(
         match (endpoint.driver, &endpoint.host_interface) {
             (Driver::Bridge, Some(name)) => {
                 link::add_veth(&mut batch, name, *parent, &interface);
+                if endpoint.hairpin {
+                    link::allow_hairpin(&mut batch, name);
+                }
                 if endpoint.isolated {
                     link::isolate_port(&mut batch, name);
                 }
@@ -75,6 +78,22 @@ impl Endpoint {
     }
 }
 
+/// Lets a container that runs be reached by itself, by way of a published port.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn allow_hairpin(host: &mut Socket, endpoint: &Endpoint) -> Result<()> {
+    let Some(name) = &endpoint.host_interface else {
+        return Ok(());
+    };
+    let mut batch = Batch::default();
+    link::allow_hairpin(&mut batch, name);
+    host.apply(&mut batch).map_err(NetError::netlink(
+        format!("change {name} in network {}", endpoint.network),
+        "RTM_NEWLINK",
+    ))
+}
+
 /// Gives the interfaces their addresses, brings them up and adds the default routes: one
 /// send, on a socket inside.
 ///
@@ -85,14 +104,7 @@ pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
     // (tunl0, sit0). Looking one up costs no exchange of messages.
     let indexes = endpoints
         .iter()
-        .map(|endpoint| {
-            bridge::index_of(inside, &endpoint.interface)?.ok_or_else(|| {
-                NetError::Invalid(format!(
-                    "interface {} was removed while it was made",
-                    endpoint.interface
-                ))
-            })
-        })
+        .map(|endpoint| index_in(inside, endpoint))
         .collect::<Result<Vec<u32>>>()?;
     let mut batch = Batch::default();
     for (endpoint, index) in endpoints.iter().zip(&indexes) {
@@ -120,19 +132,14 @@ pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
     ))
 }
 
-/// Lets a container whose ports lead here reach them by the host's address itself.
-///
-/// # Errors
-/// Where the kernel refuses.
-pub fn let_frames_return(endpoint: &Endpoint) -> Result<()> {
-    let Some(name) = &endpoint.host_interface else {
-        return Ok(());
-    };
-    let mut batch = Batch::default();
-    link::let_frames_return(&mut batch, name);
-    Socket::open(Protocol::Route)?
-        .apply(&mut batch)
-        .map_err(NetError::netlink(format!("set up the bridge port {name}"), "RTM_NEWLINK"))
+/// The index of an interface in the namespace of this socket.
+fn index_in(inside: &Socket, endpoint: &Endpoint) -> Result<u32> {
+    bridge::index_of(inside, &endpoint.interface)?.ok_or_else(|| {
+        NetError::Invalid(format!(
+            "interface {} of the container is gone",
+            endpoint.interface
+        ))
+    })
 }
 
 /// Opens a socket inside a network namespace.

@@ -30,8 +30,8 @@ pub use registry::{
 };
 pub use run::RunArgs;
 pub use system::{
-    ContainerCommand, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs, SystemInstallArgs,
-    SystemPruneArgs,
+    ContainerCommand, ImagePruneArgs, PruneArgs, SystemCheckArgs, SystemCommand, SystemDfArgs,
+    SystemInstallArgs, SystemPruneArgs,
 };
 pub use views::{FormatArgs, InspectArgs, InspectKindArgs, PortArgs, StatsArgs, TopArgs};
 pub use volume::{
@@ -201,7 +201,7 @@ pub struct PsArgs {
     #[arg(long)]
     pub no_trunc: bool,
     /// Only what is so: id, name, label, exited, status, ancestor, before, since, volume,
-    /// network, health, is-task
+    /// network, publish, expose, health, is-task
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "table", "table TEMPLATE", "json" (one object a line), or a Go

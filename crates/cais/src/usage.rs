@@ -180,3 +180,75 @@ fn value(error: &clap::Error, place: &Place) -> Mistake {
         &format!("invalid argument {value:?} for \"{shown}\" flag: {reason}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_in_dockers_words() {
+        for (words, code, beginning) in [
+            (
+                "run --bogus x",
+                125,
+                "unknown flag: --bogus\nSee 'cais run --help'.\n",
+            ),
+            ("run -Z x", 125, "unknown shorthand flag: 'Z' in -Z\n"),
+            ("run --name", 125, "flag needs an argument: --name\n"),
+            (
+                "run --rm=maybe x",
+                125,
+                "invalid argument \"maybe\" for \"--rm\" flag: ",
+            ),
+            (
+                "stop -t x y",
+                125,
+                "invalid argument \"x\" for \"-t, --time\" flag: ",
+            ),
+            (
+                "ps --filter x",
+                125,
+                "invalid argument \"x\" for \"-f, --filter\" flag: bad format",
+            ),
+            (
+                "rm",
+                1,
+                "\"cais rm\" requires at least 1 argument.\nSee 'cais rm --help'.\n\nUsage:  cais rm ",
+            ),
+            ("ps x", 1, "\"cais ps\" accepts no arguments.\n"),
+            ("diff a b", 1, "\"cais diff\" requires exactly 1 argument.\n"),
+            ("exec x", 1, "\"cais exec\" requires at least 2 arguments.\n"),
+            (
+                "port",
+                1,
+                "\"cais port\" requires at least 1 and at most 2 arguments.\n",
+            ),
+            (
+                "bogus",
+                1,
+                "cais: 'bogus' is not a cais command.\nSee 'cais --help'\n",
+            ),
+            (
+                "container bogus",
+                1,
+                "cais: 'bogus' is not a cais container command.\n",
+            ),
+            (
+                "container ls --bogus",
+                125,
+                "unknown flag: --bogus\nSee 'cais container ls --help'.\n",
+            ),
+        ] {
+            let arguments: Vec<OsString> = std::iter::once("cais")
+                .chain(words.split(' '))
+                .map(OsString::from)
+                .collect();
+            let error = cais::cli::parse(&arguments).unwrap_err();
+            let mistake = describe(&error, &arguments).unwrap();
+            assert_eq!(mistake.code, code, "{words}: {}", mistake.text);
+            assert!(mistake.text.starts_with(beginning), "{words}: {:?}", mistake.text);
+        }
+        let help: Vec<OsString> = ["cais", "ps", "--help"].map(OsString::from).to_vec();
+        assert!(describe(&cais::cli::parse(&help).unwrap_err(), &help).is_none());
+    }
+}

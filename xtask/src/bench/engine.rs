@@ -4,6 +4,7 @@
 //!
 //! Each part's figures are kept in `target/bench-engine.json` as it ends; with `--resume`
 //! the parts that are there are not measured again. No part begins after five minutes.
+//! `--bin` measures an executable that is there instead of building one.
 
 mod lines;
 mod measure;
@@ -16,7 +17,7 @@ use crate::{Outcome, workspace};
 use measure::{Engine, Sides};
 use serde_json::{Map, Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// After so long no part begins any more.
@@ -46,15 +47,24 @@ fn read_kept() -> Map<String, Value> {
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
-    let mut figures = match arguments {
-        [] => Map::new(),
-        ["--resume"] => read_kept(),
-        _ => return Err("cargo xtask bench engine [--resume]".to_owned()),
+    let (resume, binary) = match arguments {
+        [] => (false, None),
+        ["--resume"] => (true, None),
+        ["--bin", path] => (false, Some(PathBuf::from(path))),
+        ["--resume", "--bin", path] => (true, Some(PathBuf::from(path))),
+        _ => return Err("cargo xtask bench engine [--resume] [--bin FILE]".to_owned()),
     };
+    let mut figures = if resume { read_kept() } else { Map::new() };
     workspace::ensure_packages(&["runc", "podman", "docker.io", "busybox-static"])?;
-    workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+    let binary = match binary {
+        Some(binary) => binary,
+        None => {
+            workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
+            workspace::built("release").join("cais")
+        }
+    };
     let mut work = Work::new()?;
-    let sides = prepare(&mut work)?;
+    let sides = prepare(&mut work, &binary)?;
     for (name, reason) in &sides.absent {
         println!("{name}: not measured: {reason}");
     }
@@ -91,8 +101,8 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
 }
 
 /// The engines that can run, each with the image.
-fn prepare(work: &mut Work) -> Result<Sides, String> {
-    let cais = Engine::cais(&work.directory);
+fn prepare(work: &mut Work, binary: &Path) -> Result<Sides, String> {
+    let cais = Engine::cais(binary, &work.directory);
     let mut sides = Sides {
         engines: vec![cais],
         absent: Vec::new(),

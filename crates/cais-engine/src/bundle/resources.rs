@@ -2,7 +2,7 @@
 
 use super::{BundleError, BundleFacts};
 use crate::options::RunOptions;
-use cais_runtime::spec::linux::BlockIo;
+use cais_runtime::spec::linux::{BlockIo, WeightDevice};
 use cais_runtime::spec::{Cpu, DeviceRule, Memory, Pids, Resources, ThrottleDevice};
 use std::path::PathBuf;
 
@@ -33,6 +33,8 @@ pub(super) fn plan_resources(options: &RunOptions, facts: &BundleFacts) -> Resul
             .map(|nano| clamp(nano / (1_000_000_000 / PERIOD)))
             .or(limits.cpu_quota),
         period: limits.nano_cpus.map(|_| PERIOD).or(limits.cpu_period),
+        realtime_period: limits.cpu_rt_period,
+        realtime_runtime: limits.cpu_rt_runtime,
         cpus: limits.cpuset_cpus.clone(),
         mems: limits.cpuset_mems.clone(),
         ..Cpu::default()
@@ -74,6 +76,15 @@ fn plan_block_io(options: &RunOptions, facts: &BundleFacts) -> Result<Option<Blo
     };
     let block_io = BlockIo {
         weight: limits.blkio_weight.filter(|weight| *weight != 0),
+        weight_device: throttle(&limits.blkio_weight_device)?
+            .into_iter()
+            .map(|device| WeightDevice {
+                major: device.major,
+                minor: device.minor,
+                weight: u16::try_from(device.rate).ok(),
+                leaf_weight: None,
+            })
+            .collect(),
         throttle_read_bps_device: throttle(&limits.device_read_bps)?,
         throttle_write_bps_device: throttle(&limits.device_write_bps)?,
         throttle_read_iops_device: throttle(&limits.device_read_iops)?,

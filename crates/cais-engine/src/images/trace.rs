@@ -44,7 +44,7 @@ pub struct Traced {
 /// Where the container cannot be started or watched.
 pub fn trace(engine: &Engine, options: RunOptions, programs: BTreeSet<PathBuf>) -> Result<Traced> {
     engine.store.ensure()?;
-    let socket = Socket::bind(engine)?;
+    let mut socket = Socket::bind(engine)?;
     let mut options = RunOptions {
         root: RootSource::Host,
         remove: true,
@@ -59,6 +59,8 @@ pub fn trace(engine: &Engine, options: RunOptions, programs: BTreeSet<PathBuf>) 
         .map_err(EngineError::system("make the process that runs the container"))?;
     let child = match forked {
         Forked::Child => {
+            // Else it would still be listened there when the watcher is gone.
+            drop(socket.listener.take());
             let code = run_container(engine, options);
             cais_sys::process::exit_now(code)
         }
@@ -117,7 +119,7 @@ fn tell(text: &str) {
 /// Where the container's notifications arrive.
 struct Socket {
     path: PathBuf,
-    listener: UnixListener,
+    listener: Option<UnixListener>,
 }
 
 impl Socket {
@@ -129,16 +131,17 @@ impl Socket {
         let action = || EngineError::store(format!("listen at {}", path.display()));
         remove_if_there(&path)?;
         let listener = UnixListener::bind(&path).map_err(action())?;
+        let listener = Some(listener);
         Ok(Self { path, listener })
     }
 
     /// Waits for the notifications' descriptor; `None` where the container ended before.
     fn accept(&self, child: &OwnedFd) -> Result<Option<OwnedFd>> {
+        let Some(own) = &self.listener else {
+            return Ok(None);
+        };
         loop {
-            let mut fds = [
-                PollFd::new(&self.listener, PollFlags::IN),
-                PollFd::new(child, PollFlags::IN),
-            ];
+            let mut fds = [PollFd::new(own, PollFlags::IN), PollFd::new(child, PollFlags::IN)];
             match poll(&mut fds, None) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -154,8 +157,7 @@ impl Socket {
                 }
                 return Ok(None);
             }
-            let (stream, _) = self
-                .listener
+            let (stream, _) = own
                 .accept()
                 .map_err(EngineError::store("hear of the container"))?;
             let mut received = Vec::new();

@@ -137,8 +137,8 @@ fn make_interface(networks: &NetworkStore, endpoints: &Endpoints, checkpoints: &
     };
     let mut route = Socket::open(Protocol::Route)?;
     checkpoints.pass("make the bridge");
-    ensure_bridge(&mut route, networks, endpoint)?;
     let mut firewall = Firewall::open(networks)?;
+    ensure_bridge(&mut route, &mut firewall, networks, endpoint)?;
     firewall.ensure()?;
     let inside = namespace::open_of(pid)?;
     if !(ProcessName { pid, start }).is_alive() {

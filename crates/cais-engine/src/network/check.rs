@@ -55,7 +55,7 @@ pub fn check(store: &Store) -> Result<Vec<Finding>> {
         .iter()
         .any(|network| host.links.iter().any(|link| link.name == network.interface));
     if is_used {
-        check_table(&networks, &mut found)?;
+        check_table(&networks, &host, &mut found)?;
         found.extend(foreign_firewalls(&networks)?);
     }
     check_leases(store, &networks, &containers, &known, &mut found)?;
@@ -120,7 +120,7 @@ fn check_bridge(network: &Network, containers: &[Endpoints], host: &HostNetworks
     }
 }
 
-fn check_table(networks: &NetworkStore, found: &mut Vec<Finding>) -> Result<()> {
+fn check_table(networks: &NetworkStore, host: &HostNetworks, found: &mut Vec<Finding>) -> Result<()> {
     let mut firewall = Firewall::open(networks)?;
     let table = &networks.table;
     let Some(actual) = firewall.read_elements()? else {
@@ -132,7 +132,13 @@ fn check_table(networks: &NetworkStore, found: &mut Vec<Finding>) -> Result<()> 
             "the table inet {table} lacks rules, or has others"
         )));
     }
-    let expected = read_state(networks)?.elements();
+    // A network that was never used may be in the table or not.
+    let mut state = read_state(networks)?;
+    let allowed = state.elements();
+    state
+        .bridges
+        .retain(|bridge| host.links.iter().any(|link| link.name == bridge.interface));
+    let required = state.elements();
     for set in SETS {
         let keys = |elements: &Elements| -> BTreeSet<(Vec<u8>, Vec<u8>)> {
             elements
@@ -142,11 +148,9 @@ fn check_table(networks: &NetworkStore, found: &mut Vec<Finding>) -> Result<()> 
                 .map(|element| (element.key.clone(), element.value.clone()))
                 .collect()
         };
-        let (expected, actual) = (keys(&expected), keys(&actual));
-        let (missing, others) = (
-            expected.difference(&actual).count(),
-            actual.difference(&expected).count(),
-        );
+        let actual = keys(&actual);
+        let missing = keys(&required).difference(&actual).count();
+        let others = actual.difference(&keys(&allowed)).count();
         if missing + others > 0 {
             found.push(finding(format!(
                 "the table inet {table}: set {} lacks {missing} elements and has {others} that nobody asked for",

@@ -9,7 +9,7 @@ use crate::run::Prepared;
 use crate::state::RunState;
 use crate::store::Store;
 use cais_net::endpoint::{Endpoint, Endpoints};
-use cais_net::firewall::{Firewall, port_elements};
+use cais_net::firewall::{Firewall, network_elements, port_elements};
 use cais_net::lease::{self, Holder};
 use cais_net::netlink::{Protocol, Socket, conntrack};
 use cais_net::network::{Driver, NetworkStore};
@@ -47,6 +47,9 @@ pub(crate) fn connect(
     keep_leases(&networks, &endpoints, state)?;
     let reserved = reserve_ports(engine, prepared, &networks)?;
     endpoints.ports = reserved.iter().map(|each| each.port).collect();
+    for endpoint in &mut endpoints.endpoints {
+        endpoint.hairpin = !endpoints.ports.is_empty();
+    }
     let pass = |name| checkpoints.pass(name);
     pass("write the endpoints down");
     networks.write_endpoints(&endpoints)?;
@@ -54,7 +57,7 @@ pub(crate) fn connect(
     let mut route = Socket::open(Protocol::Route)?;
     let mut firewall = Firewall::open(&networks)?;
     for endpoint in &endpoints.endpoints {
-        ensure_bridge(&mut route, &networks, endpoint)?;
+        ensure_bridge(&mut route, &mut firewall, &networks, endpoint)?;
     }
     pass("look at the table");
     firewall.ensure()?;
@@ -95,12 +98,19 @@ fn keep_leases(networks: &NetworkStore, endpoints: &Endpoints, state: &RunState)
 }
 
 /// Makes the bridge of an endpoint where it is not there: after a boot, or the first time.
-pub(super) fn ensure_bridge(route: &mut Socket, networks: &NetworkStore, endpoint: &Endpoint) -> Result<()> {
+/// The table knows of it first, so that no bridge is ever without its rules.
+pub(super) fn ensure_bridge(
+    route: &mut Socket,
+    firewall: &mut Firewall,
+    networks: &NetworkStore,
+    endpoint: &Endpoint,
+) -> Result<()> {
     if endpoint.driver != Driver::Bridge || bridge::index_of(route, &endpoint.parent)?.is_some() {
         return Ok(());
     }
     let network = networks.find(&endpoint.network)?;
     host::ensure_forwarding(networks, network.pool(false).is_some())?;
+    firewall.add(&network_elements(&network))?;
     bridge::ensure(route, &network)?;
     Ok(())
 }
@@ -137,9 +147,6 @@ pub(super) fn publish_ports(firewall: &mut Firewall, endpoints: &Endpoints) -> R
     let entries = endpoints.port_entries();
     if entries.is_empty() {
         return Ok(());
-    }
-    if let Some(endpoint) = endpoints.published_to() {
-        veth::let_frames_return(endpoint)?;
     }
     firewall.add(&port_elements(entries))?;
     forget_flows(firewall, &endpoints.ports)

@@ -153,6 +153,7 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
             .map_err(|expected| invalid(format!("--opt {key}={value}: {expected}")))?;
     }
     super::hold::allowances_of(&network)?;
+    super::hold::allowances_of(&network)?;
     finish_driver(&mut network, new, &known, &host)?;
     if !networks.create(&network)? {
         return Err(invalid(format!("network with name {} already exists", new.name)));

@@ -36,13 +36,12 @@ pub(crate) fn plan(engine: &Engine, record: &Record) -> Result<Option<Endpoints>
         proxy: record.options.network.publish_mode == PublishMode::Proxy,
         ..Endpoints::default()
     };
-    let result = plan_all(&engine.store, attachments, &mut planned);
+    let result = plan_all(&engine.store, attachments, &mut planned)
+        .and_then(|()| check_publish(&record.options, &planned));
     if result.is_err() {
         release(&engine.store.networks(), &planned);
     }
-    result?;
-    check_publish(&record.options, &planned)?;
-    Ok(Some(planned))
+    result.map(|()| Some(planned))
 }
 
 fn plan_all(store: &Store, attachments: &[Attachment], planned: &mut Endpoints) -> Result<()> {
@@ -119,6 +118,7 @@ pub(super) fn add_endpoint(
             .or_else(|| network.options.get("mode"))
             .cloned(),
         isolated: !network.neighbours,
+        hairpin: !planned.ports.is_empty(),
         internal: network.internal,
         default_route: false,
     });

@@ -10,8 +10,10 @@ use crate::record::Record;
 use crate::state::RunState;
 use cais_net::endpoint::Endpoints;
 use cais_net::firewall::{Firewall, port_elements};
+use cais_net::netlink::{Protocol, Socket};
 use cais_net::publish::{PortMapping, PortRange, PublishedPort};
 use cais_net::reserve::reserve;
+use cais_net::veth;
 
 /// A container whose ports are changed.
 struct Subject {
@@ -63,6 +65,11 @@ pub fn add(engine: &Engine, container: &str, mapping: &PortMapping) -> Result<Ve
     let added: Vec<PublishedPort> = reserved.iter().map(|each| each.port).collect();
     let mut after = endpoints.clone();
     after.ports.extend(&added);
+    let mut route = Socket::open(Protocol::Route)?;
+    for endpoint in after.endpoints.iter_mut().filter(|endpoint| !endpoint.hairpin) {
+        veth::allow_hairpin(&mut route, endpoint)?;
+        endpoint.hairpin = true;
+    }
     // The monitor keeps the ports from here on.
     drop(reserved);
     apply(engine, record, (&endpoints, &after))?;

@@ -86,6 +86,19 @@ pub fn parse_operations_rate(flag: &'static str, text: &str) -> Result<(PathBuf,
     Ok((path, rate))
 }
 
+/// Reads `DEVICE:WEIGHT` of `--blkio-weight-device`.
+///
+/// # Errors
+/// For another form, and for weights outside 10 to 1000.
+pub fn parse_device_weight(text: &str) -> Result<(PathBuf, u64), OptionError> {
+    const FLAG: &str = "--blkio-weight-device";
+    let (path, weight) = parse_operations_rate(FLAG, text)?;
+    if (10..=1000).contains(&weight) {
+        return Ok((path, weight));
+    }
+    Err(OptionError::range(FLAG, weight, "10 to 1000"))
+}
+
 fn split_rate<'a>(flag: &'static str, text: &'a str) -> Result<(PathBuf, &'a str), OptionError> {
     match text.rsplit_once(':') {
         Some((path, rate)) if path.starts_with("/dev/") => Ok((PathBuf::from(path), rate)),

@@ -24,6 +24,7 @@ pub(super) fn find(options: &RunOptions, facts: &mut BundleFacts) -> Result<()> 
         &limits.device_write_bps,
         &limits.device_read_iops,
         &limits.device_write_iops,
+        &limits.blkio_weight_device,
     ];
     for (path, _) in limited.into_iter().flatten() {
         let status = stat(path).map_err(|errno| not_found(path, errno))?;

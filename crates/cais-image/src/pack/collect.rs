@@ -58,6 +58,8 @@ pub struct Request {
     pub uses: Vec<Use>,
     /// Whether everything in the programs' Debian packages goes in.
     pub packages: bool,
+    /// Further Debian packages of which everything goes in.
+    pub named_packages: Vec<String>,
     /// Whether the configuration in the programs' Debian packages goes in.
     pub configuration: bool,
     /// `LD_LIBRARY_PATH` of the image.
@@ -113,6 +115,9 @@ pub enum CollectError {
         /// The cause.
         errno: Errno,
     },
+    /// A package that is not there.
+    #[error("the Debian package {0:?} is not installed")]
+    NoPackage(String),
     /// A program that is none.
     #[error("{} is neither an ELF program nor a script", .0.display())]
     NotAProgram(PathBuf),

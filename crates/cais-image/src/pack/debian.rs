@@ -83,6 +83,12 @@ impl Packages {
         Ok(host.read(&path, MAX_FILE)?.unwrap_or_default())
     }
 
+    /// Whether a package is installed.
+    #[must_use]
+    pub fn is_installed(&self, package: &str) -> bool {
+        self.packages.get(package).is_some_and(|known| known.installed)
+    }
+
     /// The package and those that it depends on which are of the same source: what one
     /// program was cut into.
     #[must_use]

@@ -228,6 +228,19 @@ pub fn fetch_url(url: &str) -> Result<Box<dyn Read + Send>, RegistryError> {
     }
 }
 
+/// What the library says of TLS, with what to do where its words do not tell.
+fn of_tls(said: &str) -> String {
+    if said.contains("CaUsedAsEndEntity") {
+        return "the server's certificate is that of an authority (CA:TRUE), which is not taken as a server's own: \
+            make it with basicConstraints=CA:FALSE, or give --insecure"
+            .to_owned();
+    }
+    if said.contains("UnknownIssuer") {
+        return format!("{said}: put the authority's certificate into certs.d (*.crt), or give --insecure");
+    }
+    said.to_owned()
+}
+
 /// The library's errors in ours.
 fn translate(call: &Call, error: ureq::Error) -> RegistryError {
     let tls = |reason: String| RegistryError::Tls {
@@ -236,7 +249,7 @@ fn translate(call: &Call, error: ureq::Error) -> RegistryError {
     };
     match error {
         ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            tls(error.to_string())
+            tls(of_tls(&error.to_string()))
         }
         ureq::Error::Io(error) => call.network(error),
         ureq::Error::Timeout(_) => call.network(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
@@ -248,7 +261,7 @@ fn translate(call: &Call, error: ureq::Error) -> RegistryError {
             io::ErrorKind::ConnectionRefused,
             error.to_string(),
         )),
-        ureq::Error::Tls(_) | ureq::Error::Pem(_) | ureq::Error::Rustls(_) => tls(error.to_string()),
+        ureq::Error::Tls(_) | ureq::Error::Pem(_) | ureq::Error::Rustls(_) => tls(of_tls(&error.to_string())),
         other => call.protocol(printable(&other.to_string())),
     }
 }

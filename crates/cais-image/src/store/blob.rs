@@ -9,7 +9,7 @@ use super::lock::{Wait, open_locked};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::manifest::{ImageConfig, MAX_JSON, Manifest, parse_config, parse_manifest};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, XattrFlags};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -26,8 +26,9 @@ pub enum Claim {
 /// A blob that is being written. Dropped before [`Ingest::finish`], what there is of it is
 /// kept for the next attempt, of this process or another.
 ///
-/// The length of the partial file is the saved offset; what it holds is hashed again by the
-/// next attempt, so that no state of a hash need be trusted.
+/// The length of the partial file is the saved offset. The state of the hash is kept beside it
+/// now and then, so that the next attempt hashes only what came after; not beyond a boot, as
+/// a power cut may have taken bytes that the state has seen.
 #[derive(Debug)]
 pub struct Ingest {
     file: File,
@@ -38,7 +39,16 @@ pub struct Ingest {
     hasher: Hasher,
     offset: u64,
     resumed: bool,
+    /// In which boot a state of the hash counts.
+    boot_id: String,
+    /// Where the hash was kept last.
+    kept: u64,
 }
+
+/// The attribute of a partial file with the state of the hash.
+const STATE: &str = "user.cais.hash";
+/// So many bytes are hashed again at most.
+const KEEP_EVERY: u64 = 64 << 20;
 
 /// A blob that is being written and whose digest is not known before.
 #[derive(Debug)]
@@ -104,6 +114,8 @@ impl ContentStore {
             hasher: Hasher::like(&wanted.digest),
             offset: 0,
             resumed: false,
+            boot_id: self.boot_id.clone(),
+            kept: 0,
         };
         ingest.take_up()?;
         Ok(Some(Claim::Missing(Box::new(ingest))))
@@ -293,7 +305,10 @@ impl Ingest {
         self.file.seek(SeekFrom::Start(0)).map_err(failed())?;
         self.hasher = Hasher::like(&self.digest);
         self.offset = 0;
+        self.kept = 0;
         self.resumed = false;
+        // A state that stays is longer than the file, and is not used.
+        rustix::fs::fremovexattr(&self.file, STATE).unwrap_or_default();
         Ok(())
     }
 
@@ -312,6 +327,9 @@ impl Ingest {
             .map_err(StoreError::at("write", &self.partial))?;
         self.hasher.update(bytes);
         self.offset = length;
+        if self.offset - self.kept >= KEEP_EVERY {
+            self.keep_state();
+        }
         super::steps::pass();
         Ok(())
     }
@@ -336,6 +354,8 @@ impl Ingest {
             });
         }
         super::steps::pass();
+        // It has done its work; where there is none that is as well.
+        rustix::fs::fremovexattr(&self.file, STATE).unwrap_or_default();
         std::fs::rename(&self.partial, &self.target).map_err(StoreError::at("rename to", &self.target))?;
         let rewound = self.file.seek(SeekFrom::Start(0));
         rewound.map_err(StoreError::at("seek in", &self.target))?;
@@ -345,12 +365,36 @@ impl Ingest {
         file.map_err(StoreError::at("open", &self.target))
     }
 
+    /// Keeps the state of the hash: `BOOT OFFSET` and its bytes. A file system without
+    /// attributes has none, and all is hashed again.
+    fn keep_state(&mut self) {
+        let mut value = format!("{} {}\n", self.boot_id, self.offset).into_bytes();
+        value.extend(self.hasher.state());
+        rustix::fs::fsetxattr(&self.file, STATE, &value, XattrFlags::empty()).unwrap_or_default();
+        self.kept = self.offset;
+    }
+
+    /// The state of the hash that an earlier attempt kept, with how many bytes it has seen.
+    fn read_state(&self) -> Option<(u64, Hasher)> {
+        let mut value = [0u8; 1024];
+        let length = rustix::fs::fgetxattr(&self.file, STATE, &mut value[..]).ok()?;
+        let value = value.get(..length)?;
+        let end = value.iter().position(|byte| *byte == b'\n')?;
+        let (boot, offset) = std::str::from_utf8(&value[..end]).ok()?.split_once(' ')?;
+        let hasher = Hasher::resume(&self.digest, &value[end + 1..])?;
+        (boot == self.boot_id).then_some((offset.parse().ok()?, hasher))
+    }
+
     /// Hashes what an earlier attempt left.
     fn take_up(&mut self) -> Result<()> {
         let failed = || StoreError::at("read", &self.partial);
         let length = self.file.metadata().map_err(failed())?.len();
         if length > self.size {
             return self.restart();
+        }
+        if let Some((offset, hasher)) = self.read_state().filter(|(offset, _)| *offset <= length) {
+            self.file.seek(SeekFrom::Start(offset)).map_err(failed())?;
+            (self.offset, self.kept, self.hasher) = (offset, offset, hasher);
         }
         let mut buffer = vec![0; 256 << 10];
         while self.offset < length {
@@ -389,6 +433,10 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        // It ended well or badly, but not by a signal.
+        if self.offset > self.kept && self.offset < self.size {
+            self.keep_state();
+        }
         // Nothing to take up again. Under the lock, so that who waits sees it go.
         if self.offset == 0 && super::lock::is_at(&self.file, &self.partial) {
             std::fs::remove_file(&self.partial).unwrap_or_default();

@@ -126,6 +126,45 @@ fn a_blob_that_is_cut_off_is_taken_up_again() {
 }
 
 #[test]
+fn the_state_of_the_hash_is_kept_for_this_boot() {
+    let test = TestStore::new();
+    let bytes: Vec<u8> = (0..500_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let wanted = descriptor(&bytes);
+    let lease = test.store.lease().unwrap();
+    let mut first = missing(test.store.ingest(&lease, &wanted).unwrap());
+    first.append(&bytes[..300_001]).unwrap();
+    drop(first);
+    let name = test.names_in("ingest").remove(0);
+    let partial = test.base.join("ingest").join(name);
+    let mut value = [0u8; 1024];
+    let Ok(length) = rustix::fs::getxattr(&partial, "user.cais.hash", &mut value[..]) else {
+        // A file system without attributes: all is hashed again.
+        return;
+    };
+    let value = &value[..length];
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(value.starts_with(format!("{} 300001\n", boot.trim()).as_bytes()));
+    // What the state has seen is not read again: bytes that changed since are not noticed by
+    // the hash. That is why it counts in this boot only.
+    let mut changed = bytes.clone();
+    changed[0] ^= 1;
+    fs::write(&partial, &changed[..300_001]).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&partial, "user.cais.hash", value, flags).unwrap();
+    let mut second = missing(test.store.ingest(&lease, &wanted).unwrap());
+    second.append(&bytes[300_001..]).unwrap();
+    assert_eq!(second.digest_so_far(), wanted.digest);
+    drop(second);
+    // After another boot everything is.
+    let other = [b"another-boot ", &value[boot.trim().len() + 1..]].concat();
+    fs::write(&partial, &changed[..300_001]).unwrap();
+    rustix::fs::setxattr(&partial, "user.cais.hash", &other, flags).unwrap();
+    let mut third = missing(test.store.ingest(&lease, &wanted).unwrap());
+    third.append(&bytes[300_001..]).unwrap();
+    assert!(matches!(third.finish(), Err(StoreError::DigestMismatch { .. })));
+}
+
+#[test]
 fn wrong_blobs_do_not_get_in() {
     let test = TestStore::new();
     let wanted = descriptor(b"hello");

@@ -46,6 +46,12 @@ pub(super) fn make_any<'a>(lower: StrBlock<'a>, changes: &'a CStr) -> StepResult
     }
 }
 
+/// Whether a layer is not there any more.
+pub(super) fn is_gone(lower: StrBlock<'_>) -> bool {
+    let gone = |path| matches!(open_directory(CWD, path), Err(failure) if failure.errno == Errno::NOENT);
+    lower.iter().any(gone)
+}
+
 type SetLayers<'a> = fn(BorrowedFd<'_>, StrBlock<'a>, &Changes, &'a CStr) -> StepResult<'a, OwnedFd>;
 
 /// The places of what is changed.

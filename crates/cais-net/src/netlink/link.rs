@@ -23,6 +23,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -136,6 +137,18 @@ pub fn set_master(batch: &mut Batch, name: &str, master: u32) {
     });
 }
 
+/// Lets a port of a bridge send back what came by it: a container that reaches itself by a
+/// published port, where br_netfilter has the bridge do what the host would route.
+pub fn allow_hairpin(batch: &mut Batch, host_name: &str) {
+    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
+        attributes.text(IFLA_IFNAME, host_name);
+        attributes.nest(IFLA_LINKINFO, |info| {
+            info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
+            info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
+        });
+    });
+}
+
 /// Keeps a port of a bridge from reaching the other ports that are kept so
 /// (`IFLA_BRPORT_ISOLATED`): for networks whose containers do not reach each other.
 pub fn isolate_port(batch: &mut Batch, host_name: &str) {
@@ -145,20 +158,6 @@ pub fn isolate_port(batch: &mut Batch, host_name: &str) {
         attributes.nest(IFLA_LINKINFO, |info| {
             info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
             info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_ISOLATED, 1));
-        });
-    });
-}
-
-/// Lets a port of a bridge have frames back that came by it (`IFLA_BRPORT_MODE`). Where
-/// br_netfilter translates addresses within the bridge, a container reaches its own
-/// published port only so.
-pub fn let_frames_return(batch: &mut Batch, host_name: &str) {
-    const IFLA_BRPORT_MODE: u16 = 4;
-    batch.message(RTM_NEWLINK, 0, &body(0, 0, 0), |attributes| {
-        attributes.text(IFLA_IFNAME, host_name);
-        attributes.nest(IFLA_LINKINFO, |info| {
-            info.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
-            info.nest(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
         });
     });
 }

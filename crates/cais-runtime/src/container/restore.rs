@@ -88,23 +88,16 @@ struct Restoring<'a> {
 impl Restoring<'_> {
     fn run(&mut self) -> Result<(cais_sys::clone::StubProcess, Option<OwnedFd>)> {
         let group = self.make_cgroup()?;
-        let directories = Directories::open(&self.options.criu, false, LOG)?;
-        let namespaces = open_namespaces(self.state)?;
         self.make_places()?;
-        let mut request = Fields::default();
-        directories.write(&mut request, LOG);
-        self.plan_request(&namespaces, &mut request)?;
-        let mut lent: Vec<BorrowedFd<'_>> = vec![directories.images.as_fd(), directories.work.as_fd()];
-        lent.extend(namespaces.iter().map(|(_, fd)| fd.as_fd()));
         // CRIU wants a root that is a mount point; in a tree of its own nothing is left behind,
         // whatever becomes of it.
         let root = PrivateRoot::enter(&self.state.rootfs)
             .map_err(RuntimeError::system("make the root a mount point for criu"))?;
-        self.runtime.checkpoints.pass("start criu");
-        let session = Session::start(&self.runtime.criu, &lent, directories.log.clone());
+        let started = self.start_criu();
         root.leave()
             .map_err(RuntimeError::system("come back from criu's mounts"))?;
-        let session = session?;
+        // CRIU opens the directories by the descriptors of this process: they stay open.
+        let (session, request, _directories) = started?;
         self.join_cgroup(group.as_ref(), session.pid())?;
         let response = session.ask(Request::Restore, &request, &mut |notice| self.take(notice))?;
         let pid = Pid::from_raw(response.pid)
@@ -119,6 +112,21 @@ impl Restoring<'_> {
             handover::send_descriptor(path, "pidfd", process.pidfd.as_fd())?;
         }
         Ok((process, self.terminal.take()))
+    }
+
+    /// Starts CRIU in the tree of mounts that this process is in. What it gets is opened here: it
+    /// mounts below its directories, which must lie in its own tree.
+    fn start_criu(&self) -> Result<(Session, Fields, Directories)> {
+        let directories = Directories::open(&self.options.criu, false, LOG)?;
+        let namespaces = open_namespaces(self.state)?;
+        let mut request = Fields::default();
+        directories.write(&mut request, LOG);
+        self.plan_request(&namespaces, &mut request)?;
+        let mut lent: Vec<BorrowedFd<'_>> = vec![directories.images.as_fd(), directories.work.as_fd()];
+        lent.extend(namespaces.iter().map(|(_, fd)| fd.as_fd()));
+        self.runtime.checkpoints.pass("start criu");
+        let session = Session::start(&self.runtime.criu, &lent, directories.log.clone())?;
+        Ok((session, request, directories))
     }
 
     /// The cgroup, written down before it is made.

@@ -169,7 +169,7 @@ pub enum ImageCommand {
     /// Mount images where their files can be looked at
     Mount(ImageMountArgs),
     /// Remove images without a name, or with --all every image that no container is made of
-    Prune(super::SystemPruneArgs),
+    Prune(super::ImagePruneArgs),
     /// Unmount images
     #[command(alias = "umount")]
     Unmount(ImageMountArgs),

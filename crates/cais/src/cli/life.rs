@@ -80,6 +80,12 @@ pub struct UpdateArgs {
     /// Number of CPUs, e.g. 1.5
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<String>,
+    /// Period of --cpu-rt-runtime (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_period: Option<u64>,
+    /// Time of real-time processes a period (cgroup v1)
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_runtime: Option<i64>,
     /// CPUs that may be used, e.g. 0-3,5
     #[arg(long, value_name = "LIST")]
     pub cpuset_cpus: Option<String>,

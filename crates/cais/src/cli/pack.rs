@@ -22,6 +22,9 @@ pub struct PackArgs {
     /// depend on and that have the same source
     #[arg(long)]
     pub deb: bool,
+    /// Add all of a Debian package in the same way
+    #[arg(long, value_name = "PACKAGE")]
+    pub package: Vec<String>,
     /// Without the configuration that the programs' Debian packages come with
     #[arg(long)]
     pub no_config: bool,

@@ -1,7 +1,7 @@
 //! From words to commands.
 
 use super::groups::{ALIASES, add_groups};
-use super::{Cli, Command, ExecArgs, PsArgs, RunArgs};
+use super::{Cli, Command, ExecArgs, InspectArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs, StopArgs};
 use clap::builder::ValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
@@ -17,6 +17,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         Some("run") => parse_one::<RunArgs>("run", &arguments).map(|args| Command::Run(Box::new(args))),
         Some("exec") => parse_one::<ExecArgs>("exec", &arguments).map(Command::Exec),
         Some("ps") => parse_one::<PsArgs>("ps", &arguments).map(Command::Ps),
+        Some("start") => parse_one::<StartArgs>("start", &arguments).map(Command::Start),
+        Some("stop") => parse_one::<StopArgs>("stop", &arguments).map(Command::Stop),
+        Some("rm") => parse_one::<RmArgs>("rm", &arguments).map(Command::Rm),
+        Some("logs") => parse_one::<LogsArgs>("logs", &arguments).map(Command::Logs),
+        Some("inspect") => parse_one::<InspectArgs>("inspect", &arguments).map(Command::Inspect),
         _ => return parse_whole(&arguments),
     }
     .map(|command| Cli { command })
@@ -27,6 +32,11 @@ fn parse_whole(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let name = called
         .and_then(|path| path.file_stem()?.to_str())
         .unwrap_or("cais");
+    // Other names of commands were replaced: they are needed for help and mistakes alone.
+    let plain = as_docker_reads(Cli::command()).bin_name(name.to_owned());
+    if let Ok(matches) = plain.try_get_matches_from(arguments) {
+        return Cli::from_arg_matches(&matches);
+    }
     let matches = command()
         .bin_name(name.to_owned())
         .try_get_matches_from(arguments)?;

@@ -354,6 +354,29 @@ pub struct RunArgs {
         allow_hyphen_values = true
     )]
     pub cpu_quota: Option<i64>,
+    /// Period of --cpu-rt-runtime (cgroup v1)
+    #[arg(
+        long = "cpu-rt-period",
+        help_heading = "Limits",
+        value_name = "MICROSECONDS",
+        overrides_with = "cpu_rt_period"
+    )]
+    pub cpu_rt_period: Option<u64>,
+    /// Time of real-time processes a period (cgroup v1)
+    #[arg(
+        long = "cpu-rt-runtime",
+        help_heading = "Limits",
+        value_name = "MICROSECONDS",
+        overrides_with = "cpu_rt_runtime"
+    )]
+    pub cpu_rt_runtime: Option<i64>,
+    /// Relative weight of block I/O of one device
+    #[arg(
+        long = "blkio-weight-device",
+        help_heading = "Limits",
+        value_name = "DEVICE:WEIGHT"
+    )]
+    pub blkio_weight_device: Vec<String>,
     /// CPUs that may be used, e.g. 0-3,5
     #[arg(
         long = "cpuset-cpus",

@@ -74,6 +74,20 @@ pub struct PruneArgs {
     pub filter: Vec<String>,
 }
 
+/// `cais image prune`.
+#[derive(Debug, Args)]
+pub struct ImagePruneArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// All images that no container is made of, not only those without a name
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only what is so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+}
+
 /// `cais system prune`.
 #[derive(Debug, Args)]
 pub struct SystemPruneArgs {
@@ -83,6 +97,9 @@ pub struct SystemPruneArgs {
     /// All images that no container is made of, not only those without a name
     #[arg(short, long)]
     pub all: bool,
+    /// Also volumes without a name of yours that no container has
+    #[arg(long)]
+    pub volumes: bool,
     /// Only what is so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
     #[arg(long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,

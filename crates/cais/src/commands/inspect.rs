@@ -1,6 +1,7 @@
 //! `cais inspect`, `cais container inspect`, `cais image inspect`.
 
 use super::engine;
+use super::volume::object;
 use crate::failure::Failure;
 use crate::output::{print, print_error};
 use cais::cli::{InspectArgs, InspectKindArgs};
@@ -9,6 +10,8 @@ use cais_engine::EngineError;
 use cais_engine::engine::Engine;
 use cais_engine::images;
 use cais_engine::inspect::{find_container, inspect_image};
+use cais_engine::network::describe::inspect as network;
+use cais_engine::volumes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +20,8 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Container,
     Image,
+    Network,
+    Volume,
 }
 
 /// What Docker exits with for a template that cannot be read.
@@ -24,9 +29,11 @@ const BAD_TEMPLATE: u8 = 64;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let kinds: &[Kind] = match args.kind.as_deref() {
-        None => &[Kind::Container, Kind::Image],
+        None => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
         Some("container") => &[Kind::Container],
         Some("image") => &[Kind::Image],
+        Some("network") => &[Kind::Network],
+        Some("volume") => &[Kind::Volume],
         Some(other) => return Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
     };
     let what = match args.kind.as_deref() {
@@ -46,6 +53,8 @@ pub(crate) fn inspect_kind(args: &InspectKindArgs, kind: Kind) -> Result<u8, Fai
     let (kinds, what): (&[Kind], _) = match kind {
         Kind::Container => (&[Kind::Container], "container"),
         Kind::Image => (&[Kind::Image], "image"),
+        Kind::Network => (&[Kind::Network], "network"),
+        Kind::Volume => (&[Kind::Volume], "volume"),
     };
     Inspection {
         engine: engine()?,
@@ -111,12 +120,27 @@ impl Inspection<'_> {
                         Err(error) => return Err(error),
                     }
                 }
+                Kind::Network => match self.is_network(name) {
+                    true => Some(network(&self.engine.store, name)?),
+                    false => None,
+                },
+                Kind::Volume => volumes::list(&self.engine.store)?
+                    .iter()
+                    .find(|volume| volume.name == name)
+                    .map(|volume| object(&self.engine.store, volume)),
             };
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+}
+
+impl Inspection<'_> {
+    /// Whether there is a network of this name: one that was made, or one that always is.
+    fn is_network(&self, name: &str) -> bool {
+        matches!(name, "host" | "none") || matches!(self.engine.store.networks().read(name), Ok(Some(_)))
     }
 }
 

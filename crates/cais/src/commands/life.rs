@@ -126,6 +126,8 @@ fn limits(args: &UpdateArgs) -> Result<LimitOptions, Failure> {
         cpu_shares: args.cpu_shares,
         cpu_period: args.cpu_period,
         cpu_quota: args.cpu_quota,
+        cpu_rt_period: args.cpu_rt_period,
+        cpu_rt_runtime: args.cpu_rt_runtime,
         cpuset_cpus: list("--cpuset-cpus", &args.cpuset_cpus)?,
         cpuset_mems: list("--cpuset-mems", &args.cpuset_mems)?,
         pids: args.pids_limit,

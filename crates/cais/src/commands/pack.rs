@@ -75,6 +75,7 @@ fn request_of(args: &PackArgs, config: &ContainerConfig) -> Result<Request, Fail
         exclude: args.exclude.clone(),
         uses: Vec::new(),
         packages: args.deb,
+        named_packages: args.package.clone(),
         configuration: !args.no_config,
         library_path: of_image("LD_LIBRARY_PATH").unwrap_or_default(),
         user: args.user.clone().unwrap_or_default(),

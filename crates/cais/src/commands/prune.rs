@@ -2,13 +2,14 @@
 
 use super::image::familiar;
 use super::inspect::{Kind, inspect_kind};
+use super::network::prune_unused;
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
-use cais::cli::{ContainerCommand, PruneArgs, SystemCommand, SystemPruneArgs};
+use cais::cli::{ContainerCommand, ImagePruneArgs, PruneArgs, SystemCommand, SystemPruneArgs};
 use cais_engine::engine::Engine;
-use cais_engine::images;
 use cais_engine::prune::{PruneFilter, Pruned, prune_containers};
+use cais_engine::{images, volumes};
 use std::io::BufRead;
 use std::time::SystemTime;
 
@@ -74,12 +75,25 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
     let mut freed = pruned.freed;
+    // The rules of the firewall are the administrator's to change.
+    if !engine.rootless {
+        prune_unused(&engine, &filter)?;
+    }
+    if args.volumes {
+        let (removed, bytes) = volumes::prune(&engine, false, &filter)?;
+        freed = freed.saturating_add(bytes);
+        let removed = Pruned {
+            removed,
+            freed: bytes,
+        };
+        show("Deleted Volumes:", &removed)?;
+    }
     freed = freed.saturating_add(prune_some_images(&engine, args.all, &filter)?);
     print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }
 
-pub(crate) fn prune_images(args: &SystemPruneArgs) -> Result<u8, Failure> {
+pub(crate) fn prune_images(args: &ImagePruneArgs) -> Result<u8, Failure> {
     let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
     let engine = engine()?;
     let warning = if args.all {
@@ -120,7 +134,14 @@ fn warning(args: &SystemPruneArgs) -> String {
     } else {
         "all dangling images"
     };
-    let mut text = format!("This will remove:\n  - all stopped containers\n  - {images}\n");
+    let volumes = if args.volumes {
+        "  - all anonymous volumes not used by at least one container\n"
+    } else {
+        ""
+    };
+    let mut text = format!(
+        "This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {images}\n"
+    );
     if !args.filter.is_empty() {
         text.push_str("\n  Items to be pruned will be filtered with:\n");
         for filter in &args.filter {

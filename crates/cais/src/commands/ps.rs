@@ -95,7 +95,11 @@ fn select(engine: &Engine, args: &PsArgs) -> Result<Vec<Container>, Failure> {
         let health = filter
             .needs_health()
             .then(|| health::word(&engine.store, container));
-        (all || container.is_up()) && filter.takes(container, health.flatten())
+        let ports = filter
+            .needs_ports()
+            .then(|| read_endpoints(engine, container).ok());
+        let ports = ports.flatten().map(|found| found.ports).unwrap_or_default();
+        (all || container.is_up()) && filter.takes(container, health.flatten(), &ports)
     });
     if let Some(count) = last {
         found.truncate(count);
@@ -149,7 +153,7 @@ impl View<'_> {
             "ID": id,
             "Image": self.image(container)?,
             "Labels": labels.join(","),
-            "LocalVolumes": "0",
+            "LocalVolumes": container.volume_count().to_string(),
             "Mounts": mounts.join(","),
             "Names": record.name,
             "Networks": container.network_names().join(","),

@@ -43,7 +43,8 @@ fn create(args: &VolumeCreateArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn object(store: &Store, volume: &Volume) -> Value {
+/// A volume with Docker's keys.
+pub(super) fn object(store: &Store, volume: &Volume) -> Value {
     json!({
         "CreatedAt": volume.created,
         "Driver": "local",

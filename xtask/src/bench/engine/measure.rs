@@ -1,7 +1,6 @@
 //! The engines, and how long their commands take.
 
 use super::super::stats::Samples;
-use crate::workspace;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,8 +24,7 @@ pub(super) struct Sides {
 
 impl Engine {
     /// Ours, with a store of the bench's own.
-    pub(super) fn cais(directory: &Path) -> Self {
-        let cais = workspace::built("release").join("cais");
+    pub(super) fn cais(cais: &Path, directory: &Path) -> Self {
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
         Self {
             name: "cais",
@@ -113,13 +111,23 @@ impl Engine {
         }
     }
 
+    /// Removes containers at once: podman would wait ten seconds for a program that does not
+    /// hear.
+    pub(super) fn remove(&self, containers: &[&str]) -> Result<(), String> {
+        let flags: &[&str] = if self.name == "podman" {
+            &["rm", "-f", "-t", "0"]
+        } else {
+            &["rm", "-f"]
+        };
+        self.ok(&[flags, containers].concat()).map(drop)
+    }
+
     /// Removes all containers.
     pub(super) fn clear(&self) {
         let ids = self.ok(&["ps", "-aq"]).unwrap_or_default();
         let ids: Vec<&str> = ids.lines().collect();
         for some in ids.chunks(200) {
-            let words = [&["rm", "-f"][..], some].concat();
-            if let Err(error) = self.ok(&words) {
+            if let Err(error) = self.remove(some) {
                 eprintln!("bench: {error}");
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn run(sides: &Sides) -> Result<Value, String> {
 pub(super) fn run_detached(sides: &Sides) -> Result<Value, String> {
     Ok(sides.in_turn(ROUNDS, |engine, _| {
         let took = engine.time(&engine.run_words("run", &["-d", "--name", "d"], &["/bin/sleep", "1000"]));
-        engine.ok(&["rm", "-f", "d"])?;
+        engine.remove(&["d"])?;
         took
     }))
 }
@@ -40,7 +40,7 @@ pub(super) fn stop(sides: &Sides) -> Result<Value, String> {
         for _ in 0..rounds {
             engine.ok(&engine.run_words("run", &["-d", "--name", "s"], &["/bin/sleep", "1000"]))?;
             times.push(engine.time(&["stop", "s"])?);
-            engine.ok(&["rm", "-f", "s"])?;
+            engine.remove(&["s"])?;
         }
         times.sort_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied();
@@ -73,7 +73,7 @@ pub(super) fn logs(sides: &Sides) -> Result<Value, String> {
             engine.name.to_owned(),
             json!({ "megabytes": rate, "read": megabytes }),
         );
-        engine.ok(&["rm", "-f", "l"])?;
+        engine.remove(&["l"])?;
     }
     Ok(Value::Object(all))
 }

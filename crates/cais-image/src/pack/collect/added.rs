@@ -4,7 +4,7 @@ use super::{CollectError, Collector, MAX_SCRIPTS, Must, file_error, is_of_the_ke
 use crate::pack::debian::Packages;
 use crate::pack::set::Reason;
 use rustix::fs::FileType;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 impl Collector<'_> {
     /// Adds what `--file` names: a directory with all that is in it.
@@ -91,43 +91,47 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// What the programs' Debian packages have.
+    /// What the programs' Debian packages have, and those that are named.
     pub(super) fn debian(&mut self) -> Result<(), CollectError> {
-        if !(self.request.packages || self.request.configuration) {
+        let request = self.request;
+        if !(request.packages || request.configuration || !request.named_packages.is_empty()) {
             return Ok(());
         }
         let dpkg = Path::new("/var/lib/dpkg");
         let packages = Packages::read(self.host).map_err(file_error(dpkg))?;
-        for program in self.done.programs.clone() {
-            let mut names = vec![program.clone()];
-            if let Ok(resolved) = self.host.resolve(&program) {
-                names.push(resolved.path);
+        let mut parts = Vec::new();
+        for program in &self.done.programs {
+            let resolved = self.host.resolve(program).map(|found| found.path).ok();
+            let resolved = resolved.filter(|path| path != program);
+            // A link may be of another package than what it leads to.
+            for path in [Some(program.clone()), resolved].into_iter().flatten() {
+                let mut names = vec![path.clone()];
+                // Lists of dpkg's may be older than the merge of / and /usr.
+                names.extend(path.strip_prefix("/usr").ok().map(|old| Path::new("/").join(old)));
+                let owner = packages.owner(self.host, &names).map_err(file_error(dpkg))?;
+                let family = owner.map(|owner| packages.family(&owner)).unwrap_or_default();
+                if request.configuration {
+                    let found = packages.configuration(self.host, &family);
+                    let found = found.map_err(file_error(dpkg))?.into_iter();
+                    parts.extend(found.map(|part| (part.path, Reason::Configuration(part.package))));
+                }
+                if request.packages {
+                    let found = packages.contents(self.host, &family);
+                    let found = found.map_err(file_error(dpkg))?.into_iter();
+                    parts.extend(found.map(|part| (part.path, Reason::Package(part.package))));
+                }
             }
-            // Lists of dpkg's may be older than the merge of / and /usr.
-            let old = names.iter().filter_map(|name| name.strip_prefix("/usr").ok());
-            let old: Vec<PathBuf> = old.map(|name| Path::new("/").join(name)).collect();
-            names.extend(old);
-            let owner = packages.owner(self.host, &names).map_err(file_error(dpkg))?;
-            let Some(owner) = owner else { continue };
-            let family = packages.family(&owner);
-            let mut parts = Vec::new();
-            if self.request.configuration {
-                let found = packages.configuration(self.host, &family);
-                parts.extend(found.map_err(file_error(dpkg))?.into_iter().map(|part| {
-                    let reason = Reason::Configuration(part.package);
-                    (part.path, reason)
-                }));
+        }
+        for name in &request.named_packages {
+            if !packages.is_installed(name) {
+                return Err(CollectError::NoPackage(name.clone()));
             }
-            if self.request.packages {
-                let found = packages.contents(self.host, &family);
-                parts.extend(found.map_err(file_error(dpkg))?.into_iter().map(|part| {
-                    let reason = Reason::Package(part.package);
-                    (part.path, reason)
-                }));
-            }
-            for (path, reason) in parts {
-                self.add_part(&path, &reason)?;
-            }
+            let found = packages.contents(self.host, &packages.family(name));
+            let found = found.map_err(file_error(dpkg))?.into_iter();
+            parts.extend(found.map(|part| (part.path, Reason::Package(part.package))));
+        }
+        for (path, reason) in parts {
+            self.add_part(&path, &reason)?;
         }
         Ok(())
     }
