@@ -45,6 +45,30 @@ fn section(env: &TestEnv, kind: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// Containers without their logs, and logs.
+fn containers_and_logs(env: &TestEnv) {
+    let ids: Vec<String> = env
+        .ok(&["ps", "-aq", "--no-trunc"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let log: u64 = ids
+        .iter()
+        .map(|id| format!("containers/{id}/log"))
+        .filter(|log| env.path("data").join(log).exists())
+        .map(|log| du(env, &log))
+        .sum();
+    let all: u64 = ids.iter().map(|id| du(env, &format!("containers/{id}"))).sum();
+    let containers = df(env, "Containers");
+    assert_eq!(containers["SizeBytes"].as_u64().unwrap(), all - log);
+    assert_eq!(
+        (&containers["TotalCount"], &containers["Active"]),
+        (&json!("2"), &json!("1"))
+    );
+    assert!(containers["ReclaimableBytes"].as_u64().unwrap() >= 2_000_000);
+    assert_eq!(df(env, "Logs")["SizeBytes"].as_u64().unwrap(), log);
+}
+
 #[test]
 fn to_the_byte() {
     let (env, mock) = (TestEnv::new(), Mock::new());
@@ -92,27 +116,7 @@ fn to_the_byte() {
         assert_eq!(of(row, 6), layer(own) + 2 * 4096, "unique of {name}");
         assert_eq!(of(row, 4), of(row, 5) + of(row, 6));
     }
-    // Containers without their logs, and logs.
-    let ids: Vec<String> = env
-        .ok(&["ps", "-aq", "--no-trunc"])
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    let log: u64 = ids
-        .iter()
-        .map(|id| format!("containers/{id}/log"))
-        .filter(|log| env.path("data").join(log).exists())
-        .map(|log| du(&env, &log))
-        .sum();
-    let all: u64 = ids.iter().map(|id| du(&env, &format!("containers/{id}"))).sum();
-    let containers = df(&env, "Containers");
-    assert_eq!(containers["SizeBytes"].as_u64().unwrap(), all - log);
-    assert_eq!(
-        (&containers["TotalCount"], &containers["Active"]),
-        (&json!("2"), &json!("1"))
-    );
-    assert!(containers["ReclaimableBytes"].as_u64().unwrap() >= 2_000_000);
-    assert_eq!(df(&env, "Logs")["SizeBytes"].as_u64().unwrap(), log);
+    containers_and_logs(&env);
     // And the sum is all there is.
     let said = env.ok(&["system", "df", "-v", "--bytes"]);
     let total = said

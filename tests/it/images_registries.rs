@@ -59,17 +59,9 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-#[test]
-#[ignore = "needs Debian's docker-registry, skopeo and openssl: `cargo xtask test` installs them and runs this"]
-fn logins_over_tls() {
-    let env = TestEnv::new();
-    let (registry, authority) = Registry::guarded(&env);
-    let address = registry.address.as_str();
-    let name = format!("{address}/team/pier:1");
-    let layout = make_image(&env);
-    cais_ok(&env, &["load", "-i", layout.path.to_str().unwrap()]);
-    cais_ok(&env, &["tag", "quay.io/team/pier:1", &name]);
-    // With an authority in certs.d nobody else vouches for it, not even on this machine.
+/// With an authority in certs.d nobody else vouches for a registry, not even on this
+/// machine. Returns the directory of its authority.
+fn another_authority(env: &TestEnv, address: &str, name: &str) -> std::path::PathBuf {
     let certs = env.path("home").join(".config/containers/certs.d").join(address);
     fs::create_dir_all(&certs).unwrap();
     let (other, key) = (certs.join("ca.crt"), env.path("other.key"));
@@ -88,12 +80,26 @@ fn logins_over_tls() {
         "-out",
         other,
     ]);
-    let done = cais(&env, &["push", &name]);
+    let done = cais(env, &["push", name]);
     assert!(
         done.code == 1 && done.stderr.contains("certificate"),
         "{}",
         done.stderr
     );
+    certs
+}
+
+#[test]
+#[ignore = "needs Debian's docker-registry, skopeo and openssl: `cargo xtask test` installs them and runs this"]
+fn logins_over_tls() {
+    let env = TestEnv::new();
+    let (registry, authority) = Registry::guarded(&env);
+    let address = registry.address.as_str();
+    let name = format!("{address}/team/pier:1");
+    let layout = make_image(&env);
+    cais_ok(&env, &["load", "-i", layout.path.to_str().unwrap()]);
+    cais_ok(&env, &["tag", "quay.io/team/pier:1", &name]);
+    let certs = another_authority(&env, address, &name);
     fs::copy(&authority, certs.join("ca.crt")).unwrap();
     let done = cais(&env, &["push", &name]);
     assert!(

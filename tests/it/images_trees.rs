@@ -92,9 +92,9 @@ fn a_tree_goes_in_and_out() {
     env.ok(&["image", "prune", "-f"]);
 }
 
-#[test]
-fn volumes_take_what_the_image_has() {
-    let env = TestEnv::new();
+/// An image with volumes, some of which lead out of it (CVE-2022-23648): to the directory
+/// that is returned.
+fn image_with_volumes(env: &TestEnv) -> std::path::PathBuf {
     let layout = Layout::new(env.path("layout"));
     let below = env.path("below");
     make_rootfs(&below);
@@ -115,6 +115,13 @@ fn volumes_take_what_the_image_has() {
         json!({"Cmd": ["ls", "/data"], "Volumes": {"/data": {}, "/../../opt/x": {}, "/link": {}, "/..": {}}});
     layout.finish(&layers, &config, "quay.io/team/data:1");
     env.ok(&["load", "-i", layout.path.to_str().unwrap()]);
+    canary
+}
+
+#[test]
+fn volumes_take_what_the_image_has() {
+    let env = TestEnv::new();
+    let canary = image_with_volumes(&env);
     let image = "quay.io/team/data:1";
     let sh = |flags: &[&str], script: &str| {
         let words = [&["run", "--rm"], flags, &[image, "sh", "-c", script]].concat();

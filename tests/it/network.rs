@@ -6,6 +6,11 @@ use crate::network_support::{
 use crate::support::{Done, TestEnv, eventually};
 use std::fs;
 
+mod flags;
+
+mod kills;
+mod many;
+
 /// Starts a container that answers at port 80 with the address of whoever asks.
 fn serve(lan: &Lan, env: &TestEnv, name: &str, flags: &[&str]) {
     let script = format!("{} & exec {}", udp_echo(80), tcp_echo(80));
@@ -97,6 +102,48 @@ fn a_container_has_addresses_and_a_way_out() {
     assert_sound(&lan.host, &env);
 }
 
+/// Who has a port is named.
+fn taken_ports_are_named(lan: &Lan, env: &TestEnv) {
+    let taken = lan.host.try_cais(
+        env,
+        &[
+            "run",
+            "--rm",
+            "-p",
+            "8080:80",
+            "--network",
+            "bridge",
+            "host",
+            "true",
+        ],
+    );
+    assert_eq!(taken.code, 125);
+    assert!(
+        taken.stderr.contains("taken by container web"),
+        "{}",
+        taken.stderr
+    );
+    let server = lan.host.spawn(&tcp_echo(9000));
+    eventually("the host's server listens", || {
+        lan.host.try_sh("ss -Hltn 'sport = 9000' | grep -q .").code == 0
+    });
+    let taken = lan.host.try_cais(
+        env,
+        &[
+            "run",
+            "--rm",
+            "-p",
+            "9000:80",
+            "--network",
+            "bridge",
+            "host",
+            "true",
+        ],
+    );
+    assert!(taken.stderr.contains("(socat)"), "{}", taken.stderr);
+    drop(server);
+}
+
 #[test]
 fn published_ports_from_everywhere() {
     let (lan, env) = (Lan::new(), TestEnv::new());
@@ -144,45 +191,7 @@ fn published_ports_from_everywhere() {
     );
     assert!(seen(&other).is_some(), "{other}");
     assert!(seen(&lan.host.cais(&env, &["exec", "web", "sh", "-c", &script])).is_some());
-    // Who has a port is named.
-    let taken = lan.host.try_cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "-p",
-            "8080:80",
-            "--network",
-            "bridge",
-            "host",
-            "true",
-        ],
-    );
-    assert_eq!(taken.code, 125);
-    assert!(
-        taken.stderr.contains("taken by container web"),
-        "{}",
-        taken.stderr
-    );
-    let server = lan.host.spawn(&tcp_echo(9000));
-    eventually("the host's server listens", || {
-        lan.host.try_sh("ss -Hltn 'sport = 9000' | grep -q .").code == 0
-    });
-    let taken = lan.host.try_cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "-p",
-            "9000:80",
-            "--network",
-            "bridge",
-            "host",
-            "true",
-        ],
-    );
-    assert!(taken.stderr.contains("(socat)"), "{}", taken.stderr);
-    drop(server);
+    taken_ports_are_named(&lan, &env);
     assert_sound(&lan.host, &env);
     lan.host.cais(&env, &["rm", "-f", "web"]);
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
@@ -317,6 +326,28 @@ fn networks_are_apart() {
     assert_sound(host, &env);
 }
 
+/// `one` is there and has 10.98.0.0/24.
+fn mistakes_of_network(host: &Namespace, env: &TestEnv) {
+    for (words, expected) in [
+        (&["create", "one"][..], "already exists"),
+        (&["create", "--subnet", "10.98.0.0/16", "x"], "overlaps"),
+        (&["create", "--subnet", "192.0.2.0/24", "x"], "overlaps"),
+        (&["create", "--subnet", "10.0.0.0/33", "x"], "not a subnet"),
+        (&["create", "-o", "bogus=1", "x"], "not an option"),
+        (&["create", "host"], "predefined"),
+        (&["create", "a/b"], "cannot be the name"),
+        (&["rm", "no-such"], "not found"),
+        (&["inspect", "no-such"], "not found"),
+        (&["connect", "no-such", "box"], "No such container"),
+    ] {
+        let done = host.try_cais(env, &[&["network"], words].concat());
+        assert!(
+            done.code == 1 && done.stderr.contains(expected),
+            "{words:?}: {done:?}"
+        );
+    }
+}
+
 #[test]
 fn networks_are_made_listed_and_removed() {
     let (lan, env) = (Lan::new(), TestEnv::new());
@@ -359,24 +390,7 @@ fn networks_are_made_listed_and_removed() {
     for expected in ["1400", "10.98.0.128/24", "via 10.98.0.9"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    for (words, expected) in [
-        (&["create", "one"][..], "already exists"),
-        (&["create", "--subnet", "10.98.0.0/16", "x"], "overlaps"),
-        (&["create", "--subnet", "192.0.2.0/24", "x"], "overlaps"),
-        (&["create", "--subnet", "10.0.0.0/33", "x"], "not a subnet"),
-        (&["create", "-o", "bogus=1", "x"], "not an option"),
-        (&["create", "host"], "predefined"),
-        (&["create", "a/b"], "cannot be the name"),
-        (&["rm", "no-such"], "not found"),
-        (&["inspect", "no-such"], "not found"),
-        (&["connect", "no-such", "box"], "No such container"),
-    ] {
-        let done = host.try_cais(&env, &[&["network"], words].concat());
-        assert!(
-            done.code == 1 && done.stderr.contains(expected),
-            "{words:?}: {done:?}"
-        );
-    }
+    mistakes_of_network(host, &env);
     host.cais(
         &env,
         &[
@@ -534,349 +548,4 @@ fn firewalls_of_others_are_named() {
         assert!(ask(&lan.outside, protocol, HOST4, 8080).is_some(), "{protocol}");
         assert!(ask(&lan.outside, protocol, HOST6, 8080).is_some(), "{protocol}");
     }
-}
-
-#[test]
-fn flags_of_run() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    let host = &lan.host;
-    host.cais(
-        &env,
-        &[
-            "network",
-            "create",
-            "--subnet",
-            "10.97.0.0/24",
-            "--subnet",
-            "fd00:97::/64",
-            "n",
-        ],
-    );
-    let script = "ip -o addr; cat /sys/class/net/*/address; cat /etc/hosts; ls /sys/class/net";
-    let text = host.cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "--network",
-            "n:ip=10.97.0.5,mac-address=02:42:00:00:00:05",
-            "--ip6",
-            "fd00:97::5",
-            "--link-local-ip",
-            "169.254.7.7",
-            "--network",
-            "bridge",
-            "--add-host",
-            "db:10.1.1.1",
-            "--add-host",
-            "gw=host-gateway",
-            "host",
-            "sh",
-            "-c",
-            script,
-        ],
-    );
-    for expected in [
-        "10.97.0.5/24",
-        "fd00:97::5/64",
-        "169.254.7.7/16",
-        "02:42:00:00:00:05",
-        "10.1.1.1\tdb",
-        "10.97.0.1\tgw",
-        "eth1",
-    ] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    host.cais(
-        &env,
-        &[
-            "run",
-            "-d",
-            "--name",
-            "aa",
-            "--network",
-            "n",
-            "--ip",
-            "10.97.0.5",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    );
-    let taken = host.try_cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "--network",
-            "n",
-            "--ip",
-            "10.97.0.5",
-            "host",
-            "true",
-        ],
-    );
-    assert!(taken.code == 125 && taken.stderr.contains("in use"), "{taken:?}");
-    for (flags, expected) in [
-        (&["--network", "n", "--ip", "10.1.0.1"][..], "not within"),
-        (&["--network", "n", "--ip", "10.97.0.1"], "gateway"),
-        (&["--network", "none", "--ip", "10.97.0.9"], "--ip"),
-        (&["--network", "none", "-p", "80:80"], "--publish"),
-        (&["--network", "n", "--network", "n"], "once"),
-        (&["--network", "n", "-p", "5-1:80"], "not a port"),
-    ] {
-        let done = host.try_cais(&env, &[&["run", "--rm"], flags, &["host", "true"]].concat());
-        assert!(
-            done.code == 125 && done.stderr.contains(expected),
-            "{flags:?}: {done:?}"
-        );
-    }
-    // Another's namespace, by its name and by its file.
-    let shared = host.cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "--network",
-            "container:aa",
-            "host",
-            "ip",
-            "-o",
-            "addr",
-        ],
-    );
-    assert!(shared.contains("10.97.0.5"), "{shared}");
-    let path = format!("ns:{}", lan.outside.path());
-    let joined = host.cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "--userns",
-            "host",
-            "--network",
-            &path,
-            "host",
-            "ip",
-            "-o",
-            "addr",
-        ],
-    );
-    assert!(joined.contains(OUTSIDE4), "{joined}");
-    assert_sound(host, &env);
-}
-
-#[test]
-fn macvlan_is_in_the_parents_network() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    lan.host.cais(
-        &env,
-        &[
-            "network",
-            "create",
-            "-d",
-            "macvlan",
-            "--subnet",
-            "192.0.2.0/24",
-            "--gateway",
-            OUTSIDE4,
-            "-o",
-            "parent=lan0",
-            "m",
-        ],
-    );
-    serve(&lan, &env, "box", &["--network", "m", "--ip", "192.0.2.77"]);
-    assert_eq!(
-        ask(&lan.outside, "tcp", "192.0.2.77", 80).as_deref(),
-        Some(OUTSIDE4)
-    );
-    let bad = lan.host.try_cais(
-        &env,
-        &[
-            "network",
-            "create",
-            "-d",
-            "macvlan",
-            "--subnet",
-            "10.0.0.0/24",
-            "x",
-        ],
-    );
-    assert!(bad.stderr.contains("parent"), "{}", bad.stderr);
-}
-
-#[test]
-fn many_ports_and_many_containers() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    serve(
-        &lan,
-        &env,
-        "web",
-        &[
-            "-p",
-            "20000-20999:20000-20999",
-            "-p",
-            "21000:80",
-            "--network",
-            "bridge",
-        ],
-    );
-    assert!(ask(&lan.outside, "tcp", HOST4, 21000).is_some());
-    assert_sound(&lan.host, &env);
-    std::thread::scope(|scope| {
-        for _ in 0..24 {
-            scope.spawn(|| {
-                lan.host
-                    .cais(&env, &["run", "--rm", "--network", "bridge", "host", "true"])
-            });
-        }
-    });
-    lan.host.cais(&env, &["rm", "-f", "web"]);
-    assert!(left(&lan.host, &env).is_empty(), "{:?}", left(&lan.host, &env));
-    assert_sound(&lan.host, &env);
-}
-
-/// Kills a command at each of its steps in turn, until it passes unharmed. `before` makes
-/// what it works on, and after each kill nothing may be left that was not there.
-fn kill_at_every_step(victim: &str, before: &[&[&str]], words: &[&str], after: &[&[&str]]) {
-    let (host, env) = (Namespace::new(), TestEnv::new());
-    for step in 0..60 {
-        for words in before {
-            host.cais(&env, words);
-        }
-        let mut command = env.command(words);
-        command.env("CAIS_TEST_KILL", format!("{victim}:{step}"));
-        let done = Done::from(host.inside(&command).output().unwrap());
-        eventually("the next command agrees with the kernel", || {
-            host.try_cais(&env, &["ps", "-a"]);
-            host.try_cais(&env, &["network", "check"]).code == 0
-        });
-        for words in after {
-            host.try_cais(&env, words);
-        }
-        eventually(&format!("nothing of {words:?} killed at {step} is left"), || {
-            host.try_cais(&env, &["ps", "-a"]);
-            left(&host, &env).is_empty()
-        });
-        assert_sound(&host, &env);
-        if done.code == 0 && (victim == "caller" || step > 20) {
-            return;
-        }
-    }
-    panic!("{words:?} is still killed after 60 steps");
-}
-
-#[test]
-fn a_start_killed_at_every_step() {
-    let words = [
-        "run",
-        "--rm",
-        "-p",
-        "8080:80",
-        "--network",
-        "bridge",
-        "--name",
-        "vic",
-        "host",
-        "true",
-    ];
-    kill_at_every_step("caller", &[], &words, &[&["rm", "-f", "vic"]]);
-}
-
-#[test]
-fn a_monitor_killed_at_every_step() {
-    let words = [
-        "run",
-        "-d",
-        "--rm",
-        "-p",
-        "8080:80/udp",
-        "--network",
-        "bridge",
-        "--name",
-        "vic",
-        "host",
-        "true",
-    ];
-    kill_at_every_step("monitor", &[], &words, &[&["rm", "-f", "vic"]]);
-}
-
-#[test]
-fn a_connection_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &[
-            "run",
-            "-d",
-            "--name",
-            "vic",
-            "--network",
-            "bridge",
-            "-p",
-            "8080:80",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    ];
-    let after: [&[&str]; 2] = [&["rm", "-f", "vic"], &["network", "rm", "n"]];
-    kill_at_every_step("caller", &before, &["network", "connect", "n", "vic"], &after);
-}
-
-#[test]
-fn a_disconnection_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &[
-            "run",
-            "-d",
-            "--name",
-            "vic",
-            "--network",
-            "n",
-            "--network",
-            "bridge",
-            "-p",
-            "8080:80",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    ];
-    let after: [&[&str]; 2] = [&["rm", "-f", "vic"], &["network", "rm", "n"]];
-    kill_at_every_step("caller", &before, &["network", "disconnect", "n", "vic"], &after);
-}
-
-#[test]
-fn a_change_of_ports_killed_at_every_step() {
-    let before: [&[&str]; 1] = [&[
-        "run",
-        "-d",
-        "--name",
-        "vic",
-        "--network",
-        "bridge",
-        "-p",
-        "8080:80",
-        "host",
-        "sleep",
-        "1000",
-    ]];
-    let after: [&[&str]; 1] = [&["rm", "-f", "vic"]];
-    kill_at_every_step("caller", &before, &["port", "add", "vic", "8081:81"], &after);
-    kill_at_every_step("caller", &before, &["port", "rm", "vic", "8080:80"], &after);
-}
-
-#[test]
-fn the_removal_of_a_network_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &["run", "--rm", "--network", "n", "host", "true"],
-    ];
-    kill_at_every_step(
-        "caller",
-        &before,
-        &["network", "rm", "n"],
-        &[&["network", "rm", "n"]],
-    );
 }

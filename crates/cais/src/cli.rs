@@ -4,6 +4,7 @@
 pub mod config;
 pub mod exec;
 mod groups;
+pub mod health;
 pub mod image;
 pub mod life;
 pub mod network;

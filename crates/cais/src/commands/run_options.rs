@@ -69,7 +69,7 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
             .map(restart::parse_restart)
             .transpose()?
             .unwrap_or_default(),
-        health: health_options(args)?,
+        health: health_options(&args.health)?,
         log: log_options(args, config)?,
         attach: each(&args.attach, process::parse_attach)?,
     };
@@ -156,7 +156,7 @@ fn log_options(args: &RunArgs, config: &Config) -> Result<LogOptions, OptionErro
 }
 
 /// `--health-…`.
-fn health_options(args: &RunArgs) -> Result<HealthOptions, OptionError> {
+fn health_options(args: &cais::cli::health::HealthArgs) -> Result<HealthOptions, OptionError> {
     let time = |flag, text: &Option<String>| {
         let parsed = text.as_deref().map(|text| health::parse_duration(flag, text));
         parsed.transpose().map(Option::unwrap_or_default)

@@ -1,0 +1,58 @@
+use super::super::message::MessageReader;
+use super::*;
+
+const MAP: Set = Set {
+    name: "ports",
+    key: &[Field::Protocol, Field::Port],
+    value: &[Field::Ipv4, Field::Port],
+    ranges: false,
+};
+
+fn element() -> Element {
+    Element {
+        key: vec![6, 0, 0, 0, 0x1f, 0x90, 0, 0],
+        last: None,
+        value: vec![172, 17, 0, 2, 0, 80, 0, 0],
+        comment: "abc".into(),
+    }
+}
+
+#[test]
+fn elements_survive() {
+    let mut transaction = Transaction::new("cais", Some(7));
+    transaction.add_elements(&MAP, &[element(), element()]);
+    let batch = transaction.finish();
+    let messages: Vec<_> = MessageReader::new(batch.bytes()).collect();
+    assert_eq!(messages.len(), 3);
+    assert_eq!(messages[1].sequence, batch.sequence());
+    let mut found = Vec::new();
+    parse_elements(&messages[1], &mut found);
+    assert_eq!(found, [element(), element()]);
+}
+
+#[test]
+fn many_elements_take_several_messages() {
+    let mut transaction = Transaction::new("cais", None);
+    transaction.add_elements(&MAP, &vec![element(); 1000]);
+    let batch = transaction.finish();
+    let mut found = Vec::new();
+    for message in MessageReader::new(batch.bytes()) {
+        parse_elements(&message, &mut found);
+    }
+    assert_eq!(found.len(), 1000);
+}
+
+#[test]
+fn types_as_nft_shows_them() {
+    assert_eq!((datatype(MAP.key), length(MAP.key)), (0x30d, 8));
+    assert_eq!((datatype(MAP.value), length(MAP.value)), (0x1cd, 8));
+    assert_eq!(datatype(&[Field::Ipv4, Field::Protocol, Field::Port]), 0x730d);
+    assert_eq!(length(&[Field::Family]), 1);
+}
+
+#[test]
+fn the_number_after() {
+    assert_eq!(successor(&[1, 255, 255]), Some(vec![2, 0, 0]));
+    assert_eq!(successor(&[255, 255]), None);
+    assert_eq!(successor(&[]), None);
+}

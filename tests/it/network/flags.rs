@@ -1,0 +1,143 @@
+//! Flags of `run`.
+
+use super::*;
+
+/// `n` is there and has 10.97.0.0/24.
+fn mistakes_of_run(host: &Namespace, env: &TestEnv) {
+    for (flags, expected) in [
+        (&["--network", "n", "--ip", "10.1.0.1"][..], "not within"),
+        (&["--network", "n", "--ip", "10.97.0.1"], "gateway"),
+        (&["--network", "none", "--ip", "10.97.0.9"], "--ip"),
+        (&["--network", "none", "-p", "80:80"], "--publish"),
+        (&["--network", "n", "--network", "n"], "once"),
+        (&["--network", "n", "-p", "5-1:80"], "not a port"),
+    ] {
+        let done = host.try_cais(env, &[&["run", "--rm"], flags, &["host", "true"]].concat());
+        assert!(
+            done.code == 125 && done.stderr.contains(expected),
+            "{flags:?}: {done:?}"
+        );
+    }
+}
+
+/// Another's namespace, by its name and by its file.
+fn namespaces_of_others(lan: &Lan, env: &TestEnv) {
+    let host = &lan.host;
+    let shared = host.cais(
+        env,
+        &[
+            "run",
+            "--rm",
+            "--network",
+            "container:aa",
+            "host",
+            "ip",
+            "-o",
+            "addr",
+        ],
+    );
+    assert!(shared.contains("10.97.0.5"), "{shared}");
+    let path = format!("ns:{}", lan.outside.path());
+    let joined = host.cais(
+        env,
+        &[
+            "run",
+            "--rm",
+            "--userns",
+            "host",
+            "--network",
+            &path,
+            "host",
+            "ip",
+            "-o",
+            "addr",
+        ],
+    );
+    assert!(joined.contains(OUTSIDE4), "{joined}");
+}
+
+#[test]
+fn flags_of_run() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    host.cais(
+        &env,
+        &[
+            "network",
+            "create",
+            "--subnet",
+            "10.97.0.0/24",
+            "--subnet",
+            "fd00:97::/64",
+            "n",
+        ],
+    );
+    let script = "ip -o addr; cat /sys/class/net/*/address; cat /etc/hosts; ls /sys/class/net";
+    let text = host.cais(
+        &env,
+        &[
+            "run",
+            "--rm",
+            "--network",
+            "n:ip=10.97.0.5,mac-address=02:42:00:00:00:05",
+            "--ip6",
+            "fd00:97::5",
+            "--link-local-ip",
+            "169.254.7.7",
+            "--network",
+            "bridge",
+            "--add-host",
+            "db:10.1.1.1",
+            "--add-host",
+            "gw=host-gateway",
+            "host",
+            "sh",
+            "-c",
+            script,
+        ],
+    );
+    for expected in [
+        "10.97.0.5/24",
+        "fd00:97::5/64",
+        "169.254.7.7/16",
+        "02:42:00:00:00:05",
+        "10.1.1.1\tdb",
+        "10.97.0.1\tgw",
+        "eth1",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    host.cais(
+        &env,
+        &[
+            "run",
+            "-d",
+            "--name",
+            "aa",
+            "--network",
+            "n",
+            "--ip",
+            "10.97.0.5",
+            "host",
+            "sleep",
+            "1000",
+        ],
+    );
+    let taken = host.try_cais(
+        &env,
+        &[
+            "run",
+            "--rm",
+            "--network",
+            "n",
+            "--ip",
+            "10.97.0.5",
+            "host",
+            "true",
+        ],
+    );
+    assert!(taken.code == 125 && taken.stderr.contains("in use"), "{taken:?}");
+    mistakes_of_run(host, &env);
+    namespaces_of_others(&lan, &env);
+    assert_sound(host, &env);
+}

@@ -1,0 +1,73 @@
+//! macvlan; many ports and many containers.
+
+use super::*;
+
+#[test]
+fn macvlan_is_in_the_parents_network() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    lan.host.cais(
+        &env,
+        &[
+            "network",
+            "create",
+            "-d",
+            "macvlan",
+            "--subnet",
+            "192.0.2.0/24",
+            "--gateway",
+            OUTSIDE4,
+            "-o",
+            "parent=lan0",
+            "m",
+        ],
+    );
+    serve(&lan, &env, "box", &["--network", "m", "--ip", "192.0.2.77"]);
+    assert_eq!(
+        ask(&lan.outside, "tcp", "192.0.2.77", 80).as_deref(),
+        Some(OUTSIDE4)
+    );
+    let bad = lan.host.try_cais(
+        &env,
+        &[
+            "network",
+            "create",
+            "-d",
+            "macvlan",
+            "--subnet",
+            "10.0.0.0/24",
+            "x",
+        ],
+    );
+    assert!(bad.stderr.contains("parent"), "{}", bad.stderr);
+}
+
+#[test]
+fn many_ports_and_many_containers() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    serve(
+        &lan,
+        &env,
+        "web",
+        &[
+            "-p",
+            "20000-20999:20000-20999",
+            "-p",
+            "21000:80",
+            "--network",
+            "bridge",
+        ],
+    );
+    assert!(ask(&lan.outside, "tcp", HOST4, 21000).is_some());
+    assert_sound(&lan.host, &env);
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                lan.host
+                    .cais(&env, &["run", "--rm", "--network", "bridge", "host", "true"])
+            });
+        }
+    });
+    lan.host.cais(&env, &["rm", "-f", "web"]);
+    assert!(left(&lan.host, &env).is_empty(), "{:?}", left(&lan.host, &env));
+    assert_sound(&lan.host, &env);
+}
