@@ -61,6 +61,17 @@ fn sweep(engine: &Engine) {
     }
 }
 
+/// The same before a start: of many containers only some are looked through.
+fn sweep_in_passing(engine: &Engine) {
+    if let Err(error) = cais_engine::sweep::sweep_in_passing(&engine.store) {
+        print_error(&format!(
+            "{}: warning: {}\n",
+            program(),
+            cais_engine::run::chain(&error)
+        ));
+    }
+}
+
 /// Does something with each of several containers; all are tried. Prints each that was
 /// done.
 fn for_each(

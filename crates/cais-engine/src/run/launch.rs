@@ -100,6 +100,10 @@ pub(crate) fn launch(
         // The error that counts is the one that stopped the start; what cannot be given
         // back now, the next command's sweep finds by the state.
         cleanup::finish_run(&engine.store, &id, state, &exit, None).unwrap_or_default();
+        // Leases that were not written down yet.
+        if let Some(network) = &prepared.network {
+            crate::network::plan::release(&engine.store.networks(), network);
+        }
     })
 }
 

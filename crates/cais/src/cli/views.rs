@@ -11,7 +11,7 @@ pub struct InspectArgs {
     /// Show how much containers have written
     #[arg(short, long)]
     pub size: bool,
-    /// Only things of this kind: container, image or volume
+    /// Only things of this kind: container, image, network or volume
     #[arg(long = "type", value_name = "KIND")]
     pub kind: Option<String>,
     /// Names or ids

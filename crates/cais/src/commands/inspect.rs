@@ -10,6 +10,7 @@ use cais_engine::EngineError;
 use cais_engine::engine::Engine;
 use cais_engine::images;
 use cais_engine::inspect::{find_container, inspect_image};
+use cais_engine::network::describe::inspect as network;
 use cais_engine::volumes;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub(crate) enum Kind {
     Container,
     Image,
+    Network,
     Volume,
 }
 
@@ -27,9 +29,10 @@ const BAD_TEMPLATE: u8 = 64;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let kinds: &[Kind] = match args.kind.as_deref() {
-        None => &[Kind::Container, Kind::Image, Kind::Volume],
+        None => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
         Some("container") => &[Kind::Container],
         Some("image") => &[Kind::Image],
+        Some("network") => &[Kind::Network],
         Some("volume") => &[Kind::Volume],
         Some(other) => return Err(Failure::new(format!("{other:?} is not a valid value for --type"))),
     };
@@ -50,6 +53,7 @@ pub(crate) fn inspect_kind(args: &InspectKindArgs, kind: Kind) -> Result<u8, Fai
     let (kinds, what): (&[Kind], _) = match kind {
         Kind::Container => (&[Kind::Container], "container"),
         Kind::Image => (&[Kind::Image], "image"),
+        Kind::Network => (&[Kind::Network], "network"),
         Kind::Volume => (&[Kind::Volume], "volume"),
     };
     Inspection {
@@ -116,6 +120,10 @@ impl Inspection<'_> {
                         Err(error) => return Err(error),
                     }
                 }
+                Kind::Network => match self.is_network(name) {
+                    true => Some(network(&self.engine.store, name)?),
+                    false => None,
+                },
                 Kind::Volume => volumes::list(&self.engine.store)?
                     .iter()
                     .find(|volume| volume.name == name)
@@ -126,6 +134,13 @@ impl Inspection<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+impl Inspection<'_> {
+    /// Whether there is a network of this name: one that was made, or one that always is.
+    fn is_network(&self, name: &str) -> bool {
+        matches!(name, "host" | "none") || matches!(self.engine.store.networks().read(name), Ok(Some(_)))
     }
 }
 

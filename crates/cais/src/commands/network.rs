@@ -7,12 +7,13 @@ use crate::output::{print, print_error, program};
 use cais::cli::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
 use cais::template::{Format, Template};
 use cais_engine::EngineError;
+use cais_engine::engine::Engine;
 use cais_engine::network::check::{check, repair};
 use cais_engine::network::describe::{Listed, inspect, list};
 use cais_engine::network::{NewNetwork, NewPool, change, create, remove};
 use cais_engine::options::network::{check_alias, parse_address, parse_mac};
 use cais_engine::options::{Attachment, OptionError, process};
-use cais_engine::prune::LabelFilter;
+use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_net::NetError;
 use cais_net::network::{Driver, Network};
 use cais_net::subnet::Subnet;
@@ -235,12 +236,18 @@ fn rm(names: &[String], force: bool) -> Result<u8, Failure> {
 }
 
 fn prune(args: &NetworkPruneArgs) -> Result<u8, Failure> {
-    let filter = cais_engine::prune::PruneFilter::parse(&args.filter, std::time::SystemTime::now())?;
+    let filter = PruneFilter::parse(&args.filter, std::time::SystemTime::now())?;
     let engine = privileged_engine().map_err(|failure| failure.code(1))?;
     if !args.force && !ask("This will remove all custom networks not used by at least one container.")? {
         return Ok(0);
     }
     sweep(&engine);
+    prune_unused(&engine, &filter)?;
+    Ok(0)
+}
+
+/// Removes the networks that no container is in and that the filter takes, and says which.
+pub(super) fn prune_unused(engine: &Engine, filter: &PruneFilter) -> Result<(), Failure> {
     let until = filter.until;
     let wanted = |network: &Network| {
         let is_old = until.is_none_or(|until| {
@@ -258,7 +265,7 @@ fn prune(args: &NetworkPruneArgs) -> Result<u8, Failure> {
             .collect();
         print(&format!("Deleted Networks:\n{names}\n"))?;
     }
-    Ok(0)
+    Ok(())
 }
 
 fn connect(args: &NetworkConnectArgs) -> Result<u8, Failure> {

@@ -2,6 +2,7 @@
 
 use super::image::familiar;
 use super::inspect::{Kind, inspect_kind};
+use super::network::prune_unused;
 use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
@@ -74,6 +75,10 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
     let pruned = prune_containers(&engine, &filter)?;
     show("Deleted Containers:", &pruned)?;
     let mut freed = pruned.freed;
+    // The rules of the firewall are the administrator's to change.
+    if !engine.rootless {
+        prune_unused(&engine, &filter)?;
+    }
     if args.volumes {
         let (removed, bytes) = volumes::prune(&engine, false, &filter)?;
         freed = freed.saturating_add(bytes);
@@ -134,7 +139,9 @@ fn warning(args: &SystemPruneArgs) -> String {
     } else {
         ""
     };
-    let mut text = format!("This will remove:\n  - all stopped containers\n{volumes}  - {images}\n");
+    let mut text = format!(
+        "This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {images}\n"
+    );
     if !args.filter.is_empty() {
         text.push_str("\n  Items to be pruned will be filtered with:\n");
         for filter in &args.filter {

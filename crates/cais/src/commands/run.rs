@@ -1,7 +1,7 @@
 //! `cais run` and `cais create`.
 
 use super::run_options::{no_image, options_of};
-use super::{privileged_engine, show_timings, sweep};
+use super::{privileged_engine, show_timings, sweep_in_passing};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
@@ -89,7 +89,7 @@ fn attaches(options: &RunOptions, stream: AttachedStream) -> bool {
 
 /// Prepares a new container, and writes its id where `--cidfile` says.
 fn prepare_new(engine: &Engine, options: RunOptions) -> Result<Prepared, Failure> {
-    sweep(engine);
+    sweep_in_passing(engine);
     let cidfile = options.cidfile.clone();
     if let Some(path) = cidfile.as_ref().filter(|path| path.exists()) {
         let text = format!(

@@ -53,7 +53,7 @@ fn root_archive() -> Result<PathBuf, String> {
     let archive = directory.join("root.tar");
     if !archive.exists() {
         fs::create_dir_all(&directory).map_err(io)?;
-        let beside = directory.join("root.tar.new");
+        let beside = directory.join("new.tar");
         let include = "--include=nginx,python3,python3-psycopg2";
         println!("+ mmdebstrap {include}");
         output(Command::new("mmdebstrap").args(["--variant=minbase", include, "bookworm", &text(&beside)]))?;
