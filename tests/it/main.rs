@@ -50,6 +50,7 @@ mod oci_spec;
 mod oci_support;
 mod oci_systemd;
 mod pack;
+mod pack_peers;
 mod parallel;
 mod registry_faults;
 mod rootless;

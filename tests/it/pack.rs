@@ -1,11 +1,8 @@
-//! `cais pack`: real programs of this machine, packed and run, here and by podman.
+//! `cais pack`: real programs of this machine, packed and run.
 
-use crate::engines_support::{Bench, Engine, run};
 use crate::support::{TestEnv, eventually};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-mod software;
+use std::path::Path;
 
 /// The paths in an image, as the report has them.
 fn files(report: &str) -> Vec<String> {
@@ -162,6 +159,11 @@ fn what_a_container_runs_is_as_with_a_dockerfile() {
         env.ok(&["run", "--rm", "mine", "mine", "-c", "echo here"]),
         "here\n"
     );
+}
+
+#[test]
+fn mistakes_are_told() {
+    let env = TestEnv::new();
     for bad in [
         &["pack", "--expose", "0", "bash"][..],
         &["pack", "--expose", "80/x", "bash"],
@@ -251,7 +253,7 @@ fn files_go_where_they_are_to_and_secrets_do_not() {
 }
 
 #[test]
-fn rights_beyond_the_callers_only_where_they_are_asked_for() {
+fn set_id_bits_only_where_they_are_asked_for() {
     let env = TestEnv::new();
     let program = env.path("raised");
     fs::copy("/usr/bin/stat", &program).unwrap();
@@ -384,7 +386,11 @@ fn a_pack_that_is_killed_leaves_nothing() {
     eventually("the command runs", || !env.ok(&["ps", "-q"]).is_empty());
     packing.kill().unwrap();
     packing.wait().unwrap();
-    eventually("nothing is left", || env.leftovers().is_empty());
+    // As with a monitor that is killed: the next command sweeps.
+    eventually("nothing is left", || {
+        env.ok(&["run", "--rm", "host", "true"]);
+        env.leftovers().is_empty()
+    });
     assert!(!env.ok(&["images"]).contains("never"));
     // Killed at any of its steps, it can be done again.
     for step in 1..6 {
@@ -395,26 +401,61 @@ fn a_pack_that_is_killed_leaves_nothing() {
     env.ok(&["run", "--rm", "again"]);
 }
 
-/// Podman with a store of its own.
-fn podman(bench: &Bench) -> Vec<String> {
-    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
-    fs::write(bench.path("containers.conf"), limits).unwrap();
-    let config = format!("CONTAINERS_CONF={}", bench.path("containers.conf"));
-    let (root, run) = (bench.path("root"), bench.path("run"));
-    let words = ["env", &config, "podman", "--root", &root, "--runroot", &run];
-    let rest = [
-        "--cgroup-manager",
-        "cgroupfs",
-        "--storage-driver",
-        "vfs",
-        "--runtime",
-        "/usr/sbin/runc",
-    ];
-    words.iter().chain(&rest).map(|word| (*word).to_owned()).collect()
+/// A tree with a C library, and a program that needs a library of a directory that only
+/// `ld.so.conf` names.
+fn tree_with_cache(root: &Path) {
+    for directory in ["etc", "opt/lib", "bin", "lib64", "lib/x86_64-linux-gnu"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    for (from, to) in [
+        ("/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2"),
+        (
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "lib/x86_64-linux-gnu/libc.so.6",
+        ),
+    ] {
+        fs::copy(from, root.join(to)).unwrap();
+    }
+    fs::write(root.join("etc/ld.so.conf"), "/opt/lib\n").unwrap();
+    fs::write(root.join("one.c"), "int one(void) { return 1; }\n").unwrap();
+    fs::write(
+        root.join("main.c"),
+        "int one(void); int main(void) { return one() + 40; }\n",
+    )
+    .unwrap();
+    let script = "gcc -shared -fPIC -Wl,-soname,libone.so.1 -o opt/lib/libone.so.1.0 one.c && \
+        gcc -o bin/x main.c opt/lib/libone.so.1.0 && /sbin/ldconfig -r .";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script])
+        .current_dir(root)
+        .status();
+    assert!(status.unwrap().success());
 }
 
-fn postgres() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").expect("postgresql is installed");
-    let newest = versions.flatten().map(|entry| entry.path()).max().unwrap();
-    newest.join("bin")
+#[test]
+#[ignore = "needs Debian's gcc: `cargo xtask test` installs it and runs this"]
+fn a_library_that_only_the_cache_knows_is_found() {
+    let env = TestEnv::new();
+    let root = env.path("tree");
+    tree_with_cache(&root);
+    let tree = root.to_str().unwrap();
+    let report = env.ok(&[
+        "pack", "--format", "json", "-t", "cached", "--root", tree, "/bin/x",
+    ]);
+    has(
+        &files(&report),
+        &[
+            "/etc/ld.so.cache",
+            "/opt/lib/libone.so.1",
+            "/opt/lib/libone.so.1.0",
+        ],
+    );
+    let done = env.cais(&["run", "--rm", "cached"]);
+    assert_eq!(done.code, 41, "{}", done.stderr);
+    let done = env.cais(&["pack", "--root", tree, "--trace", "true", "/bin/x"]);
+    assert!(
+        done.code == 125 && done.stderr.contains("--root"),
+        "{}",
+        done.stderr
+    );
 }

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
+use crate::options::SeccompOption;
 use crate::record::{Exit, Record, is_marked_stopped};
 use crate::state::{ProcessName, RunState};
 use crate::store::Store;
@@ -126,6 +127,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         }
         if let Some(record) = &record
             && state.init.is_some_and(|init| init.is_alive())
+            && !is_watched(record)
         {
             crate::run::takeover::take_over(store, record, state, lock)?;
             return Ok(RunState::read(store, id)?.is_some_and(|state| state.monitor.is_alive()));
@@ -144,6 +146,11 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
     }
     lock.release();
     Ok(false)
+}
+
+/// Whether a program is traced: when its watcher is gone, its calls fail and nobody wants it.
+fn is_watched(record: &Record) -> bool {
+    matches!(record.options.security.seccomp, SeccompOption::Watched(_))
 }
 
 /// How the run ended that nobody looked after any more.

@@ -221,7 +221,7 @@ mod tests {
             (
                 "port",
                 1,
-                "\"cais port\" requires at least 1 and at most 2 arguments.\n",
+                "\"cais port\" requires at least 1 argument.\nSee \'cais port --help\'.\n",
             ),
             (
                 "bogus",

@@ -56,6 +56,40 @@ fn namespaces_of_others(lan: &Lan, env: &TestEnv) {
     assert!(joined.contains(OUTSIDE4), "{joined}");
 }
 
+/// An address that another container has is refused.
+fn a_taken_address(host: &Namespace, env: &TestEnv) {
+    host.cais(
+        env,
+        &[
+            "run",
+            "-d",
+            "--name",
+            "aa",
+            "--network",
+            "n",
+            "--ip",
+            "10.97.0.5",
+            "host",
+            "sleep",
+            "1000",
+        ],
+    );
+    let taken = host.try_cais(
+        env,
+        &[
+            "run",
+            "--rm",
+            "--network",
+            "n",
+            "--ip",
+            "10.97.0.5",
+            "host",
+            "true",
+        ],
+    );
+    assert!(taken.code == 125 && taken.stderr.contains("in use"), "{taken:?}");
+}
+
 #[test]
 fn flags_of_run() {
     let (lan, env) = (Lan::new(), TestEnv::new());
@@ -107,36 +141,7 @@ fn flags_of_run() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    host.cais(
-        &env,
-        &[
-            "run",
-            "-d",
-            "--name",
-            "aa",
-            "--network",
-            "n",
-            "--ip",
-            "10.97.0.5",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    );
-    let taken = host.try_cais(
-        &env,
-        &[
-            "run",
-            "--rm",
-            "--network",
-            "n",
-            "--ip",
-            "10.97.0.5",
-            "host",
-            "true",
-        ],
-    );
-    assert!(taken.code == 125 && taken.stderr.contains("in use"), "{taken:?}");
+    a_taken_address(host, &env);
     mistakes_of_run(host, &env);
     namespaces_of_others(&lan, &env);
     assert_sound(host, &env);

@@ -90,8 +90,9 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         detach_keys: Vec::new(),
         timings: None,
     };
-    // Without the watcher the command cannot go on: whoever kills that one ends this, too.
-    let end = Some(rustix::process::Signal::TERM);
+    // Without the watcher the command cannot go on: whoever kills that one ends this, too, and
+    // the next command sweeps. A signal to end in order could be lost while the command starts.
+    let end = Some(rustix::process::Signal::KILL);
     let outcome = rustix::process::set_parent_process_death_signal(end)
         .and_then(|()| to_error())
         .map_err(|errno| SysError::new("dup2", "", errno))

@@ -142,6 +142,12 @@ impl Companion for Files<'_> {
             // Nobody was named who wants it: the calls that ask then fail with ENOSYS.
             return Ok(());
         };
+        // The watcher is this process's parent, without which the program cannot go on. What
+        // was set before, the kernel forgot when the mounts took on other ids (prctl(2),
+        // PR_SET_PDEATHSIG).
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(|errno| cais_linux::SysError::new("prctl", "PR_SET_PDEATHSIG", errno))
+            .map_err(EngineError::system("end with the watcher"))?;
         send_descriptor(socket, "seccompFd", listener.as_fd())
             .map_err(|error| EngineError::Invalid(super::chain(&error)))
     }

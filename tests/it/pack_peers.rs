@@ -1,9 +1,38 @@
-//! Software of Debian, packed, here and in podman.
+//! `cais pack`: software of Debian, packed and run, here and by podman.
 
-use super::*;
+use crate::engines_support::{Bench, Engine, run};
+use crate::support::{TestEnv, eventually};
+use std::fs;
+use std::path::PathBuf;
 
-/// Whole packages, where nobody wants to trace.
-fn whole_packages(env: &TestEnv) {
+/// Podman with a store of its own.
+fn podman(bench: &Bench) -> Vec<String> {
+    let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
+    fs::write(bench.path("containers.conf"), limits).unwrap();
+    let config = format!("CONTAINERS_CONF={}", bench.path("containers.conf"));
+    let (root, run) = (bench.path("root"), bench.path("run"));
+    let words = ["env", &config, "podman", "--root", &root, "--runroot", &run];
+    let rest = [
+        "--cgroup-manager",
+        "cgroupfs",
+        "--storage-driver",
+        "vfs",
+        "--runtime",
+        "/usr/sbin/runc",
+    ];
+    words.iter().chain(&rest).map(|word| (*word).to_owned()).collect()
+}
+
+fn postgres() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("postgresql is installed");
+    let newest = versions.flatten().map(|entry| entry.path()).max().unwrap();
+    newest.join("bin")
+}
+
+#[test]
+#[ignore = "needs Debian's python3: `cargo xtask test` installs it and runs this"]
+fn whole_packages_where_nobody_wants_to_trace() {
+    let env = TestEnv::new();
     let stdlib = fs::read_dir("/usr/share/doc").unwrap().flatten();
     let stdlib = stdlib.map(|entry| entry.file_name().into_string().unwrap());
     let stdlib = stdlib
@@ -47,7 +76,6 @@ fn software_of_debian_runs_here_and_in_podman() {
         until psql -qh /tmp -d postgres -c '' 2> /dev/null; do :; done; \
         psql -qAth /tmp -d postgres -c \"create table t (n int); insert into t values (40), (2); select sum(n) from t\"; \
         kill $server; wait)";
-    whole_packages(&env);
     let python = format!("/usr/bin/python3 -c \"{PYTHON}\"");
     let git = "cd /tmp && git init -q x && cd x && echo 1 > f && git add f && \
         git -c user.name=n -c user.email=e commit -qm message && git clone -q . ../y && git -C ../y log --format=%s";
@@ -152,63 +180,4 @@ fn a_web_server_answers_here_and_in_podman() {
     let pid = podman.ok(&["inspect", "-f", "{{.State.Pid}}", "web"]);
     eventually("it answers in podman", || ask(&pid) == "from the quay\n");
     podman.ok(&["rm", "-f", "-t", "0", "web"]);
-}
-
-/// A tree with a C library, and a program that needs a library of a directory that only
-/// `ld.so.conf` names.
-fn tree_with_cache(root: &Path) {
-    for directory in ["etc", "opt/lib", "bin", "lib64", "lib/x86_64-linux-gnu"] {
-        fs::create_dir_all(root.join(directory)).unwrap();
-    }
-    for (from, to) in [
-        ("/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2"),
-        (
-            "/lib/x86_64-linux-gnu/libc.so.6",
-            "lib/x86_64-linux-gnu/libc.so.6",
-        ),
-    ] {
-        fs::copy(from, root.join(to)).unwrap();
-    }
-    fs::write(root.join("etc/ld.so.conf"), "/opt/lib\n").unwrap();
-    fs::write(root.join("one.c"), "int one(void) { return 1; }\n").unwrap();
-    fs::write(
-        root.join("main.c"),
-        "int one(void); int main(void) { return one() + 40; }\n",
-    )
-    .unwrap();
-    let script = "gcc -shared -fPIC -Wl,-soname,libone.so.1 -o opt/lib/libone.so.1.0 one.c && \
-        gcc -o bin/x main.c opt/lib/libone.so.1.0 && /sbin/ldconfig -r .";
-    let status = std::process::Command::new("sh")
-        .args(["-c", script])
-        .current_dir(root)
-        .status();
-    assert!(status.unwrap().success());
-}
-
-#[test]
-#[ignore = "needs Debian's gcc: `cargo xtask test` installs it and runs this"]
-fn a_library_that_only_the_cache_knows_is_found() {
-    let env = TestEnv::new();
-    let root = env.path("tree");
-    tree_with_cache(&root);
-    let tree = root.to_str().unwrap();
-    let report = env.ok(&[
-        "pack", "--format", "json", "-t", "cached", "--root", tree, "/bin/x",
-    ]);
-    has(
-        &files(&report),
-        &[
-            "/etc/ld.so.cache",
-            "/opt/lib/libone.so.1",
-            "/opt/lib/libone.so.1.0",
-        ],
-    );
-    let done = env.cais(&["run", "--rm", "cached"]);
-    assert_eq!(done.code, 41, "{}", done.stderr);
-    let done = env.cais(&["pack", "--root", tree, "--trace", "true", "/bin/x"]);
-    assert!(
-        done.code == 125 && done.stderr.contains("--root"),
-        "{}",
-        done.stderr
-    );
 }
