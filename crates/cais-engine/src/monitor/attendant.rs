@@ -6,7 +6,7 @@
 //! the foreground and detached alike; an attendant that waits for nothing costs nothing.
 //! It runs in a process with one thread: whatever it does, it must not wait.
 //!
-//! Where attendants come from: [`crate::run::equip`].
+//! Where attendants come from: `crate::run::equip`.
 
 use cais_linux::process::pidfd;
 use rustix::event::PollFlags;

@@ -104,7 +104,7 @@ pub struct UpdateArgs {
     /// Number of processes; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
-    /// Restart policy: no, on-failure[:N], always or unless-stopped
+    /// Restart policy: no, on-failure(:N), always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
     /// Set a label

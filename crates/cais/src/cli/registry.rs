@@ -123,7 +123,7 @@ pub struct CopyArgs {
     /// How to speak to the registries.
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// docker://NAME, cais:NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], or a path
+    /// docker://NAME, cais:NAME, oci:DIR(:NAME), oci-archive:FILE(:NAME), docker-archive:FILE(:NAME), or a path
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// The same, for what is made

@@ -79,7 +79,7 @@ pub struct RunArgs {
         overrides_with = "stop_signal"
     )]
     pub stop_signal: Option<String>,
-    /// What happens after the end: no, on-failure[:N], always or unless-stopped
+    /// What happens after the end: no, on-failure(:N), always or unless-stopped
     #[arg(
         long = "restart",
         help_heading = "Process",
@@ -471,7 +471,7 @@ pub struct RunArgs {
     /// Further address in the first network
     #[arg(long = "link-local-ip", help_heading = "Network", value_name = "ADDRESS")]
     pub link_local_ip: Vec<String>,
-    /// Lead a port of the host to one of the container: [ADDRESS:][HOST_PORT:]PORT[/tcp|udp|sctp]
+    /// Lead a port of the host to one of the container: ADDRESS:HOST_PORT:PORT[/tcp|udp|sctp]
     #[arg(
         short = 'p',
         long = "publish",
