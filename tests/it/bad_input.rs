@@ -68,7 +68,6 @@ const MISTAKES: &[(&[&str], i32, &str)] = &[
         125,
         "/no/such",
     ),
-    (&["run", "--rm", "-v", "name:/x", "host", "true"], 125, "name"),
     (
         &["run", "--rm", "--network", "no-such-net", "host", "true"],
         125,

@@ -267,7 +267,7 @@ fn each_mistake_on_the_command_line_is_named() {
         (&["pause", &id], "does not exist"),
         (&["resume", &id], "does not exist"),
         (&["update", "--memory", "1q", &id], "memory"),
-        (&["checkpoint", &id], "not supported"),
+        (&["checkpoint", &id], "does not exist"),
         (&["list", "--format", "moon"], "moon"),
     ] {
         check(&bundle, words, 1, &[about]);

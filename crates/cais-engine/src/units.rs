@@ -15,27 +15,22 @@ pub fn bytes_size(bytes: u64) -> String {
     render(bytes, 1024, 4, &BINARY)
 }
 
-/// So many significant digits, without zeros at the end of a fraction. Exact: what a float
-/// would round wrongly is not rounded by one.
-fn render(bytes: u64, base: u64, digits: u32, units: &[&str; 7]) -> String {
-    let (mut divisor, mut unit) = (1u64, 0);
-    while bytes / divisor >= base && unit + 1 < units.len() {
-        divisor *= base;
+/// So many significant digits, without zeros at the end of a fraction, rounded as Go rounds
+/// the same number.
+fn render(bytes: u64, base: u32, digits: usize, units: &[&str; 7]) -> String {
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= f64::from(base) && unit + 1 < units.len() {
+        value /= f64::from(base);
         unit += 1;
     }
-    let whole_digits = (bytes / divisor).checked_ilog10().unwrap_or(0) + 1;
-    let scale = 10u128.pow(digits.saturating_sub(whole_digits));
-    let scaled = (u128::from(bytes) * scale * 2 + u128::from(divisor)) / (u128::from(divisor) * 2);
-    let (whole, rest) = (scaled / scale, scaled % scale);
-    let width = usize::try_from(digits.saturating_sub(whole_digits)).unwrap_or(0);
-    let fraction = format!("{rest:0width$}");
-    let fraction = if width == 0 {
-        ""
+    let whole_digits = format!("{value:.0}").len();
+    let text = format!("{value:.*}", digits.saturating_sub(whole_digits));
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
     } else {
-        fraction.trim_end_matches('0')
+        &text
     };
-    let point = if fraction.is_empty() { "" } else { "." };
-    format!("{whole}{point}{fraction}{}", units.get(unit).unwrap_or(&"B"))
+    format!("{text}{}", units.get(unit).unwrap_or(&"B"))
 }
 
 #[cfg(test)]
