@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why JSON could not be read or written: the JSON path, and what is wrong there.
-pub struct Error(Box<Wrong>);
+pub struct JsonError(Box<Wrong>);
 
 struct Wrong {
     /// From the inside out: `[3]`, `limit`.
@@ -11,7 +11,7 @@ struct Wrong {
     message: String,
 }
 
-impl Error {
+impl JsonError {
     pub(crate) fn new(message: String) -> Self {
         let steps = Vec::new();
         Self(Box::new(Wrong { steps, message }))
@@ -46,7 +46,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for JsonError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.0.steps.is_empty() {
             to.write_str(&self.path())?;
@@ -56,16 +56,22 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Debug for Error {
+impl fmt::Debug for JsonError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, to)
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for JsonError {}
 
-impl serde::de::Error for Error {
+impl serde::de::Error for JsonError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(message.to_string())
+    }
+}
+
+impl From<JsonError> for std::io::Error {
+    fn from(error: JsonError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
     }
 }

@@ -10,14 +10,14 @@ mod error;
 mod text;
 mod tree;
 
-pub use error::Error;
+pub use error::JsonError;
 pub use serde_json::{Map, Number, Value, json};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What JSON reading gives.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = std::result::Result<T, JsonError>;
 
 /// Reads a value of any type from JSON.
 ///
@@ -49,7 +49,7 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T> {
 /// # Errors
 /// For a map whose keys are no strings.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| Error::new(error.to_string()))
+    serde_json::to_vec(value).map_err(|error| JsonError::new(error.to_string()))
 }
 
 /// Writes a value as JSON without spaces.
@@ -57,7 +57,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`to_vec`].
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String> {
-    String::from_utf8(to_vec(value)?).map_err(|error| Error::new(error.to_string()))
+    String::from_utf8(to_vec(value)?).map_err(|error| JsonError::new(error.to_string()))
 }
 
 /// The JSON value of a value of any type.
@@ -77,4 +77,116 @@ pub fn to_string_indented(value: &Value, indent: &str) -> String {
     // Into a vector, and of a value: neither can fail.
     value.serialize(&mut serializer).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    #[derive(Default)]
+    struct Thing {
+        count: u32,
+        offset: Option<i64>,
+        names: Vec<String>,
+        kinds: BTreeMap<u16, Kind>,
+        pair: (u8, bool),
+        free: Value,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Plain,
+        Sized(u8),
+        Named { text: String },
+    }
+
+    #[test]
+    fn every_shape_survives() {
+        let kinds = [
+            (1, Kind::Plain),
+            (2, Kind::Sized(7)),
+            (
+                3,
+                Kind::Named {
+                    text: "ä\n".to_owned(),
+                },
+            ),
+        ];
+        let thing = Thing {
+            count: 4,
+            offset: Some(-5),
+            names: vec!["a".to_owned()],
+            kinds: kinds.into(),
+            pair: (1, true),
+            free: json!({"b": [1.5, null], "a": {}}),
+        };
+        let text = to_string(&thing).unwrap();
+        assert_eq!(from_str::<Thing>(&text).unwrap(), thing);
+        assert_eq!(from_value::<Thing>(&to_value(&thing).unwrap()).unwrap(), thing);
+        assert_eq!(
+            from_str::<Thing>(r#"{"unknown":{"x":[1]},"offset":null}"#).unwrap(),
+            Thing::default()
+        );
+    }
+
+    #[test]
+    fn an_error_says_where_and_what() {
+        let cases = [
+            (r#"{"count":-1}"#, "count", "integer `-1`"),
+            (r#"{"count":4294967296}"#, "count", "integer `4294967296`"),
+            (r#"{"count":"1"}"#, "count", "string \"1\""),
+            (r#"{"names":["a",5]}"#, "names[1]", "expected a string"),
+            (r#"{"names":null}"#, "names", "null"),
+            (r#"{"kinds":{"1":"round"}}"#, "kinds.1", "unknown variant `round`"),
+            (r#"{"kinds":{"x":"plain"}}"#, "kinds.x", "string \"x\""),
+            (
+                r#"{"kinds":{"1":{"sized":300}}}"#,
+                "kinds.1.sized",
+                "integer `300`",
+            ),
+            (r#"{"kinds":{"1":"sized"}}"#, "kinds.1", "without its content"),
+            (r#"{"kinds":{"1":{"plain":3}}}"#, "kinds.1", "takes no content"),
+            (r#"{"pair":[1]}"#, "pair", "invalid length 1"),
+            (r#"{"pair":[1,true,2]}"#, "pair", "a list of 3"),
+            (
+                r#"{"count":1,"count":2}"#,
+                ".",
+                "duplicate field `count` at line 1",
+            ),
+            (r#"{"free":{"x":{"y":1,"y":2}}}"#, ".", "duplicate field `y`"),
+            ("[]", ".", "expected struct Thing"),
+            ("{\n\"count\":", ".", "line 2 column 8"),
+            ("{} x", ".", "trailing characters"),
+            ("", ".", "EOF"),
+        ];
+        for (text, path, message) in cases {
+            let error = from_str::<Thing>(text).unwrap_err();
+            assert_eq!(error.path(), path, "{text}");
+            assert!(error.message().contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn depth_has_an_end() {
+        let deep = "[".repeat(100_000);
+        assert!(
+            from_str::<Value>(&deep)
+                .unwrap_err()
+                .message()
+                .contains("recursion limit")
+        );
+    }
+
+    #[test]
+    fn each_level_stands_further_in() {
+        assert_eq!(
+            to_string_indented(&json!({"a": [1, {}]}), "  "),
+            "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"
+        );
+    }
 }

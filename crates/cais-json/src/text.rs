@@ -1,7 +1,7 @@
 //! JSON text to a value. Where a key stands twice in one object, readers differ in which one
 //! they take: it is refused, so that nobody can show one thing to us and another to a peer.
 
-use crate::{Error, Map, Result, Value};
+use crate::{JsonError as Error, Map, Result, Value};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 

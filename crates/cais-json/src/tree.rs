@@ -1,6 +1,6 @@
 //! The one deserializer: out of a value, with the path kept for errors.
 
-use crate::{Error, Result, Value};
+use crate::{JsonError as Error, Result, Value};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess, Unexpected,
     VariantAccess, Visitor,
@@ -64,7 +64,11 @@ impl<'de> Node<'_> {
         let mut list = List { items, next: 0 };
         let value = visitor.visit_seq(&mut list)?;
         if list.next < items.len() {
-            return Err(Error::new(format!("a list of {} where {} are wanted", items.len(), list.next)));
+            return Err(Error::new(format!(
+                "a list of {} where {} are wanted",
+                items.len(),
+                list.next
+            )));
         }
         Ok(value)
     }
