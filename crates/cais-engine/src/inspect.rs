@@ -7,6 +7,7 @@ mod host_config;
 mod image;
 mod network;
 
+use cais_order::Gather;
 pub use config::exposed_ports;
 pub use image::inspect_image;
 pub use network::{host_addresses, read_endpoints};
@@ -215,7 +216,7 @@ fn or_null<T: serde::Serialize>(list: &[T]) -> Value {
 
 /// Pairs as an object, sorted by their keys.
 fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
-    let sorted: std::collections::BTreeMap<&str, &str> = pairs.collect();
+    let sorted: std::collections::BTreeMap<&str, &str> = pairs.into_map();
     Value::Object(
         sorted
             .into_iter()

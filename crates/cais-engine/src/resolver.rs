@@ -24,6 +24,7 @@ use cais_net::dns::{Resolver, listen};
 use cais_net::egress::names::patterns;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{DEFAULT, NetworkStore};
+use cais_order::InOrder;
 use rustix::event::PollFlags;
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
@@ -152,7 +153,7 @@ fn names_of(record: &Record, endpoint: &Endpoint) -> Vec<String> {
 /// network have no names.
 fn plan_config(networks: &NetworkStore, record: &Record, endpoints: &Endpoints) -> ResolverConfig {
     let mut in_order: Vec<&Endpoint> = endpoints.endpoints.iter().collect();
-    in_order.sort_by_key(|endpoint| !endpoint.default_route);
+    in_order.order_by_key(|endpoint| !endpoint.default_route);
     let named = in_order.iter().filter(|endpoint| endpoint.network != DEFAULT);
     let gateways: Vec<IpAddr> = in_order
         .iter()

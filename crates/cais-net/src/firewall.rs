@@ -12,6 +12,7 @@ use crate::network::{Driver, Network, NetworkStore};
 use crate::table::{
     BridgeEntry, CHAINS, Elements, PortEntry, SETS, TableState, add_all, delete_all, uses_of,
 };
+use cais_order::InOrder;
 use rustix::io::Errno;
 
 /// How often a table is made anew because somebody else changed the rule set meanwhile.
@@ -213,7 +214,7 @@ impl Firewall {
                 Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(refused("list the table inet cais")(errno)),
             }
-            found.sort();
+            found.order();
             if !found.is_empty() {
                 all.insert(set.name, found);
             }

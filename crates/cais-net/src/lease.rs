@@ -4,6 +4,7 @@
 
 use crate::error::{NetError, Result};
 use crate::network::{Network, NetworkStore, Pool, ensure_directory, entries};
+use cais_order::Gather;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -72,7 +73,7 @@ pub fn take_free(store: &NetworkStore, network: &Network, pool: &Pool, holder: H
     let taken: BTreeSet<IpAddr> = entries(&directory)?
         .iter()
         .filter_map(|name| name.parse().ok())
-        .collect();
+        .into_set();
     let range = pool.range.unwrap_or(pool.subnet);
     let hint = directory.join(if range.is_ipv4() { ".next4" } else { ".next6" });
     let next = fs::read_to_string(&hint).ok().and_then(|text| text.parse().ok());

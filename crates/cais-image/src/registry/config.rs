@@ -16,6 +16,7 @@ mod error;
 mod helper;
 mod names;
 mod registries;
+mod toml_value;
 mod write;
 
 pub use auth_file::{AuthFile, Flavour};
