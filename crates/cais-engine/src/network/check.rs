@@ -147,7 +147,7 @@ fn check_table(networks: &NetworkStore, host: &HostNetworks, found: &mut Vec<Fin
                 .into_iter()
                 .flatten()
                 .map(|element| (element.key.clone(), element.value.clone()))
-                .collect()
+                .into_set()
         };
         let actual = keys(&actual);
         let missing = keys(&required).difference(&actual).count();
