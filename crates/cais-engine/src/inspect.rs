@@ -79,7 +79,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "Cais".to_owned(),
         json!({
             "Bundle": directory,
-            "Options": options,
+            "Options": cais_json::to_value(options).unwrap_or_default(),
             "Cgroup": container.state.as_ref().map(|state| &state.cgroup),
             "MonitorPid": container.state.as_ref().map(|state| state.monitor.pid),
         }),
