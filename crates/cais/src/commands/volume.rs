@@ -113,7 +113,7 @@ fn list(args: &VolumeListArgs) -> Result<u8, Failure> {
             "Labels": labels.join(","),
             "Links": "N/A",
             "Size": "N/A",
-            Label::KEY: by_key,
+            (Label::KEY): by_key,
         }));
     }
     print(&format.render(&rows, &HEADINGS)?)?;
