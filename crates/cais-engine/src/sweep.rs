@@ -35,8 +35,9 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
+    let volumes = crate::volumes::sweep(store);
     let networks = crate::network::sweep::sweep(store);
-    first.and(networks)
+    first.and(volumes).and(networks)
 }
 
 /// So many containers are looked through in passing.
@@ -81,7 +82,7 @@ fn sweep_after_boot(store: &Store) -> Result<()> {
         // Held by whoever starts it.
         if let Some(lock) = ContainerLock::try_acquire(store, &id)? {
             if RunState::read(store, &id)?.is_none() {
-                cleanup::remove_container(store, &id)?;
+                cleanup::remove_container(store, &id, false)?;
             }
             lock.release();
         }
@@ -142,7 +143,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         }
     }
     if remove {
-        cleanup::remove_container(store, id)?;
+        cleanup::remove_container(store, id, false)?;
     }
     lock.release();
     Ok(false)
