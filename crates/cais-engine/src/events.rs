@@ -150,7 +150,8 @@ pub fn write(store: &Store, events: &[Event]) {
     let mut text = Vec::with_capacity(512);
     for event in events {
         // A struct of strings and numbers always becomes JSON.
-        if serde_json::to_writer(&mut text, event).is_ok() {
+        if let Ok(line) = cais_json::to_vec(event) {
+            text.extend_from_slice(&line);
             text.push(b'\n');
         }
     }
@@ -328,7 +329,7 @@ impl EventReader {
             let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
             while let Some(line) = lines.next() {
                 if line.ends_with(b"\n") {
-                    if let Ok(event) = serde_json::from_slice(line) {
+                    if let Ok(event) = cais_json::from_slice(line) {
                         take(&event)?;
                     }
                 } else if lines.peek().is_none() {
@@ -421,7 +422,7 @@ mod tests {
         assert!(sizes.iter().all(|size| *size < MAX_SIZE + 4096), "{sizes:?}");
         let text = std::fs::read_to_string(store.events()).unwrap();
         for line in text.lines() {
-            let event: Event = serde_json::from_str(line).unwrap();
+            let event: Event = cais_json::from_str(line).unwrap();
             assert_eq!((event.kind.as_str(), event.action.as_str()), ("image", "pull"));
             assert_eq!(event.status, "pull");
         }

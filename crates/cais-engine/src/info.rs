@@ -6,8 +6,8 @@ use crate::images;
 use crate::list::containers;
 use crate::state::Status;
 use crate::{time, usage};
+use cais_json::{Value, json};
 use cais_linux::cgroups::Layout;
-use serde_json::{Value, json};
 use std::fs;
 
 /// How many containers are doing what.

@@ -21,8 +21,8 @@ use crate::record::Exit;
 use crate::state::{Container, Status};
 use crate::store::read_json;
 use cais_image::store::Image;
+use cais_json::{Map, Value, json};
 use cais_runtime::spec::Spec;
-use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// What Docker writes for a moment that has not come.
@@ -158,7 +158,7 @@ fn describe_state(engine: &Engine, container: &Container) -> Value {
 fn describe_health(engine: &Engine, container: &Container) -> Option<Value> {
     container.record.options.health.active()?;
     let known = crate::health::read(&engine.store, &container.record.id);
-    serde_json::to_value(known.unwrap_or_default()).ok()
+    cais_json::to_value(&known.unwrap_or_default()).ok()
 }
 
 fn graph_driver(container: &Container, directory: &Path) -> Value {
@@ -210,7 +210,7 @@ fn or_null<T: serde::Serialize>(list: &[T]) -> Value {
     if list.is_empty() {
         return Value::Null;
     }
-    serde_json::to_value(list).unwrap_or_default()
+    cais_json::to_value(&list).unwrap_or_default()
 }
 
 /// Pairs as an object, sorted by their keys.

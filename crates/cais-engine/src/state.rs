@@ -219,7 +219,7 @@ mod tests {
         let store = Store::new(base.join("data"), base.join("run"));
         store.ensure().unwrap();
         let record = include_str!("../fixtures/v1/container.json");
-        let parsed: Record = serde_json::from_str(record).unwrap();
+        let parsed: Record = cais_json::from_str(record).unwrap();
         assert_eq!((parsed.version, parsed.name.as_str()), (1, "fixture"));
         assert_eq!(parsed.options.limits.memory, Some(64 << 20));
         let directory = store.container(&parsed.id);

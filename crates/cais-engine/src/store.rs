@@ -261,7 +261,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
     let Some(bytes) = read_file(path)? else {
         return Ok(None);
     };
-    serde_json::from_slice(&bytes)
+    cais_json::from_slice(&bytes)
         .map(Some)
         .map_err(|error| EngineError::Damaged {
             path: path.display().to_string(),
@@ -274,7 +274,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
 /// # Errors
 /// As [`write_file`].
 pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(|error| EngineError::Damaged {
+    let bytes = cais_json::to_vec(value).map_err(|error| EngineError::Damaged {
         path: path.display().to_string(),
         detail: error.to_string(),
     })?;

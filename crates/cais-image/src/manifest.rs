@@ -13,8 +13,8 @@ pub use error::ManifestError;
 pub use validate::{check_descriptor, media_type_of, parse_image, parse_index, parse_manifest};
 
 use crate::descriptor::Descriptor;
+use cais_json::{Map, Value};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The longest manifest, index or configuration that is read, in bytes (CVE-2023-25153,

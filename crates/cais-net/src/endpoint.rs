@@ -154,7 +154,7 @@ impl NetworkStore {
 
     fn read_endpoints_at(path: &std::path::Path) -> Result<Option<Endpoints>> {
         match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
+            Ok(bytes) => cais_json::from_slice(&bytes)
                 .map(Some)
                 .map_err(|error| NetError::Invalid(format!("{} is damaged: {error}", path.display()))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -188,7 +188,7 @@ mod tests {
     fn addresses_are_given_once() {
         let base = std::env::temp_dir().join(format!("cais-lease-{}", std::process::id()));
         let store = NetworkStore::new(&base.join("data"), &base.join("run"));
-        let network: Network = serde_json::from_value(serde_json::json!({
+        let network: Network = cais_json::from_value(&cais_json::json!({
             "version": 1, "id": "ab", "name": "small", "created": "", "driver": "bridge", "interface": "x",
             "pools": [{ "subnet": "10.1.0.0/29", "gateway": "10.1.0.1" }],
         }))

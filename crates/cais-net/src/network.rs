@@ -223,7 +223,7 @@ impl NetworkStore {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(NetError::file(format!("read {}", path.display()))(error)),
         };
-        let network: Network = serde_json::from_slice(&bytes)
+        let network: Network = cais_json::from_slice(&bytes)
             .map_err(|error| NetError::Invalid(format!("{} is damaged: {error}", path.display())))?;
         if network.version > VERSION {
             return Err(NetError::Invalid(format!(
@@ -329,7 +329,7 @@ pub(crate) fn ensure_directory(path: &Path) -> Result<()> {
 /// Writes a value into a file of its own.
 pub(crate) fn write_new<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let write = || -> std::io::Result<()> {
-        let bytes = serde_json::to_vec(value)?;
+        let bytes = cais_json::to_vec(value)?;
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     fn sample(name: &str, id: &str) -> Network {
-        serde_json::from_value(serde_json::json!({
+        cais_json::from_value(&cais_json::json!({
             "version": 1, "id": id, "name": name, "created": "", "driver": "bridge", "interface": "cais0",
             "pools": [{ "subnet": "10.1.0.0/24", "gateway": "10.1.0.1", "aux": { "router": "10.1.0.9" } }],
         }))

@@ -9,8 +9,8 @@
 //! since 1.2: a profile without `flags` gets `SPEC_ALLOW`, one with an empty
 //! list gets none.
 
+use cais_json::{Map, Value};
 use cais_linux::seccomp::{Action, Arch, ArgRule, Flag, Operator, Profile, Rule};
-use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -19,7 +19,7 @@ use std::fmt;
 pub enum ProfileError {
     /// The text is no JSON.
     #[error("seccomp profile is not JSON")]
-    NotJson(#[source] serde_json::Error),
+    NotJson(#[source] cais_json::JsonError),
     /// A value of another type.
     #[error("seccomp profile: {path} must be {expected}, not {found}")]
     WrongType {
@@ -87,7 +87,7 @@ type Result<T> = std::result::Result<T, ProfileError>;
 /// # Errors
 /// What the text should have been, and where.
 pub fn parse_profile(bytes: &[u8], caps: u64, arch: Arch, kernel_version: (u32, u32)) -> Result<Profile> {
-    let value: Value = serde_json::from_slice(bytes).map_err(ProfileError::NotJson)?;
+    let value: Value = cais_json::from_slice(bytes).map_err(ProfileError::NotJson)?;
     let root = Node {
         value: &value,
         path: Path::Root,

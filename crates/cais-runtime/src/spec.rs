@@ -107,15 +107,11 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Why a configuration cannot be read: the JSON path, and what was expected there.
+/// Why a configuration cannot be read: the JSON path (`linux.resources.memory.limit`; `.` is the
+/// whole), and what was expected there.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
-pub struct SpecError {
-    /// The JSON path: `linux.resources.memory.limit`; `.` is the whole.
-    path: String,
-    /// What is wrong there, with line and column.
-    source: serde_json::Error,
-}
+#[error("{}: {}", .0.path(), .0.message())]
+pub struct SpecError(cais_json::JsonError);
 
 /// Reads a configuration.
 ///
@@ -129,18 +125,8 @@ pub fn parse_spec(bytes: &[u8]) -> Result<Spec, SpecError> {
 ///
 /// # Errors
 /// As [`parse_spec`].
-pub fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SpecError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| SpecError {
-        path: error.path().to_string(),
-        source: error.into_inner(),
-    })?;
-    let at_end = deserializer.end();
-    at_end.map_err(|source| SpecError {
-        path: ".".to_owned(),
-        source,
-    })?;
-    Ok(value)
+pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, SpecError> {
+    cais_json::from_slice(bytes).map_err(SpecError)
 }
 
 #[cfg(test)]
@@ -170,7 +156,7 @@ mod tests {
             .as_ref()
             .unwrap();
         assert_eq!((memory.limit, memory.disable_oom_killer), (Some(5), Some(true)));
-        let again = parse_spec(&serde_json::to_vec(&spec).unwrap()).unwrap();
+        let again = parse_spec(&cais_json::to_vec(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
     }
 

@@ -3,8 +3,8 @@
 use crate::output::{human_size, print_error};
 use cais_engine::images::{Step, Watch};
 use cais_image::Descriptor;
+use cais_json::json;
 use rustix::fd::AsFd;
-use serde_json::json;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

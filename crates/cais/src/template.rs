@@ -11,8 +11,8 @@ mod value;
 pub use format::Format;
 pub use value::Label;
 
+use cais_json::Value;
 use parse::Node;
-use serde_json::Value;
 
 /// A template that cannot be read, or not be carried out on its data.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -70,7 +70,7 @@ fn command(text: &str) -> Vec<String> {
 
 fn list(text: &str) -> Option<Vec<String>> {
     text.starts_with('[')
-        .then(|| serde_json::from_str(text).ok())
+        .then(|| cais_json::from_str(text).ok())
         .flatten()
 }
 

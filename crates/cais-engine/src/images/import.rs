@@ -199,7 +199,7 @@ fn manifest_to_give(store: &ContentStore, image: &Image, documents: &mut Documen
     let Manifest::Image(manifest) = store.manifest(&image.manifest).map_err(action())? else {
         return Ok(image.manifest.clone());
     };
-    let mut value: serde_json::Value = serde_json::from_slice(&bytes)
+    let mut value: cais_json::Value = cais_json::from_slice(&bytes)
         .map_err(|error| EngineError::Invalid(format!("the manifest {}: {error}", image.manifest.digest)))?;
     let mut changed = false;
     for (index, (blob, diff_id)) in manifest.layers.iter().zip(&image.diff_ids).enumerate() {
@@ -215,7 +215,7 @@ fn manifest_to_give(store: &ContentStore, image: &Image, documents: &mut Documen
         } else {
             MediaType::LAYER
         };
-        value["layers"][index] = serde_json::json!(Descriptor::new(media_type, diff_id.clone(), size));
+        value["layers"][index] = cais_json::json!(Descriptor::new(media_type, diff_id.clone(), size));
         changed = true;
     }
     if !changed {

@@ -168,7 +168,7 @@ fn put_manifest(
         )],
         subject: None,
         annotations: std::collections::BTreeMap::new(),
-        other: serde_json::Map::new(),
+        other: cais_json::Map::new(),
     };
     let bytes = to_json(&manifest)?;
     let manifest = store.put(lease, MediaType::MANIFEST, &bytes).map_err(action())?;
@@ -176,7 +176,7 @@ fn put_manifest(
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| EngineError::Invalid(format!("cannot write JSON: {error}")))
+    cais_json::to_vec(value).map_err(|error| EngineError::Invalid(format!("cannot write JSON: {error}")))
 }
 
 /// When the newest of the files was modified: the same files give the same image, whenever it

@@ -146,11 +146,11 @@ fn with_layers(bytes: &[u8], own: &[Descriptor], layers: &[Descriptor]) -> Resul
     if own == layers {
         return Ok(bytes.to_vec());
     }
-    let mut value: serde_json::Value = serde_json::from_slice(bytes)
+    let mut value: cais_json::Value = cais_json::from_slice(bytes)
         .map_err(|error| EngineError::Invalid(format!("the manifest: {error}")))?;
     for (index, (own, layer)) in own.iter().zip(layers).enumerate() {
         if own != layer {
-            value["layers"][index] = serde_json::json!(layer);
+            value["layers"][index] = cais_json::json!(layer);
         }
     }
     Ok(value.to_string().into_bytes())

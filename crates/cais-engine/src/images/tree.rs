@@ -136,13 +136,13 @@ fn documents(options: &ImportOptions, unpacked: &Unpacked) -> (ImageConfig, Imag
         layers: vec![layer],
         subject: None,
         annotations: std::collections::BTreeMap::new(),
-        other: serde_json::Map::new(),
+        other: cais_json::Map::new(),
     };
     (config, manifest)
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| EngineError::Invalid(format!("cannot write JSON: {error}")))
+    cais_json::to_vec(value).map_err(|error| EngineError::Invalid(format!("cannot write JSON: {error}")))
 }
 
 /// What layers show together, which cannot be changed.

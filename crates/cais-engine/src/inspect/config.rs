@@ -3,7 +3,7 @@
 use super::{object, or_null};
 use crate::options::{AttachedStream, HealthOptions, RunOptions};
 use crate::state::Container;
-use serde_json::{Map, Value, json};
+use cais_json::{Map, Value, json};
 
 pub(super) fn describe(container: &Container) -> Value {
     let options = &container.record.options;

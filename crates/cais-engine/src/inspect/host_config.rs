@@ -6,8 +6,8 @@ use crate::options::{
     RunOptions, SeccompOption, SecurityOptions, UsernsMode,
 };
 use crate::state::Container;
+use cais_json::{Map, Value, json};
 use cais_runtime::spec::Spec;
-use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 pub(super) fn describe(container: &Container, spec: Option<&Spec>) -> Value {

@@ -5,7 +5,7 @@ use crate::error::{EngineError, Result};
 use crate::images;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Reference};
-use serde_json::{Map, Value, json};
+use cais_json::{Map, Value, json};
 
 /// Describes an image.
 ///
@@ -46,7 +46,7 @@ pub fn inspect_image(store: &ContentStore, image: &Image) -> Result<Value> {
         "ContainerConfig": container_config(&json!({})),
         "DockerVersion": other(&config.other, "docker_version"),
         "Author": config.author.as_deref().unwrap_or(""),
-        "Config": container_config(&serde_json::to_value(&config.config).unwrap_or_default()),
+        "Config": container_config(&cais_json::to_value(&config.config).unwrap_or_default()),
         "Architecture": image.platform.architecture,
         "Os": image.platform.os,
         "Size": image.size,

@@ -4,10 +4,10 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::options::NetworkMode;
 use crate::state::Container;
+use cais_json::{Map, Value, json};
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::NetworkStore;
 use cais_net::publish::PublishedPort;
-use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
 /// What a running container has in networks; nothing where it has nothing.

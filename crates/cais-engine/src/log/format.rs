@@ -176,7 +176,7 @@ fn parse_json(line: &[u8]) -> Option<Line<'_>> {
         attrs: std::collections::BTreeMap<String, String>,
         time: String,
     }
-    let entry: Entry = serde_json::from_slice(line).ok()?;
+    let entry: Entry = cais_json::from_slice(line).ok()?;
     let attributes: Vec<String> = entry
         .attrs
         .iter()

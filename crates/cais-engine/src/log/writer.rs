@@ -100,11 +100,11 @@ fn attributes(record: &Record) -> Vec<u8> {
     if noted.is_empty() {
         return Vec::new();
     }
-    let object: serde_json::Map<String, serde_json::Value> = noted
+    let object: cais_json::Map<String, cais_json::Value> = noted
         .into_iter()
         .map(|(key, value)| (key, value.into()))
         .collect();
-    serde_json::to_vec(&object).unwrap_or_default()
+    cais_json::to_vec(&object).unwrap_or_default()
 }
 
 /// A tag with the parts that Docker's templates most often name filled in.

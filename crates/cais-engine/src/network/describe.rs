@@ -3,9 +3,9 @@
 use super::create::ensure_default;
 use crate::error::Result;
 use crate::store::Store;
+use cais_json::{Map, Value, json};
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{Network, NetworkStore, Pool};
-use serde_json::{Map, Value, json};
 
 /// A network of the list: one of ours, or one of the two that are always there.
 #[derive(Debug, Clone, PartialEq)]

@@ -54,7 +54,7 @@ pub(super) fn finish(networks: &NetworkStore, name: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(EngineError::store(format!("read {}", aside.display()))(error)),
     };
-    if let Ok(network) = serde_json::from_slice::<Network>(&bytes)
+    if let Ok(network) = cais_json::from_slice::<Network>(&bytes)
         && network.driver == Driver::Bridge
     {
         forget(networks, &network)?;

@@ -54,7 +54,7 @@ impl DockerArchive {
         let bytes = read_small(&archive, name)?;
         let bytes = bytes.ok_or(FormatError::Unknown("there is no manifest.json in it"))?;
         let items: Vec<Item> =
-            serde_json::from_slice(&bytes).map_err(|error| FormatError::file(name, error.to_string()))?;
+            cais_json::from_slice(&bytes).map_err(|error| FormatError::file(name, error.to_string()))?;
         let mut docker = Self {
             archive,
             entries: Vec::new(),
@@ -92,12 +92,12 @@ impl DockerArchive {
             layers,
             subject: None,
             annotations: BTreeMap::new(),
-            other: serde_json::Map::new(),
+            other: cais_json::Map::new(),
         };
         parsed
             .check_against(&manifest)
             .map_err(FormatError::manifest(&item.config))?;
-        let made = serde_json::to_vec(&manifest)
+        let made = cais_json::to_vec(&manifest)
             .map_err(|error| FormatError::file("manifest.json", error.to_string()))?;
         let target = Descriptor::new(MediaType::DOCKER_MANIFEST, Digest::of(&made), made.len() as u64);
         self.blobs.insert(config.digest, Content::Bytes(bytes));

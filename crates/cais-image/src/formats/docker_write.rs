@@ -168,7 +168,7 @@ impl<W: Write> Sink for DockerArchiveSink<W> {
             }
         }
         if manifest.layers != before {
-            bytes = serde_json::to_vec(&manifest)
+            bytes = cais_json::to_vec(&manifest)
                 .map_err(|error| FormatError::file("manifest.json", error.to_string()))?;
             target = Descriptor::new(&target.media_type, Digest::of(&bytes), bytes.len() as u64);
         }
@@ -212,8 +212,8 @@ impl<W: Write> Sink for DockerArchiveSink<W> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let index = serde_json::to_vec(&self.index);
-        let items = serde_json::to_vec(&self.items);
+        let index = cais_json::to_vec(&self.index);
+        let items = cais_json::to_vec(&self.items);
         for (name, bytes) in [
             ("index.json", index),
             ("manifest.json", items),

@@ -171,7 +171,7 @@ fn index_entries(entry: &Entry) -> Vec<Descriptor> {
 }
 
 fn render(index: &Index) -> Result<Vec<u8>> {
-    serde_json::to_vec(index).map_err(|error| FormatError::file("index.json", error.to_string()))
+    cais_json::to_vec(index).map_err(|error| FormatError::file("index.json", error.to_string()))
 }
 
 pub(super) fn empty_index() -> Index {

@@ -82,11 +82,11 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 pub(super) fn config_of(layers: &[&[u8]]) -> Vec<u8> {
     let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
-    let config = serde_json::json!({"architecture": "amd64", "os": "linux",
+    let config = cais_json::json!({"architecture": "amd64", "os": "linux",
         "config": {"Healthcheck": {"Test": ["NONE"]}},
         "rootfs": {"type": "layers", "diff_ids": diff_ids}});
     // With spaces: the bytes are what counts.
-    serde_json::to_vec_pretty(&config).unwrap()
+    cais_json::to_vec(&config).unwrap()
 }
 
 /// A source in memory: an image with a gzip layer, a plain one and a zstd one.
@@ -117,9 +117,9 @@ impl Memory {
         ];
         let config = config_of(&[&plain[0], &plain[1], &plain[2]]);
         let config = memory.add(MediaType::CONFIG, config);
-        let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::MANIFEST,
+        let manifest = cais_json::json!({"schemaVersion": 2, "mediaType": MediaType::MANIFEST,
             "config": config, "layers": layers, "x-unknown": 1});
-        let manifest = serde_json::to_vec_pretty(&manifest).unwrap();
+        let manifest = cais_json::to_vec(&manifest).unwrap();
         memory.entry.target = memory.add(MediaType::MANIFEST, manifest);
         memory
     }
@@ -134,9 +134,9 @@ impl Memory {
     fn with_index(mut self) -> Self {
         let missing = Descriptor::new(MediaType::MANIFEST, Digest::of(b"missing"), 7);
         let other = self.add("application/x-unknown", b"not known".to_vec());
-        let index = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::INDEX,
+        let index = cais_json::json!({"schemaVersion": 2, "mediaType": MediaType::INDEX,
             "manifests": [missing, other, self.entry.target]});
-        self.entry.target = self.add(MediaType::INDEX, serde_json::to_vec(&index).unwrap());
+        self.entry.target = self.add(MediaType::INDEX, cais_json::to_vec(&index).unwrap());
         self
     }
 }

@@ -5,9 +5,9 @@ use super::validate::parse_json;
 use super::{ImageManifest, ManifestError, null_as_default};
 use crate::digest::Digest;
 use crate::platform::Platform;
+use cais_json::{Map, Value};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The configuration of an image.
@@ -303,7 +303,7 @@ mod tests {
         assert!(config.config.args_escaped);
         assert_eq!(config.config.entrypoint, None);
         assert_eq!(config.platform().variant.as_deref(), Some("v8"));
-        let again = serde_json::to_value(&config).unwrap();
+        let again = cais_json::to_value(&config).unwrap();
         for (place, expected) in [
             ("/docker_version", "\"20.10\""),
             ("/config/Image", "\"x\""),

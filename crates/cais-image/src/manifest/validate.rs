@@ -5,9 +5,9 @@ use super::{ImageManifest, Index, MAX_JSON, Manifest, ManifestError};
 use crate::descriptor::{Descriptor, MediaType};
 use crate::digest::Hasher;
 use base64::Engine as _;
+use cais_json::{Map, Value};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Map, Value};
 
 type Result<T> = std::result::Result<T, ManifestError>;
 
@@ -165,17 +165,10 @@ pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let limit = MAX_JSON;
         return Err(ManifestError::TooBig { size, limit });
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value: T =
-        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ManifestError::Json {
-            path: error.path().to_string(),
-            detail: error.inner().to_string(),
-        })?;
-    deserializer.end().map_err(|error| ManifestError::Json {
-        path: ".".to_owned(),
-        detail: error.to_string(),
-    })?;
-    Ok(value)
+    cais_json::from_slice(bytes).map_err(|error| ManifestError::Json {
+        path: error.path(),
+        detail: error.message().to_owned(),
+    })
 }
 
 /// What the document is by what it was announced as, by its own word and by what it has: all
@@ -280,7 +273,7 @@ mod tests {
         parse_image(image("").as_bytes(), Some(&announced)).unwrap();
         // An unknown key survives a round trip.
         let kept = parse_image(image(r#","x":{"b":1,"a":2}"#).as_bytes(), None).unwrap();
-        assert_eq!(serde_json::to_value(&kept).unwrap()["x"]["b"], 1);
+        assert_eq!(cais_json::to_value(&kept).unwrap()["x"]["b"], 1);
         // sha512.
         let long = format!("sha512:{}", "0".repeat(128));
         parse_image(image("").replace(D, &long).as_bytes(), None).unwrap();

@@ -28,7 +28,7 @@ struct Note {
 /// a hint.
 #[must_use]
 pub fn parse_note(json: &[u8]) -> Vec<Optional> {
-    let notes: Vec<Note> = serde_json::from_slice(json).unwrap_or_default();
+    let notes: Vec<Note> = cais_json::from_slice(json).unwrap_or_default();
     notes
         .into_iter()
         .filter(|note| !note.soname.is_empty())

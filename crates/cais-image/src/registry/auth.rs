@@ -298,7 +298,7 @@ impl Authenticator {
                 let mut body = answer.into_body().into_reader().take(TOKEN_LIMIT);
                 let read = body.read_to_end(&mut bytes);
                 read.map_err(|error| call.protocol(format!("the answer broke off: {error}")))?;
-                return serde_json::from_slice(&bytes)
+                return cais_json::from_slice(&bytes)
                     .map_err(|error| call.protocol(format!("no answer of a token server: {error}")));
             }
             let asked = wire::header(answer.headers(), "retry-after")

@@ -1,7 +1,7 @@
 //! What can go wrong with a registry, told apart by what a caller does about it.
 
 use crate::Digest;
-use serde_json::Value;
+use cais_json::Value;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -199,7 +199,7 @@ impl Said {
     #[must_use]
     pub fn parse(body: &[u8]) -> Self {
         let mut said = Self::default();
-        let Ok(document) = serde_json::from_slice::<Value>(body) else {
+        let Ok(document) = cais_json::from_slice::<Value>(body) else {
             let text = printable(&String::from_utf8_lossy(body));
             if !text.is_empty() && !text.starts_with('<') {
                 said.messages.push(text);

@@ -9,7 +9,7 @@ use crate::digest::{Digest, Hasher};
 use crate::reference::{ReferenceFault, Target, is_tag};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use cais_json::Value;
 use ureq::http::{HeaderMap, Method};
 
 /// What is accepted as a manifest.
@@ -252,7 +252,7 @@ fn check_media_type(headers: &HeaderMap, bytes: &[u8]) -> Result<String, String>
             "an image of Docker's format 1, which is out of use since 2017: push it again".to_owned(),
         );
     }
-    let document: Value = serde_json::from_slice(bytes).map_err(|error| format!("no manifest: {error}"))?;
+    let document: Value = cais_json::from_slice(bytes).map_err(|error| format!("no manifest: {error}"))?;
     if !document.is_object() {
         return Err("no manifest: it is not an object of JSON".to_owned());
     }

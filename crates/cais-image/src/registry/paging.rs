@@ -41,7 +41,7 @@ impl Registry {
     pub(super) fn pages(
         &self,
         mut call: Call,
-        mut each: impl FnMut(&HeaderMap, &serde_json::Value),
+        mut each: impl FnMut(&HeaderMap, &cais_json::Value),
     ) -> Result<(), RegistryError> {
         let mut seen = HashSet::new();
         let home = address::origin(&call.url);
@@ -50,7 +50,7 @@ impl Registry {
                 return Err(call.protocol(format!("more than {PAGES} pages")));
             }
             let (headers, bytes) = self.fetch_document(&call)?;
-            let document = serde_json::from_slice(&bytes)
+            let document = cais_json::from_slice(&bytes)
                 .map_err(|error| call.protocol(format!("no {}: {error}", call.what)))?;
             each(&headers, &document);
             let links = headers

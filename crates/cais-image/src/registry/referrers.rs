@@ -7,7 +7,7 @@ use super::{DOCUMENT_LIMIT, Registry, RegistryError, address};
 use crate::descriptor::{Descriptor, MediaType};
 use crate::digest::Digest;
 use crate::reference::Target;
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 use ureq::http::Method;
 
 impl Registry {
@@ -61,7 +61,7 @@ impl Registry {
         let empty = json!({"schemaVersion": 2, "mediaType": MediaType::INDEX, "manifests": []});
         match self.fetch_manifest(repository, &Target::Tag(referrers_tag(subject))) {
             Ok(found) if found.descriptor.media_type == MediaType::INDEX => {
-                Ok(serde_json::from_slice(&found.bytes).unwrap_or(empty))
+                Ok(cais_json::from_slice(&found.bytes).unwrap_or(empty))
             }
             Ok(_) | Err(RegistryError::NotFound { .. }) => Ok(empty),
             Err(error) => Err(error),
@@ -79,7 +79,7 @@ impl Registry {
         let Some(subject) = subject_of(bytes) else {
             return Ok(());
         };
-        let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let document: Value = cais_json::from_slice(bytes).unwrap_or_default();
         let mut entry = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
         let config = document["config"]["mediaType"].as_str();
         if let Some(kind) = document["artifactType"].as_str().or(config) {
@@ -142,7 +142,7 @@ fn referrers_tag(subject: &Digest) -> String {
 
 /// The subject of a manifest, if it has one with a digest that is understood here.
 pub(super) fn subject_of(bytes: &[u8]) -> Option<Digest> {
-    let document: Value = serde_json::from_slice(bytes).ok()?;
+    let document: Value = cais_json::from_slice(bytes).ok()?;
     document["subject"]["digest"].as_str()?.parse().ok()
 }
 
@@ -150,7 +150,7 @@ pub(super) fn subject_of(bytes: &[u8]) -> Option<Digest> {
 fn descriptors(index: &Value) -> Vec<Descriptor> {
     let entries = index["manifests"].as_array().into_iter().flatten();
     entries
-        .filter_map(|entry| serde_json::from_value(entry.clone()).ok())
+        .filter_map(|entry| cais_json::from_value(entry).ok())
         .collect()
 }
 

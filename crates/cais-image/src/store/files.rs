@@ -70,7 +70,7 @@ pub(super) fn write_file(store: &ContentStore, path: &Path, bytes: &[u8]) -> Res
 
 /// Writes a value as JSON by [`write_file`].
 pub(super) fn write_json<T: serde::Serialize>(store: &ContentStore, path: &Path, value: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(|error| StoreError::damaged(path, error.to_string()))?;
+    let bytes = cais_json::to_vec(value).map_err(|error| StoreError::damaged(path, error.to_string()))?;
     write_file(store, path, &bytes)
 }
 

@@ -65,7 +65,7 @@ impl ContentStore {
                 target
             })
             .collect();
-        serde_json::to_vec(&index).map_err(|error| StoreError::damaged(&self.oci(), error.to_string()))
+        cais_json::to_vec(&index).map_err(|error| StoreError::damaged(&self.oci(), error.to_string()))
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn ensure_layout(store: &ContentStore, path: &Path) -> Result<()> {
 
 /// Checks the content of an `oci-layout`.
 pub(crate) fn check_layout(bytes: &[u8]) -> std::result::Result<(), String> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let value: cais_json::Value = cais_json::from_slice(bytes).map_err(|error| error.to_string())?;
     match value["imageLayoutVersion"].as_str() {
         Some("1.0.0") => Ok(()),
         other => Err(format!("imageLayoutVersion is {other:?}, and 1.0.0 is known")),

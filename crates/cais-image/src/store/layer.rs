@@ -12,10 +12,10 @@ use super::lease::Lease;
 use super::lock::{Wait, is_at, open_locked};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use cais_json::{Map, Value};
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -203,7 +203,7 @@ impl ContentStore {
                 LayerState::Absent
             });
         };
-        Ok(match serde_json::from_slice::<Marker>(&bytes) {
+        Ok(match cais_json::from_slice::<Marker>(&bytes) {
             Ok(marker) if marker.boot_id == self.boot_id => LayerState::Complete,
             Ok(_) => LayerState::Unsynced,
             Err(_) => LayerState::Incomplete,
@@ -230,7 +230,7 @@ impl ContentStore {
         let Some(bytes) = read_file(&path, MAX_META)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
+        cais_json::from_slice(&bytes)
             .map(Some)
             .map_err(|error| StoreError::damaged(&path, error.to_string()))
     }

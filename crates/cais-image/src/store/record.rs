@@ -208,7 +208,7 @@ fn read_into(
 }
 
 fn parse_record(bytes: &[u8], file_name: &str) -> std::result::Result<Record, String> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let record: Record = cais_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if record.file_name() == file_name {
         Ok(record)
     } else {

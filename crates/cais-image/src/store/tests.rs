@@ -38,7 +38,7 @@ impl TestStore {
             config.rootfs.diff_ids.push(layer.digest.clone());
             descriptors.push(layer);
         }
-        let bytes = serde_json::to_vec(&config).unwrap();
+        let bytes = cais_json::to_vec(&config).unwrap();
         let config = store.put(&lease, MediaType::CONFIG, &bytes).unwrap();
         let manifest = ImageManifest {
             schema_version: 2,
@@ -48,9 +48,9 @@ impl TestStore {
             layers: descriptors,
             subject: None,
             annotations: std::collections::BTreeMap::default(),
-            other: serde_json::Map::default(),
+            other: cais_json::Map::default(),
         };
-        let bytes = serde_json::to_vec(&manifest).unwrap();
+        let bytes = cais_json::to_vec(&manifest).unwrap();
         let manifest = store.put(&lease, MediaType::MANIFEST, &bytes).unwrap();
         match name {
             Some(name) => store.tag(name, &manifest, &manifest).unwrap(),

@@ -171,7 +171,7 @@ fn write_descriptors(state: &State, images: &Path) -> Result<()> {
     };
     let names = [0, 1, 2].map(name);
     let file = images.join(DESCRIPTORS_FILE);
-    let text = serde_json::to_vec(&names).map_err(|error| RuntimeError::Json {
+    let text = cais_json::to_vec(&names).map_err(|error| RuntimeError::Json {
         file: file.clone(),
         source: error.into(),
     })?;

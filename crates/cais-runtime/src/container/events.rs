@@ -4,12 +4,12 @@
 use super::error::{Result, RuntimeError};
 use super::state::{self, Status, probe_status};
 use super::{Runtime, cgroups};
+use cais_json::{Map, Value, json};
 use cais_linux::cgroups::stats::{
     self, BlockIoEntry, CpuStats, CpusetStats, HugePageStats, MemoryEntry, MemoryStats, Pressure,
     PressureLine, Stats,
 };
 use rustix::fd::AsFd;
-use serde_json::{Map, Value, json};
 
 /// The figures of a container that runs.
 ///

@@ -84,8 +84,12 @@ fn read_filter(runtime: &Runtime, spec: &Spec, process: &Process) -> Result<Opti
     let names = process.capabilities.iter().flat_map(|sets| &sets.bounding);
     let names: Vec<&String> = names.filter(|name| CapSet::parse(&[name]).is_ok()).collect();
     let capabilities = CapSet::parse(&names).map_or(0, CapSet::bits);
-    let filter = seccomp_filter::read(profile.get().as_bytes(), capabilities, &runtime.seccomp_cache)
-        .map_err(|error| wrong(Box::new(error)))?;
+    let filter = seccomp_filter::read(
+        profile.to_string().as_bytes(),
+        capabilities,
+        &runtime.seccomp_cache,
+    )
+    .map_err(|error| wrong(Box::new(error)))?;
     Ok(Some(filter))
 }
 
@@ -111,7 +115,7 @@ fn hook_state(state: &State, status: Status) -> Result<[String; 2]> {
         return Ok([String::new(), String::new()]);
     }
     const MARK: &str = "\"pid\":0,";
-    let text = serde_json::to_string(&state.for_hook(status)).map_err(|error| RuntimeError::Json {
+    let text = cais_json::to_string(&state.for_hook(status)).map_err(|error| RuntimeError::Json {
         file: "the state for hooks".into(),
         source: error.into(),
     })?;
@@ -135,19 +139,10 @@ fn read_symlinks(spec: &Spec) -> std::collections::BTreeMap<String, String> {
 
 /// Who wants the seccomp notifications of a container, and with which words.
 pub(super) fn listener_of(spec: &Spec) -> Option<(String, Option<String>)> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Listener {
-        listener_path: Option<String>,
-        listener_metadata: Option<String>,
-    }
     let seccomp = spec.linux.as_ref()?.seccomp.as_ref()?;
-    if !seccomp.get().contains("listenerPath") {
-        return None;
-    }
-    let listener: Listener = serde_json::from_str(seccomp.get()).ok()?;
-    let path = listener.listener_path?;
-    (!path.is_empty()).then_some((path, listener.listener_metadata))
+    let text = |key| seccomp.get(key)?.as_str().map(str::to_owned);
+    let path = text("listenerPath").filter(|path| !path.is_empty())?;
+    Some((path, text("listenerMetadata")))
 }
 
 /// The hierarchies of this machine, or none where cgroups are not wanted.

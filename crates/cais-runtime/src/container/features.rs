@@ -1,7 +1,7 @@
 //! `features`: what this runtime can do (runtime-spec, "Features Structure").
 
+use cais_json::{Value, json};
 use cais_linux::creds::capabilities::CapSet;
-use serde_json::{Value, json};
 
 /// The document.
 #[must_use]

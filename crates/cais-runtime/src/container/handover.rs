@@ -71,7 +71,7 @@ pub fn send_notifications(
     pid: i32,
     listener: BorrowedFd<'_>,
 ) -> Result<()> {
-    let text = serde_json::json!({
+    let text = cais_json::json!({
         "ociVersion": crate::spec::VERSION,
         "fds": ["seccompFd"],
         "pid": pid,

@@ -25,7 +25,7 @@ pub fn run(kind: &'static str, hooks: &[Hook], state: &State, status: Status) ->
     if hooks.is_empty() {
         return Ok(());
     }
-    let text = serde_json::to_string(&state.for_hook(status)).map_err(|error| RuntimeError::Json {
+    let text = cais_json::to_string(&state.for_hook(status)).map_err(|error| RuntimeError::Json {
         file: "the state for hooks".into(),
         source: error.into(),
     })?;

@@ -299,7 +299,7 @@ fn open_namespaces(state: &State) -> Result<Vec<(&'static str, OwnedFd)>> {
 fn read_descriptors(images: &Path) -> Result<Vec<String>> {
     let file = images.join(DESCRIPTORS_FILE);
     let bytes = std::fs::read(&file).map_err(RuntimeError::file(format!("read {}", file.display())))?;
-    serde_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
+    cais_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
         file,
         source: error.into(),
     })

@@ -208,7 +208,7 @@ impl Directory {
 
     /// Writes the state: beside, then renamed.
     pub(super) fn write(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state).map_err(|error| RuntimeError::Json {
+        let text = cais_json::to_vec(state).map_err(|error| RuntimeError::Json {
             file: self.path.join(STATE_FILE),
             source: error.into(),
         })?;
@@ -290,7 +290,7 @@ fn read_file(directory: &Path) -> Result<Option<State>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(RuntimeError::file(format!("read {}", file.display())))?,
     };
-    let state = serde_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
+    let state = cais_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
         file,
         source: error.into(),
     })?;

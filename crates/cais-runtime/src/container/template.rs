@@ -1,6 +1,6 @@
 //! `spec`: a configuration to begin with.
 
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 
 /// The configuration that `spec` writes: a shell with few capabilities in namespaces of its
 /// own. For an ordinary user (`rootless`: uid and gid) with a user namespace of one id, the

@@ -35,7 +35,7 @@ pub struct Linux {
     pub devices: Vec<DeviceNode>,
     /// The system call filter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp: Option<RawJson>,
+    pub seccomp: Option<cais_json::Value>,
     /// Propagation of mounts between the host's tree and the container's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootfs_propagation: Option<String>,
@@ -67,25 +67,6 @@ pub struct Linux {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[serde(deserialize_with = "crate::spec::or_default")]
     pub net_devices: BTreeMap<String, NetDevice>,
-}
-
-/// JSON as it was written: what only one room reads, and where it is compared by its bytes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RawJson(Box<serde_json::value::RawValue>);
-
-impl RawJson {
-    /// The text.
-    #[must_use]
-    pub fn get(&self) -> &str {
-        self.0.get()
-    }
-}
-
-impl PartialEq for RawJson {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
 }
 
 /// An offset of a clock.

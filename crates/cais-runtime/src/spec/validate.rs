@@ -376,11 +376,11 @@ mod tests {
     use super::*;
 
     fn checked(change: &str) -> Result<(), PlanError> {
-        let mut base: serde_json::Value = serde_json::from_str(
+        let mut base: cais_json::Value = cais_json::from_str(
             r#"{"process":{"args":["a"],"cwd":"/"},"linux":{"namespaces":[{"type":"mount"}]}}"#,
         )
         .unwrap();
-        let change: serde_json::Value = serde_json::from_str(change).unwrap();
+        let change: cais_json::Value = cais_json::from_str(change).unwrap();
         for (key, value) in change.as_object().unwrap() {
             base[key] = value.clone();
         }

@@ -6,7 +6,7 @@ use crate::output::print;
 use cais::cli::{ConfigCommand, ConfigShowArgs};
 use cais::template::Format;
 use cais_engine::config::KEYS;
-use serde_json::json;
+use cais_json::json;
 
 pub(crate) fn config(command: &ConfigCommand) -> Result<u8, Failure> {
     match command {

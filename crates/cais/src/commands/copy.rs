@@ -8,7 +8,7 @@ use cais::cli::{CopyArgs, ManifestCommand, ManifestInspectArgs};
 use cais_engine::images::{self, CopyOptions, ShownManifest, Unwatched, Watch};
 use cais_image::MediaType;
 use cais_image::formats::{BadLocation, Location};
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 
 pub(crate) fn copy(args: &CopyArgs) -> Result<u8, Failure> {
     let engine = engine()?;
@@ -48,7 +48,7 @@ fn inspect(args: &ManifestInspectArgs) -> Result<u8, Failure> {
     let options = transfer_options(&args.registry)?;
     let found = images::remote_manifests(&args.name, args.verbose, &options, &Unwatched)?;
     let document = |one: &ShownManifest| {
-        serde_json::from_slice::<Value>(&one.fetched.bytes)
+        cais_json::from_slice::<Value>(&one.fetched.bytes)
             .map_err(|error| Failure::new(format!("{}: {error}", one.name)))
     };
     let shown = if args.verbose {
@@ -72,17 +72,11 @@ fn inspect(args: &ManifestInspectArgs) -> Result<u8, Failure> {
     } else {
         found.first().map(document).transpose()?.unwrap_or_default()
     };
-    print(&(with_tabs(&shown)? + "\n"))?;
+    print(&(with_tabs(&shown) + "\n"))?;
     Ok(0)
 }
 
 /// JSON as Docker's `manifest` prints it.
-fn with_tabs(value: &Value) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
-    // A line break inside of a text is written as \n: lines begin with their indent only.
-    let lines = text.lines().map(|line| {
-        let rest = line.trim_start_matches(' ');
-        "\t".repeat((line.len() - rest.len()) / 2) + rest
-    });
-    Ok(lines.collect::<Vec<_>>().join("\n"))
+fn with_tabs(value: &Value) -> String {
+    cais_json::to_string_indented(value, "\t")
 }

@@ -11,7 +11,7 @@ use cais_engine::describe::since;
 use cais_engine::disk_usage::{ContainerUsage, DiskUsage, disk_usage};
 use cais_image::Reference;
 use cais_image::store::{Image, ImageUsage};
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 use std::time::SystemTime;
 
 /// How numbers of bytes are shown.

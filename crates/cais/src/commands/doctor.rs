@@ -4,8 +4,8 @@ use super::engine;
 use crate::failure::Failure;
 use crate::output::{print, table};
 use cais::cli::DoctorArgs;
+use cais_json::json;
 use cais_linux::probe::probe_all;
-use serde_json::json;
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<u8, Failure> {
     let engine = engine()?;

@@ -4,7 +4,7 @@ use super::engine;
 use crate::failure::Failure;
 use crate::output::print;
 use cais_engine::network::hold::{Egress, read_egress};
-use serde_json::json;
+use cais_json::json;
 use std::fmt::Write;
 
 pub(super) fn show(container: &str, as_json: bool) -> Result<u8, Failure> {
@@ -102,7 +102,7 @@ mod tests {
         for part in ["192.0.2.1:22/tcp", "evil.example", "github.com:443"] {
             assert!(words.contains(part), "{words}");
         }
-        let value: serde_json::Value = serde_json::from_str(&in_json(&egress)).unwrap();
+        let value: cais_json::Value = cais_json::from_str(&in_json(&egress)).unwrap();
         assert_eq!(value["Refused"][0]["Packets"], 3);
         assert_eq!(value["Allowed"][0], "github.com:443");
     }

@@ -82,7 +82,7 @@ fn nanoseconds(flag: &str, text: &str) -> Result<u64, Failure> {
 
 /// One event as a line.
 fn show(event: &Event, template: Option<&Template>, as_json: bool) -> Result<String, Failure> {
-    let value = || serde_json::to_value(event).unwrap_or_default();
+    let value = || cais_json::to_value(event).unwrap_or_default();
     if let Some(template) = template {
         let text = template
             .render(&value())

@@ -9,7 +9,7 @@ use cais::template::Format;
 use cais_engine::EngineError;
 use cais_engine::describe::since;
 use cais_engine::images;
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 use std::time::SystemTime;
 
 const TABLE: &str = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";

@@ -12,8 +12,8 @@ use cais_engine::prune::LabelFilter;
 use cais_engine::{EngineError, time};
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
+use cais_json::{Value, json};
 use regex_lite::Regex;
-use serde_json::{Value, json};
 use std::time::SystemTime;
 
 const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";

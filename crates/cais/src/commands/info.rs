@@ -7,7 +7,7 @@ use cais::cli::FormatArgs;
 use cais::template::Template;
 use cais_engine::info::{architectures, kernel_release, read_info};
 use cais_engine::units::bytes_size;
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 use std::fmt::Write;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -12,8 +12,7 @@ use cais_engine::images;
 use cais_engine::inspect::{find_container, inspect_image};
 use cais_engine::network::describe::inspect as network;
 use cais_engine::volumes;
-use serde::Serialize;
-use serde_json::Value;
+use cais_json::Value;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,10 +154,5 @@ fn is_missing(error: &EngineError) -> bool {
 
 /// JSON as Docker writes it: four spaces for each level.
 pub(super) fn pretty(value: &Value) -> String {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-    // Into a vector, and of a value: neither can fail.
-    value.serialize(&mut serializer).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned() + "\n"
+    cais_json::to_string_indented(value, "    ") + "\n"
 }

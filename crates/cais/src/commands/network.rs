@@ -14,10 +14,10 @@ use cais_engine::network::{NewNetwork, NewPool, change, create, remove};
 use cais_engine::options::network::{check_alias, parse_address, parse_mac};
 use cais_engine::options::{Attachment, OptionError, process};
 use cais_engine::prune::{LabelFilter, PruneFilter};
+use cais_json::{Value, json};
 use cais_net::NetError;
 use cais_net::network::{Driver, Network};
 use cais_net::subnet::Subnet;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -217,7 +217,7 @@ fn show(names: &[String], format: Option<&str>) -> Result<u8, Failure> {
             }
         }
         None => {
-            let text = serde_json::to_string_pretty(&Value::Array(found)).unwrap_or_default();
+            let text = cais_json::to_string_indented(&Value::Array(found), "  ");
             print(&format!("{text}\n"))?;
         }
     }

@@ -112,7 +112,7 @@ fn absolute(text: &str) -> Result<PathBuf, Failure> {
 /// A JSON array, or words as a shell splits them without quotes.
 fn words(flag: &str, text: &str) -> Result<Vec<String>, Failure> {
     if text.trim_start().starts_with('[') {
-        return serde_json::from_str(text)
+        return cais_json::from_str(text)
             .map_err(|error| Failure::new(format!("{flag}: {text}: {error}")).code(125));
     }
     Ok(text.split_whitespace().map(str::to_owned).collect())

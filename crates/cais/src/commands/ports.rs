@@ -2,7 +2,7 @@
 
 use cais_engine::inspect::host_addresses;
 use cais_engine::publish::PublishedPort;
-use serde_json::{Map, Value};
+use cais_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Ports in a row: the first of the container, the first of the host, and how many.

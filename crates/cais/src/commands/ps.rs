@@ -18,7 +18,7 @@ use cais_engine::options::{NetworkMode, RootSource};
 use cais_engine::state::Container;
 use cais_engine::time;
 use cais_image::ContentStore;
-use serde_json::{Map, Value, json};
+use cais_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::time::SystemTime;
 

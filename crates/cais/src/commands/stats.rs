@@ -10,9 +10,9 @@ use cais_engine::list;
 use cais_engine::state::Container;
 use cais_engine::units::{bytes_size, human_size};
 use cais_engine::usage::{Usage, read_usage};
+use cais_json::{Value, json};
 use rustix::event::poll;
 use rustix::time::Timespec;
-use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use cais_engine::options::RunOptions;
 use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_engine::store::Store;
 use cais_engine::volumes::{self, Volume};
-use serde_json::{Map, Value, json};
+use cais_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 

@@ -1,9 +1,9 @@
 //! `state`, `list`, `ps`, `spec`, `features`: what there is.
 
 use super::{Call, Failed, Outcome, print};
+use cais_json::json;
 use cais_runtime::container::state::{OciState, State, Status, list as list_states, probe_status, read};
 use cais_runtime::container::{features as known_features, signal, template};
-use serde_json::json;
 use std::process::Command;
 
 /// Where one of two words is wanted.
@@ -17,7 +17,7 @@ fn is_json(call: &Call) -> Result<bool, Failed> {
     }
 }
 
-fn document(state: &State, status: Status, owner: &str) -> serde_json::Value {
+fn document(state: &State, status: Status, owner: &str) -> cais_json::Value {
     json!(OciState {
         oci_version: cais_runtime::spec::VERSION,
         id: &state.id,
@@ -31,15 +31,14 @@ fn document(state: &State, status: Status, owner: &str) -> serde_json::Value {
     })
 }
 
-fn pretty(value: &serde_json::Value) -> Result<String, Failed> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failed::usage(error.to_string()))?;
-    Ok(text + "\n")
+fn pretty(value: &cais_json::Value) -> String {
+    cais_json::to_string_indented(value, "  ") + "\n"
 }
 
 pub(super) fn state(call: &Call) -> Outcome {
     let state = read(&call.runtime, call.id()?)?;
     let status = probe_status(&call.runtime, &state);
-    Ok(print(&pretty(&document(&state, status, ""))?))
+    Ok(print(&pretty(&document(&state, status, ""))))
 }
 
 pub(super) fn list(call: &Call) -> Outcome {
@@ -64,7 +63,7 @@ pub(super) fn list(call: &Call) -> Outcome {
             .iter()
             .map(|(state, status, owner)| document(state, *status, owner))
             .collect();
-        let text = serde_json::to_string(&all).map_err(|error| Failed::usage(error.to_string()))?;
+        let text = cais_json::to_string(&all).map_err(|error| Failed::usage(error.to_string()))?;
         return Ok(print(&(text + "\n")));
     }
     let mut text = format!(
@@ -137,7 +136,7 @@ pub(super) fn spec(call: &Call) -> Outcome {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         (uid.as_raw(), gid.as_raw())
     });
-    let text = pretty(&template::template(rootless))?;
+    let text = pretty(&template::template(rootless));
     let mut options = std::fs::OpenOptions::new();
     let opened = options.write(true).create_new(true).open(&file);
     let mut opened = opened.map_err(|error| {
@@ -153,5 +152,5 @@ pub(super) fn spec(call: &Call) -> Outcome {
 }
 
 pub(super) fn features() -> Outcome {
-    Ok(print(&pretty(&known_features::features())?))
+    Ok(print(&pretty(&known_features::features())))
 }

@@ -59,7 +59,7 @@ impl Log {
     fn write(&self, level: &str, text: &str) {
         let Some(file) = &self.file else { return };
         let line = if self.json {
-            serde_json::json!({ "level": level, "msg": text, "time": time::now() }).to_string()
+            cais_json::json!({ "level": level, "msg": text, "time": time::now() }).to_string()
         } else {
             format!("time={:?} level={level} msg={text:?}", time::now())
         };

@@ -120,7 +120,7 @@ fn parse_bytes(text: &str) -> Option<i64> {
 
 pub(super) fn events(call: &Call) -> Outcome {
     let id = call.id()?;
-    let show = |value: &serde_json::Value| super::print(&format!("{value}\n"));
+    let show = |value: &cais_json::Value| super::print(&format!("{value}\n"));
     let show_stats = || -> Result<u8, Failed> {
         Ok(show(&events::stats_event(
             id,

@@ -4,7 +4,7 @@ use super::TemplateError;
 use super::functions::call;
 use super::parse::{Base, Node, Operand as Term, Pipeline, Range};
 use super::value::{Label, Operand, field, is_true, print};
-use serde_json::Value;
+use cais_json::Value;
 
 /// What may come out of one template.
 const LONGEST: usize = 64 << 20;

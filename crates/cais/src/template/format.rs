@@ -2,7 +2,7 @@
 
 use super::value::{Operand, to_json};
 use super::{Label, Template, TemplateError};
-use serde_json::{Map, Value};
+use cais_json::{Map, Value};
 
 /// What is shown of each thing in a list.
 #[derive(Debug, Clone, PartialEq)]

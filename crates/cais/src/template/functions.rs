@@ -1,7 +1,7 @@
 //! The functions of Go's templates, and those that Docker adds.
 
 use super::value::{Operand, is_true, print, to_json, type_name};
-use serde_json::Value;
+use cais_json::Value;
 use std::cmp::Ordering;
 
 /// The names of all functions.

@@ -16,7 +16,7 @@ pub(super) enum Token {
     /// A quoted text.
     Text(String),
     /// A number.
-    Number(serde_json::Number),
+    Number(cais_json::Number),
     /// `|`.
     Pipe,
     /// `(`.
@@ -187,7 +187,7 @@ fn lex_number(rest: &str) -> Result<(Token, usize), String> {
             .parse::<i64>()
             .ok()
             .map(Into::into)
-            .or_else(|| plain.parse::<f64>().ok().and_then(serde_json::Number::from_f64)),
+            .or_else(|| plain.parse::<f64>().ok().and_then(cais_json::Number::from_f64)),
     };
     number
         .map(|number| (Token::Number(number), length))

@@ -2,7 +2,7 @@
 
 use super::TemplateError;
 use super::lex::{Piece, Token, lex};
-use serde_json::Value;
+use cais_json::Value;
 
 /// Parentheses and blocks in each other. More is nobody's template.
 const DEEPEST: usize = 64;

@@ -1,7 +1,7 @@
 //! Each expectation was taken from Go's text/template with Docker's functions.
 
 use super::{Format, Label, Template};
-use serde_json::{Value, json};
+use cais_json::{Value, json};
 
 fn data() -> Value {
     json!({

@@ -1,7 +1,7 @@
 //! Values as Go prints and judges them.
 
 use super::TemplateError;
-use serde_json::Value;
+use cais_json::Value;
 
 /// What an operand is: JSON, or nothing at all, which is printed in another way than null.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +118,7 @@ fn print_json(value: &Value, top: bool) -> String {
     }
 }
 
-fn print_number(number: &serde_json::Number) -> String {
+fn print_number(number: &cais_json::Number) -> String {
     match number.as_f64() {
         Some(float) if number.is_f64() && (float.abs() >= 1e21 || float != 0.0 && float.abs() < 1e-4) => {
             let text = format!("{float:e}");
@@ -149,7 +149,7 @@ pub(super) fn to_json(value: &Operand) -> Result<String, TemplateError> {
         }
         other => other.clone(),
     };
-    serde_json::to_string(&visible)
+    cais_json::to_string(&visible)
         .map(|text| {
             text.replace('&', "\\u0026")
                 .replace('<', "\\u003c")

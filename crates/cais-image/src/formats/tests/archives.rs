@@ -87,9 +87,9 @@ fn the_layout_of_docker_25_is_read() {
     let of =
         |media_type: &str, bytes: &[u8]| Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
     let layers = [0, 1, 0].map(|number: usize| of(MediaType::LAYER, &docker.layers[number]));
-    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::MANIFEST,
+    let manifest = cais_json::json!({"schemaVersion": 2, "mediaType": MediaType::MANIFEST,
         "config": of(MediaType::CONFIG, &docker.config), "layers": layers});
-    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let manifest = cais_json::to_vec(&manifest).unwrap();
     let with = |name: &str, tag: &str| {
         let mut target = of(MediaType::MANIFEST, &manifest);
         target
@@ -100,13 +100,13 @@ fn the_layout_of_docker_25_is_read() {
             .insert("org.opencontainers.image.ref.name".to_owned(), tag.to_owned());
         target
     };
-    let index = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::INDEX,
+    let index = cais_json::json!({"schemaVersion": 2, "mediaType": MediaType::INDEX,
         "manifests": [with("docker.io/library/a:1", "1"), with("docker.io/library/b:2", "2")]});
-    let index = serde_json::to_vec(&index).unwrap();
+    let index = cais_json::to_vec(&index).unwrap();
     let names = [0, 1, 0].map(|number: usize| blob(&docker.layers[number]));
-    let items = serde_json::json!([{"Config": blob(&docker.config), "RepoTags": ["a:1", "b:2"], "Layers": names,
+    let items = cais_json::json!([{"Config": blob(&docker.config), "RepoTags": ["a:1", "b:2"], "Layers": names,
         "LayerSources": {Digest::of(&docker.layers[0]).as_str(): layers[0]}}]);
-    let items = serde_json::to_vec(&items).unwrap();
+    let items = cais_json::to_vec(&items).unwrap();
     let bytes = tar_of(&[
         (b'5', "blobs/", b""),
         (b'5', "blobs/sha256/", b""),

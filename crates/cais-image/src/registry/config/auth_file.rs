@@ -8,7 +8,7 @@ use crate::reference::DOCKER_HUB;
 use crate::registry::Credentials;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use cais_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// The name under which Docker keeps the login of Docker Hub.
@@ -51,7 +51,7 @@ impl AuthFile {
         let document = if text.trim().is_empty() {
             Map::new()
         } else {
-            serde_json::from_str(text).map_err(|error| ConfigError::File {
+            cais_json::from_str(text).map_err(|error| ConfigError::File {
                 path: path.to_owned(),
                 detail: error.to_string(),
             })?
@@ -249,7 +249,7 @@ impl AuthFile {
     }
 
     fn write(&self) -> Result<(), ConfigError> {
-        let mut text = serde_json::to_string_pretty(&self.document).unwrap_or_default();
+        let mut text = cais_json::to_string_indented(&Value::Object(self.document.clone()), "  ");
         text.push('\n');
         write::replace(&self.path, text.as_bytes())
     }
@@ -288,7 +288,7 @@ mod tests {
         AuthFile {
             path: "/none/config.json".into(),
             flavour,
-            document: serde_json::from_str(text).unwrap(),
+            document: cais_json::from_str(text).unwrap(),
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn read(places: &Places) -> Result<Registries, ConfigError> {
     let Some(text) = read_file(&path)? else {
         return Ok(found);
     };
-    let file: File = serde_json::from_str(&text).map_err(|error| ConfigError::File {
+    let file: File = cais_json::from_str(&text).map_err(|error| ConfigError::File {
         path,
         detail: error.to_string(),
     })?;
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn mirrors_and_insecure_registries() {
-        let file: File = serde_json::from_str(
+        let file: File = cais_json::from_str(
             r#"{"registry-mirrors": ["https://m.example/", "http://n.example:5000", "x"],
                 "insecure-registries": ["i.example:5000", "10.0.0.0/8", "m.example"], "log-level": "warn"}"#,
         )

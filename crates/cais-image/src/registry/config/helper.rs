@@ -5,8 +5,8 @@
 
 use super::error::ConfigError;
 use crate::registry::Credentials;
+use cais_json::json;
 use serde::Deserialize;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Helper {
         let Some(answer) = self.ask("get", server)? else {
             return Ok(None);
         };
-        let answer: Answer = serde_json::from_str(&answer)
+        let answer: Answer = cais_json::from_str(&answer)
             .map_err(|error| self.failed("get", format!("its answer is not understood: {error}")))?;
         Ok(match (answer.username.as_str(), answer.secret) {
             (_, secret) if secret.is_empty() => None,
@@ -78,7 +78,7 @@ impl Helper {
         let Some(answer) = self.ask("list", "")? else {
             return Ok(BTreeMap::new());
         };
-        serde_json::from_str(&answer)
+        cais_json::from_str(&answer)
             .map_err(|error| self.failed("list", format!("its answer is not understood: {error}")))
     }
 

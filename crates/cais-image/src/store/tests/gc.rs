@@ -63,7 +63,7 @@ fn an_index_holds_what_there_is_of_it() {
         manifests: vec![one.manifest.clone(), two.manifest.clone(), missing],
         ..Default::default()
     };
-    let bytes = serde_json::to_vec(&index).unwrap();
+    let bytes = cais_json::to_vec(&index).unwrap();
     let index = store.put(&lease, MediaType::INDEX, &bytes).unwrap();
     store.tag("multi", &index, &one.manifest).unwrap();
     store.remove_image(&two.manifest.digest, &[]).unwrap();

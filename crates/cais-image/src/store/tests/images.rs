@@ -38,8 +38,8 @@ fn names_come_and_go() {
     assert!(store.untag("b").unwrap() && !store.untag("b").unwrap());
     assert_eq!(store.dangling().unwrap().len(), 1);
     // The index says the same.
-    let index: serde_json::Value =
-        serde_json::from_slice(&fs::read(store.oci().join("index.json")).unwrap()).unwrap();
+    let index: cais_json::Value =
+        cais_json::from_slice(&fs::read(store.oci().join("index.json")).unwrap()).unwrap();
     let named: Vec<_> = index["manifests"]
         .as_array()
         .unwrap()

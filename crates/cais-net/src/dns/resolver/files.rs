@@ -66,7 +66,7 @@ impl ConfigFile {
 
 fn read_config(path: &Path) -> Result<ResolverConfig> {
     let text = std::fs::read(path).map_err(|error| SysError::from_io("open", format!("{path:?}"), &error))?;
-    serde_json::from_slice(&text)
+    cais_json::from_slice(&text)
         .map_err(|_damaged| SysError::new("parse", format!("{path:?}"), Errno::BADMSG))
 }
 

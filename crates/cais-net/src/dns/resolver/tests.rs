@@ -145,7 +145,7 @@ impl Drop for World {
 
 fn write_config(directory: &Path, config: &ResolverConfig) {
     let new = directory.join("config.new");
-    std::fs::write(&new, serde_json::to_vec(config).unwrap()).unwrap();
+    std::fs::write(&new, cais_json::to_vec(config).unwrap()).unwrap();
     std::fs::rename(new, directory.join("config")).unwrap();
 }
 

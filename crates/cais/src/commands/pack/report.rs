@@ -7,8 +7,8 @@ use crate::output::print;
 use cais::cli::PackArgs;
 use cais_engine::images::PackedImage;
 use cais_image::pack::{Collected, Item, Reason};
+use cais_json::{Value, json};
 use rustix::fs::FileType;
-use serde_json::{Value, json};
 use std::path::Path;
 
 /// Prints the report.
