@@ -57,6 +57,11 @@ fn left(host: &Namespace, env: &TestEnv) -> Vec<String> {
     left
 }
 
+/// The kernel takes interfaces away with their namespace, a little later.
+fn assert_nothing_left(host: &Namespace, env: &TestEnv) {
+    eventually("nothing is left", || left(host, env).is_empty());
+}
+
 #[test]
 fn a_container_has_addresses_and_a_way_out() {
     let (lan, env) = (Lan::new(), TestEnv::new());
@@ -98,8 +103,7 @@ fn a_container_has_addresses_and_a_way_out() {
         assert_eq!(seen(&lan.host.cais(&env, &words)).as_deref(), Some(expected));
     }
     drop(servers);
-    // The kernel takes interfaces away with their namespace, a little later.
-    eventually("nothing is left", || left(&lan.host, &env).is_empty());
+    assert_nothing_left(&lan.host, &env);
     assert_sound(&lan.host, &env);
 }
 
@@ -456,12 +460,12 @@ fn containers_are_connected_while_they_run() {
     assert_sound(host, &env);
     // It is in both when it starts again.
     host.cais(&env, &["stop", "-t", "0", "box"]);
-    assert!(left(host, &env).is_empty(), "{:?}", left(host, &env));
+    assert_nothing_left(host, &env);
     host.cais(&env, &["start", "box"]);
     let links = host.cais(&env, &["exec", "box", "ls", "/sys/class/net"]);
     assert!(links.contains("eth0") && links.contains("eth1"), "{links}");
     host.cais(&env, &["rm", "-f", "box"]);
-    assert!(left(host, &env).is_empty());
+    assert_nothing_left(host, &env);
 }
 
 #[test]
