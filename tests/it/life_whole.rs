@@ -234,15 +234,7 @@ fn links_to_nothing_are_followed_to_what_is_made() {
     let file = env.path("file");
     fs::write(&file, "text").unwrap();
     let mount = |to: &str| format!("{}:{to}", file.display());
-    let done = env.cais(&[
-        "run",
-        "--rm",
-        "-v",
-        &mount("/text"),
-        image,
-        "cat",
-        "/fourth/text",
-    ]);
+    let done = env.cais(&["run", "--rm", "-v", &mount("/text"), image, "cat", "/fourth/text"]);
     assert_eq!(done.stdout, "text", "{}", done.stderr);
     let done = env.cais(&["run", "--rm", "-v", &mount("/loop"), image, "true"]);
     assert!(
