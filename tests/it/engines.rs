@@ -228,7 +228,7 @@ fn there_and_back(bench: &Bench, engine: &Engine<'_>) {
         words: vec!["env", &data, &run_directory, cais.to_str().unwrap()],
     };
     cais.ok(&["load", "-i", &there]);
-    assert_eq!(cais.ok(&["run", "--rm", "built"]), "built");
+    assert_eq!(cais.ok(&["run", "--rm", "--network", "none", "built"]), "built");
     cais.ok(&["save", "-o", &back, "built"]);
     engine.ok(&["rmi", "-f", "built"]);
     engine.ok(&["load", "-i", &back]);

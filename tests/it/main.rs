@@ -29,6 +29,7 @@ mod kill_steps;
 mod life;
 mod life_full;
 mod life_model;
+mod life_whole;
 mod limits;
 mod mock_registry;
 mod namespaces;

@@ -57,6 +57,11 @@ fn left(host: &Namespace, env: &TestEnv) -> Vec<String> {
     left
 }
 
+/// The kernel takes interfaces away with their namespace, a little later.
+fn assert_nothing_left(host: &Namespace, env: &TestEnv) {
+    eventually("nothing is left", || left(host, env).is_empty());
+}
+
 #[test]
 fn a_container_has_addresses_and_a_way_out() {
     let (lan, env) = (Lan::new(), TestEnv::new());
@@ -98,8 +103,7 @@ fn a_container_has_addresses_and_a_way_out() {
         assert_eq!(seen(&lan.host.cais(&env, &words)).as_deref(), Some(expected));
     }
     drop(servers);
-    // The kernel takes interfaces away with their namespace, a little later.
-    eventually("nothing is left", || left(&lan.host, &env).is_empty());
+    assert_nothing_left(&lan.host, &env);
     assert_sound(&lan.host, &env);
 }
 
@@ -456,12 +460,12 @@ fn containers_are_connected_while_they_run() {
     assert_sound(host, &env);
     // It is in both when it starts again.
     host.cais(&env, &["stop", "-t", "0", "box"]);
-    assert!(left(host, &env).is_empty(), "{:?}", left(host, &env));
+    assert_nothing_left(host, &env);
     host.cais(&env, &["start", "box"]);
     let links = host.cais(&env, &["exec", "box", "ls", "/sys/class/net"]);
     assert!(links.contains("eth0") && links.contains("eth1"), "{links}");
     host.cais(&env, &["rm", "-f", "box"]);
-    assert!(left(host, &env).is_empty());
+    assert_nothing_left(host, &env);
 }
 
 #[test]
@@ -486,6 +490,95 @@ fn ports_of_a_running_container_are_changed() {
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
     let none = host.try_cais(&env, &["port", "rm", "web", "8080:80"]);
     assert!(none.stderr.contains("publishes no such port"), "{}", none.stderr);
+    assert_sound(host, &env);
+}
+
+/// What a port was led to counts no more when the command has ended, though the kernel
+/// forgets it a tick later.
+#[test]
+fn a_port_leads_elsewhere_at_once() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    let script = format!("{} & exec {}", tcp_echo(80), tcp_echo(81));
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "bridge",
+        "host",
+        "sh",
+        "-c",
+        &script,
+    ];
+    host.cais(&env, &words);
+    eventually("the servers listen", || {
+        host.try_cais(
+            &env,
+            &[
+                "exec",
+                "web",
+                "sh",
+                "-c",
+                "test $(ss -Hltn | grep -c ':8[01] ') = 2",
+            ],
+        )
+        .code
+            == 0
+    });
+    let elements = || {
+        let text = host.sh("nft list map inet $(nft list tables | grep -o 'cais.*') pub_any4");
+        text.lines()
+            .filter(|line| line.contains(" 8080 "))
+            .map(str::trim)
+            .collect::<String>()
+    };
+    // The monitor lets go of a port a little after the command.
+    let publish = |mapping: &str| {
+        eventually("the port is published", || {
+            host.try_cais(&env, &["port", "add", "web", mapping]).code == 0
+        });
+    };
+    for round in 0..20 {
+        for inside in ["80", "81"] {
+            let mapping = format!("8080:{inside}");
+            publish(&mapping);
+            let found = elements();
+            assert!(
+                found.contains(&format!(" . {inside}")) && !found.contains("expires"),
+                "{round}: {found}"
+            );
+            host.cais(&env, &["port", "rm", "web", &mapping]);
+        }
+        // The same again, and by another container.
+        let flags = [
+            "run",
+            "--rm",
+            "--network",
+            "bridge",
+            "-p",
+            "8080:80",
+            "host",
+            "true",
+        ];
+        eventually("the port is free", || host.try_cais(&env, &flags).code == 0);
+        host.cais(&env, &flags);
+    }
+    publish("8080:81");
+    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080).as_deref(), Some(OUTSIDE4));
+    assert_sound(host, &env);
+    host.cais(&env, &["port", "rm", "web", "8080:81"]);
+    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
+    // In a table of an earlier version elements get no end: they are removed.
+    publish("8080:81");
+    let file = env.path("table").display().to_string();
+    host.sh(&format!(
+        "T=$(nft list tables | grep -o 'cais.*'); (echo delete table inet $T; nft list table inet $T | grep -v 'flags timeout\\|gc-interval') > {file} && nft -f {file}"
+    ));
+    assert!(!elements().is_empty());
+    host.cais(&env, &["port", "rm", "web", "8080:81"]);
+    assert_eq!(elements(), "");
     assert_sound(host, &env);
 }
 

@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+static SWEPT: Once = Once::new();
+/// How the names of what belongs to a test begin; then come the process and a number.
+const MARK: &str = "cais-test-";
 
 /// Where a test's containers live.
 #[derive(Debug)]
@@ -30,8 +34,9 @@ impl TestEnv {
             rustix::process::geteuid().is_root(),
             "these tests make containers: run them as root"
         );
+        SWEPT.call_once(sweep_aborted);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("cais-test-{}-{number}", std::process::id());
+        let name = format!("{MARK}{}-{number}", std::process::id());
         let base = PathBuf::from("/var/tmp").join(&name);
         fs::create_dir_all(&base).unwrap();
         Self { base, cgroup: name }
@@ -49,8 +54,11 @@ impl TestEnv {
             .env("CAIS_DATA", self.base.join("data"))
             .env("CAIS_RUN", self.base.join("run"))
             .env("CAIS_CONFIG", "");
-        command.args(words.first()).stdin(Stdio::null());
-        if matches!(words.first(), Some(&("run" | "create"))) {
+        let verb = usize::from(words.first() == Some(&"container"));
+        command
+            .args(words.get(..=verb).unwrap_or(words))
+            .stdin(Stdio::null());
+        if matches!(words.get(verb), Some(&("run" | "create"))) {
             command.args(["--cgroup-parent", &self.cgroup]);
             // Networks change the host: tests of them say so, and have one of their own.
             let chooses = |word: &&str| ["-p", "-P", "--publish"].contains(word) || word.starts_with("--net");
@@ -58,7 +66,7 @@ impl TestEnv {
                 command.args(["--network", "none"]);
             }
         }
-        command.args(words.get(1..).unwrap_or(&[]));
+        command.args(words.get(verb + 1..).unwrap_or(&[]));
         command
     }
 
@@ -130,7 +138,26 @@ impl TestEnv {
                 .map(str::to_owned),
         );
         left.extend(self.processes());
+        left.extend(self.bridges());
         left
+    }
+
+    /// Bridges of this test's networks in the machine's own network namespace: a test that
+    /// makes some has a namespace of its own.
+    fn bridges(&self) -> Vec<String> {
+        let networks = fs::read_dir(self.base.join("data/networks"));
+        let texts = networks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let names = texts.filter_map(|text| {
+            let rest = text.split_once("\"interface\"")?.1;
+            rest.split('"').nth(1).map(str::to_owned)
+        });
+        names
+            .filter(|name| name.starts_with("cais") && Path::new("/sys/class/net").join(name).exists())
+            .collect()
     }
 
     /// Processes of ours that have this test's store in their environment.
@@ -157,19 +184,79 @@ impl Drop for TestEnv {
         for id in all.lines() {
             self.cais(&["rm", "-f", id]);
         }
-        if !std::thread::panicking() {
-            eventually("nothing is left", || self.leftovers().is_empty());
+        let checked = std::thread::panicking() || is_soon(|| self.leftovers().is_empty());
+        let left = if checked { Vec::new() } else { self.leftovers() };
+        for bridge in self.bridges() {
+            Command::new("ip")
+                .args(["link", "del", &bridge])
+                .status()
+                .map(drop)
+                .unwrap_or_default();
         }
-        for hierarchy in fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .chain([PathBuf::from("/sys/fs/cgroup")])
-        {
-            fs::remove_dir(hierarchy.join(&self.cgroup)).unwrap_or_default();
+        remove_cgroups(&self.cgroup);
+        remove_tree(&self.base);
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+}
+
+/// Removes a directory with what is in it and mounted there.
+fn remove_tree(path: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    for place in places.filter(|place| Path::new(place).starts_with(path)) {
+        Command::new("umount")
+            .args(["-l", place])
+            .status()
+            .map(drop)
+            .unwrap_or_default();
+    }
+    fs::remove_dir_all(path).unwrap_or_default();
+}
+
+/// Removes what is left of these cgroups.
+fn remove_cgroups(name: &str) {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let roots = hierarchies.map(|entry| entry.path());
+    for group in roots
+        .chain([PathBuf::from("/sys/fs/cgroup")])
+        .map(|root| root.join(name))
+    {
+        for inner in fs::read_dir(&group).into_iter().flatten().flatten() {
+            fs::remove_dir(inner.path()).unwrap_or_default();
         }
-        fs::remove_dir_all(&self.base).unwrap_or_default();
+        fs::remove_dir(&group).unwrap_or_default();
+    }
+}
+
+/// Removes what runs of these tests left that were killed: stores below /var/tmp with their
+/// containers, and cgroups.
+fn sweep_aborted() {
+    let is_aborted = |name: &str| {
+        let process = name.strip_prefix(MARK).and_then(|rest| rest.split('-').next());
+        // Another program may have the number by now; ours is called after the test binary.
+        process.is_some_and(|id| {
+            !fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.starts_with("it"))
+        })
+    };
+    let names = |directory: &Path| -> Vec<String> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| is_aborted(name)).collect()
+    };
+    let stores = Path::new("/var/tmp");
+    for name in names(stores) {
+        // Not dropped as others are: nobody is told of what it finds.
+        let base = stores.join(&name);
+        let env = std::mem::ManuallyDrop::new(TestEnv { base, cgroup: name });
+        for id in env.cais(&["ps", "-aq", "--no-trunc"]).stdout.lines() {
+            env.cais(&["rm", "-f", id]);
+        }
+        remove_tree(&env.base);
+    }
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        for name in names(&hierarchy.path()) {
+            remove_cgroups(&name);
+        }
     }
 }
 
@@ -205,16 +292,23 @@ pub(crate) fn executable() -> PathBuf {
 }
 
 /// Waits for something that has no event to wait for, looking again after short polls.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(is_soon(is_so), "not so after ten seconds: {what}");
+}
+
+fn is_soon(mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_so() {
-        assert!(Instant::now() < deadline, "not so after ten seconds: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         let pause = rustix::time::Timespec {
             tv_sec: 0,
             tv_nsec: 5_000_000,
         };
         rustix::event::poll(&mut [], Some(&pause)).unwrap();
     }
+    true
 }
 
 /// A small root file system with busybox as its programs.

@@ -38,7 +38,7 @@ fn under_terminal(env: &TestEnv, line: &str, prompt: &str, typed: &str) -> (Stri
 fn the_program_has_a_terminal_and_its_exit_code_comes_back() {
     let env = TestEnv::new();
     let inside = "test -t 0 && tty; stty size; test -c /dev/console; exit 5";
-    let line = format!("stty rows 33 cols 99; $CAIS run --rm -t host sh -c '{inside}'");
+    let line = format!("stty rows 33 cols 99; $CAIS run --network none --rm -t host sh -c '{inside}'");
     let (output, code) = under_terminal(&env, &line, "never", "");
     assert_eq!((output.as_str(), code), ("/dev/pts/0\n33 99\n", 5));
 }
@@ -47,13 +47,14 @@ fn the_program_has_a_terminal_and_its_exit_code_comes_back() {
 fn the_terminal_is_restored() {
     let env = TestEnv::new();
     let compare = "test \"$before\" = \"$(stty -g)\" && echo same";
-    let line = format!("before=$(stty -g); $CAIS run --rm -it host sh -c 'echo inside'; {compare}");
+    let line =
+        format!("before=$(stty -g); $CAIS run --network none --rm -it host sh -c 'echo inside'; {compare}");
     let (output, _) = under_terminal(&env, &line, "never", "");
     assert!(output.contains("inside") && output.contains("same"), "{output}");
     // Killed, it cannot restore by itself: its monitor does, as soon as it notices.
     let wait = "for i in 1 2 3 4 5 6 7 8 9; do test \"$before\" = \"$(stty -g)\" && break; sleep 0.3; done";
     let line = format!(
-        "before=$(stty -g); $CAIS run -it --name killed host sh -c 'echo ready; sleep 1000' & \
+        "before=$(stty -g); $CAIS run --network none -it --name killed host sh -c 'echo ready; sleep 1000' & \
          until $CAIS ps -q | grep -q .; do :; done; sleep 0.5; kill -9 $!; {wait}; {compare}"
     );
     let (output, _) = under_terminal(&env, &line, "never", "");
@@ -63,7 +64,7 @@ fn the_terminal_is_restored() {
 #[test]
 fn the_detach_keys_leave_it_running() {
     let env = TestEnv::new();
-    let line = "$CAIS run -it --name stays host sh -c 'echo ready; read line; sleep 1000'";
+    let line = "$CAIS run --network none -it --name stays host sh -c 'echo ready; read line; sleep 1000'";
     let (_, code) = under_terminal(&env, line, "ready", "\u{10}\u{11}");
     assert_eq!(code, 0);
     assert!(env.ok(&["ps"]).contains("stays"));

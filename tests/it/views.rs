@@ -373,7 +373,17 @@ fn the_program_by_other_names() {
         Done::from(command.stdin(Stdio::null()).output().unwrap())
     };
     assert_eq!(
-        run(&["container", "run", "--rm", "host", "echo", "hi"]).stdout,
+        run(&[
+            "container",
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "host",
+            "echo",
+            "hi"
+        ])
+        .stdout,
         "hi\n"
     );
     let bogus = run(&["bogus"]);

@@ -66,5 +66,41 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
     // machine.
     integration.push("--include-ignored");
     integration.extend(filter);
-    workspace::run("cargo", &integration, &[("CAIS_BIN", &executable)])
+    let before = traces();
+    let outcome = workspace::run("cargo", &integration, &[("CAIS_BIN", &executable)]);
+    let left: Vec<String> = traces()
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .collect();
+    outcome?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the tests left in this machine's network: {}",
+        left.join(", ")
+    ))
+}
+
+/// Bridges, interfaces and tables of ours in the machine's own network namespace.
+fn traces() -> Vec<String> {
+    let interfaces = std::fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<String> = interfaces
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("cais") || name.starts_with("cv"))
+        .collect();
+    let tables = std::process::Command::new("nft")
+        .args(["list", "tables"])
+        .output();
+    let text = tables.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    found.extend(
+        text.unwrap_or_default()
+            .lines()
+            .filter(|line| line.contains(" cais"))
+            .map(str::to_owned),
+    );
+    found
 }

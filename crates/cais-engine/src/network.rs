@@ -18,6 +18,7 @@ pub mod check;
 pub(crate) mod connect;
 pub mod create;
 pub mod describe;
+mod guard;
 pub mod hold;
 pub(crate) mod plan;
 pub mod ports;

@@ -18,6 +18,7 @@ use cais_linux::process::pidfd;
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Sweeps everything. Errors of one container do not stop the others; the first one is
 /// returned.
@@ -35,27 +36,38 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
+    let volumes = crate::volumes::sweep(store);
     let networks = crate::network::sweep::sweep(store);
-    first.and(networks)
+    first.and(volumes).and(networks)
 }
 
-/// So many containers are looked through in passing.
-const WINDOW: usize = 64;
+/// Up to so many containers are all looked through before each start.
+const FEW: usize = 16;
+/// Of more, so many are looked through in passing, by one start in [`EVERY`].
+const SOME: usize = 64;
+const EVERY: usize = 8;
 
 /// Sweeps before a start, which is to take as long with a thousand containers as with ten: of
-/// many only some are looked through, other ones each time. What the start itself needs (a
-/// name, a range of ids, an address) it frees where it is left over.
+/// many only some are looked through, other ones each time, and not by every start. What the
+/// start itself needs (a name, a range of ids, an address) it frees where it is left over.
 ///
 /// # Errors
 /// As [`sweep`].
 pub fn sweep_in_passing(store: &Store) -> Result<()> {
+    let number = usize::try_from(std::process::id()).unwrap_or(0);
+    let is_due = number.is_multiple_of(EVERY);
+    // A directory has a link from each one in it; not on all file systems.
+    let links = fs::metadata(store.containers()).map_or(0, |data| data.nlink());
+    if !is_due && links > FEW as u64 + 2 {
+        return sweep_after_boot(store);
+    }
     let ids = store.list()?;
-    if ids.len() <= WINDOW {
+    if ids.len() <= FEW {
         return sweep(store);
     }
     let mut first = sweep_after_boot(store);
-    let offset = usize::try_from(std::process::id()).unwrap_or(0) * WINDOW % ids.len();
-    for id in ids.iter().cycle().skip(offset).take(WINDOW) {
+    let offset = number / EVERY * SOME % ids.len();
+    for id in ids.iter().cycle().skip(offset).take(SOME).filter(|_| is_due) {
         let swept = sweep_container(store, id);
         if first.is_ok() {
             first = swept;
@@ -81,7 +93,7 @@ fn sweep_after_boot(store: &Store) -> Result<()> {
         // Held by whoever starts it.
         if let Some(lock) = ContainerLock::try_acquire(store, &id)? {
             if RunState::read(store, &id)?.is_none() {
-                cleanup::remove_container(store, &id)?;
+                cleanup::remove_container(store, &id, false)?;
             }
             lock.release();
         }
@@ -142,7 +154,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         }
     }
     if remove {
-        cleanup::remove_container(store, id)?;
+        cleanup::remove_container(store, id, false)?;
     }
     lock.release();
     Ok(false)

@@ -16,7 +16,7 @@ use serde::Serialize;
 macro_rules! json {
     (null) => { $crate::Value::Null };
     ([ $($item:tt)* ]) => {{
-        #[allow(unused_mut)]
+        #[allow(unused_mut, clippy::vec_init_then_push)]
         let mut list = ::std::vec::Vec::new();
         $crate::json_items!(list $($item)*);
         $crate::Value::Array(list)

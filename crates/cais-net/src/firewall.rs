@@ -10,10 +10,12 @@ use crate::netlink::nftables::{self, Element, Transaction};
 use crate::netlink::{Batch, Protocol, Socket};
 use crate::network::{Driver, Network, NetworkStore};
 use crate::table::{
-    BridgeEntry, CHAINS, Elements, PortEntry, SETS, TableState, add_all, delete_all, uses_of,
+    BridgeEntry, CHAINS, Elements, PortEntry, SETS, TableState, add_all, delete_all, expire_all, uses_of,
 };
 use cais_order::InOrder;
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_getres};
+use std::time::Duration;
 
 /// How often a table is made anew because somebody else changed the rule set meanwhile.
 const TRIES: u32 = 1000;
@@ -152,41 +154,115 @@ impl Firewall {
     /// # Errors
     /// As [`Self::ensure`].
     pub fn add(&mut self, elements: &Elements) -> Result<()> {
-        let mut transaction = Transaction::new(&self.store.table, None);
-        add_all(&mut transaction, elements);
-        match self.socket.ask(&transaction.finish(), |_| {}) {
-            Ok(()) => Ok(()),
-            // The table or a set is not there; or another element has the key, which the
-            // files decide.
+        match self.send(|transaction| add_all(transaction, elements)) {
+            // Other elements have the keys. Our files say who has a port, so they are of
+            // those who have just given them back.
+            Err(Errno::EXIST | Errno::BUSY | Errno::NOTEMPTY) => self.replace(elements, elements),
+            // The table or a set is not there.
+            Err(Errno::NOENT) => self.rebuild(),
+            other => other.map_err(refused("publish ports in the table inet cais")),
+        }
+    }
+
+    /// Puts elements in the place of others, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub fn replace(&mut self, old: &Elements, new: &Elements) -> Result<()> {
+        let sent = self.send(|transaction| {
+            delete_all(transaction, old);
+            add_all(transaction, new);
+        });
+        match sent {
             Err(Errno::NOENT | Errno::EXIST | Errno::BUSY | Errno::NOTEMPTY) => self.rebuild(),
-            Err(errno) => Err(refused("publish ports in the table inet cais")(errno)),
+            other => other.map_err(refused("publish ports in the table inet cais")),
         }
     }
 
     /// Removes elements. Those that are not there are no error.
     ///
+    /// Ports are given an end instead, at the kernel's next tick. The kernel frees what was
+    /// deleted after a grace period of RCU, some ten milliseconds, and lets whoever closes a
+    /// socket of netfilter wait for it, with the lock that all transactions need.
+    ///
     /// # Errors
     /// Where the kernel refuses.
     pub fn remove(&mut self, elements: &Elements) -> Result<()> {
-        if elements.values().all(Vec::is_empty) {
+        let (mut expiring, mut rest) = (Elements::new(), Elements::new());
+        for set in SETS {
+            if let Some(found) = elements.get(set.name).filter(|found| !found.is_empty()) {
+                let part = if set.expires { &mut expiring } else { &mut rest };
+                part.insert(set.name, found.clone());
+            }
+        }
+        if !expiring.is_empty() && !self.expire(&expiring) {
+            rest.append(&mut expiring);
+        }
+        if rest.is_empty() {
             return Ok(());
         }
-        let mut transaction = Transaction::new(&self.store.table, None);
-        delete_all(&mut transaction, elements);
-        match self.socket.ask(&transaction.finish(), |_| {}) {
-            Ok(()) => Ok(()),
+        match self.send(|transaction| delete_all(transaction, &rest)) {
             // One of them is not there: each by itself then.
-            Err(Errno::NOENT) => self.remove_each(elements),
-            Err(errno) => Err(refused("take ports out of the table inet cais")(errno)),
+            Err(Errno::NOENT) => self.remove_each(&rest),
+            other => other.map_err(refused("take ports out of the table inet cais")),
         }
+    }
+
+    /// Whether these elements were given an end. Not by kernels before 6.12, and not in a
+    /// table of an earlier version; nor where another element has a key, which is not ours
+    /// to take then.
+    fn expire(&mut self, elements: &Elements) -> bool {
+        let tick = clock_getres(ClockId::MonotonicCoarse);
+        // Rounded up: what is less than a tick would mean for ever.
+        let tick = Duration::from_millis(
+            u64::try_from(tick.tv_nsec)
+                .unwrap_or(0)
+                .div_ceil(1_000_000)
+                .max(1),
+        );
+        match self.send(|transaction| expire_all(transaction, elements, tick)) {
+            Ok(()) => {}
+            Err(Errno::EXIST | Errno::BUSY | Errno::NOTEMPTY) => {
+                self.expire_each(elements, tick);
+                return true;
+            }
+            Err(_) => return false,
+        }
+        let last = SETS
+            .iter()
+            .find_map(|set| Some((*set, elements.get(set.name)?.last()?)));
+        let Some((set, element)) = last else { return true };
+        let mut batch = Batch::default();
+        nftables::ask_element(&mut batch, &self.store.table, set, element);
+        let mut still = Vec::new();
+        let asked = self
+            .socket
+            .ask(&batch, |message| nftables::parse_elements(message, &mut still));
+        matches!(asked, Ok(()) | Err(Errno::NOENT)) && still.is_empty()
+    }
+
+    fn expire_each(&mut self, elements: &Elements, tick: Duration) {
+        for set in SETS {
+            for element in elements.get(set.name).into_iter().flatten() {
+                let one = std::slice::from_ref(element);
+                // What is refused is not ours.
+                self.send(|transaction| transaction.expire_elements(set, one, tick))
+                    .unwrap_or_default();
+            }
+        }
+    }
+
+    fn send(&mut self, fill: impl FnOnce(&mut Transaction)) -> std::result::Result<(), Errno> {
+        let mut transaction = Transaction::new(&self.store.table, None);
+        fill(&mut transaction);
+        self.socket.ask(&transaction.finish(), |_| {})
     }
 
     fn remove_each(&mut self, elements: &Elements) -> Result<()> {
         for set in SETS {
             for element in elements.get(set.name).into_iter().flatten() {
-                let mut transaction = Transaction::new(&self.store.table, None);
-                transaction.delete_elements(set, std::slice::from_ref(element));
-                match self.socket.ask(&transaction.finish(), |_| {}) {
+                match self.send(|transaction| transaction.delete_elements(set, std::slice::from_ref(element)))
+                {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(errno) => return Err(refused("take ports out of the table inet cais")(errno)),
                 }

@@ -4,7 +4,6 @@
 
 use crate::error::{NetError, Result};
 use crate::network::{Network, NetworkStore, Pool, ensure_directory, entries};
-use cais_order::Gather;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -42,6 +41,15 @@ fn path_of(store: &NetworkStore, network: &str, address: IpAddr) -> PathBuf {
 /// # Errors
 /// Where the link cannot be made.
 pub fn take(store: &NetworkStore, network: &str, address: IpAddr, holder: Holder<'_>) -> Result<bool> {
+    Ok(take_new(store, network, address, holder)?
+        || read(&path_of(store, network, address)).is_some_and(|lease| lease.container == holder.container))
+}
+
+/// So many addresses are tried before all that are taken are read.
+const AT_ONCE: usize = 8;
+
+/// Takes this address where nobody has it, not even the holder.
+fn take_new(store: &NetworkStore, network: &str, address: IpAddr, holder: Holder<'_>) -> Result<bool> {
     let path = path_of(store, network, address);
     let content = format!("{} {} {}", holder.container, holder.maker.0, holder.maker.1);
     let mut made = symlink(&content, &path);
@@ -54,9 +62,7 @@ pub fn take(store: &NetworkStore, network: &str, address: IpAddr, holder: Holder
     }
     match made {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Ok(read(&path).is_some_and(|lease| lease.container == holder.container))
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(NetError::file(format!("lease {address} ({})", path.display()))(
             error,
         )),
@@ -70,22 +76,35 @@ pub fn take(store: &NetworkStore, network: &str, address: IpAddr, holder: Holder
 /// [`NetError::Invalid`] where all are taken.
 pub fn take_free(store: &NetworkStore, network: &Network, pool: &Pool, holder: Holder<'_>) -> Result<IpAddr> {
     let directory = store.leases_of(&network.name);
-    let taken: BTreeSet<IpAddr> = entries(&directory)?
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .into_set();
     let range = pool.range.unwrap_or(pool.subnet);
     let hint = directory.join(if range.is_ipv4() { ".next4" } else { ".next6" });
     let next = fs::read_to_string(&hint).ok().and_then(|text| text.parse().ok());
     let start = next.filter(|index| *index <= range.last_index()).unwrap_or(0u128);
+    let try_at = |index: u128| -> Result<Option<IpAddr>> {
+        let address = range.nth(index).filter(|address| pool.may_lease(*address));
+        let Some(address) = address else { return Ok(None) };
+        if !take_new(store, &network.name, address, holder)? {
+            return Ok(None);
+        }
+        // A hint that is lost costs nothing but the rest.
+        fs::write(&hint, (index + 1).to_string()).unwrap_or_default();
+        Ok(Some(address))
+    };
+    // Most often the next one is free, however many are taken.
+    for index in candidates(start, range.last_index()).take(AT_ONCE) {
+        if let Some(address) = try_at(index)? {
+            return Ok(address);
+        }
+    }
+    let taken: BTreeSet<IpAddr> = entries(&directory)?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
     for index in candidates(start, range.last_index()) {
         let Some(address) = range.nth(index) else { break };
-        if pool.may_lease(address)
-            && !taken.contains(&address)
-            && take(store, &network.name, address, holder)?
+        if !taken.contains(&address)
+            && let Some(address) = try_at(index)?
         {
-            // A hint that is lost costs nothing but the rest.
-            fs::write(&hint, (index + 1).to_string()).unwrap_or_default();
             return Ok(address);
         }
     }

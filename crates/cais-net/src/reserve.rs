@@ -31,13 +31,14 @@ pub fn reserve(
     fallback: Option<IpAddr>,
 ) -> Result<Vec<Reserved>> {
     let host = mapping.host.or(fallback);
+    let any = any_address();
     let inside = mapping.container_ports;
     // A range of the host for one port of the container: any that is free.
     if let Some(ports) = mapping
         .host_ports
         .filter(|ports| inside.count() == 1 && ports.count() > 1)
     {
-        return reserve_any(store, mapping, host, ports);
+        return reserve_any(store, mapping, (host, any), ports);
     }
     let mut all = Vec::new();
     for (offset, container_port) in (inside.first..=inside.last).enumerate() {
@@ -48,7 +49,7 @@ pub fn reserve(
             container_port,
             protocol: mapping.protocol,
         };
-        all.push(reserve_one(store, port)?);
+        all.push(reserve_at(store, port, any)?);
     }
     Ok(all)
 }
@@ -56,7 +57,7 @@ pub fn reserve(
 fn reserve_any(
     store: &NetworkStore,
     mapping: &PortMapping,
-    host: Option<IpAddr>,
+    (host, any): (Option<IpAddr>, IpAddr),
     ports: PortRange,
 ) -> Result<Vec<Reserved>> {
     let mut last = None;
@@ -67,7 +68,7 @@ fn reserve_any(
             container_port: mapping.container_ports.first,
             protocol: mapping.protocol,
         };
-        match reserve_one(store, port) {
+        match reserve_at(store, port, any) {
             Ok(reserved) => return Ok(vec![reserved]),
             Err(error @ NetError::PortTaken { .. }) => last = Some(error),
             Err(error) => return Err(error),
@@ -80,13 +81,22 @@ fn reserve_any(
 ///
 /// # Errors
 /// [`NetError::PortTaken`]; what bind(2) says otherwise.
-pub fn reserve_one(store: &NetworkStore, mut port: PublishedPort) -> Result<Reserved> {
-    // One socket of IPv6 that takes both families keeps the port in both.
-    let address = port.host.unwrap_or(if host::has_ipv6() {
+pub fn reserve_one(store: &NetworkStore, port: PublishedPort) -> Result<Reserved> {
+    reserve_at(store, port, any_address())
+}
+
+/// What a socket is bound to that keeps a port at all addresses: one of IPv6 that takes both
+/// families keeps it in both.
+fn any_address() -> IpAddr {
+    if host::has_ipv6() {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
     } else {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    });
+    }
+}
+
+fn reserve_at(store: &NetworkStore, mut port: PublishedPort, any: IpAddr) -> Result<Reserved> {
+    let address = port.host.unwrap_or(any);
     let both = port.host.is_none();
     let Some(socket) = open(port.protocol, address, both)? else {
         return Ok(Reserved { port, socket: None });

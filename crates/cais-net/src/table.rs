@@ -91,6 +91,7 @@ const fn set(name: &'static str, key: &'static [Field]) -> Set {
         key,
         value: &[],
         ranges: false,
+        expires: false,
     }
 }
 
@@ -100,6 +101,7 @@ const fn ranges(name: &'static str, key: &'static [Field]) -> Set {
         key,
         value: &[],
         ranges: true,
+        expires: false,
     }
 }
 
@@ -109,6 +111,7 @@ const fn map(name: &'static str, key: &'static [Field], value: &'static [Field])
         key,
         value,
         ranges: false,
+        expires: true,
     }
 }
 

@@ -68,6 +68,6 @@ fn many_ports_and_many_containers() {
         }
     });
     lan.host.cais(&env, &["rm", "-f", "web"]);
-    assert!(left(&lan.host, &env).is_empty(), "{:?}", left(&lan.host, &env));
+    assert_nothing_left(&lan.host, &env);
     assert_sound(&lan.host, &env);
 }

@@ -3,18 +3,16 @@
 //! has flushed it.
 
 use super::connect::Connected;
+use super::guard::Guard;
 use super::proxy::{Forwarding, Targets};
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::store::Store;
 use cais_net::endpoint::Endpoints;
-use cais_net::firewall::Firewall;
 use cais_net::network::{Driver, NetworkStore};
 use cais_net::reserve::{Reserved, reserve_one};
-use cais_net::watch::RemovalWatch;
 use rustix::event::PollFlags;
-use rustix::fd::AsFd;
 use std::time::Instant;
 
 /// The attendants of a container; none where it is in no network.
@@ -36,10 +34,7 @@ pub(crate) fn attendants(
         .iter()
         .any(|each| each.driver == Driver::Bridge)
     {
-        all.push(Box::new(Guard {
-            watch: RemovalWatch::open()?,
-            networks: networks.clone(),
-        }));
+        all.push(Box::new(Guard::new(store, id)));
     }
     let mut ports = Ports {
         networks,
@@ -60,30 +55,6 @@ fn targets(endpoints: &Endpoints) -> Targets {
         ipv4: endpoint.and_then(|each| each.ipv4).map(|(address, _)| address),
         ipv6: endpoint.and_then(|each| each.ipv6).map(|(address, _)| address),
         all: endpoints.proxy,
-    }
-}
-
-/// Restores the table when somebody has removed it.
-#[derive(Debug)]
-struct Guard {
-    watch: RemovalWatch,
-    networks: NetworkStore,
-}
-
-impl Attendant for Guard {
-    fn want<'a>(&'a self, wanted: &mut Wanted<'a>) {
-        wanted.push((self.watch.as_fd(), PollFlags::IN));
-    }
-
-    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
-        if self.watch.drain() {
-            // What fails now the next command does; there is nobody to tell.
-            Firewall::open(&self.networks)
-                .and_then(|mut firewall| firewall.ensure())
-                .map(drop)
-                .unwrap_or_default();
-        }
-        Attention::Stays
     }
 }
 

@@ -254,9 +254,10 @@ fn move_ports(networks: &NetworkStore, before: &Endpoints, after: &Endpoints) ->
         return Ok(());
     }
     let mut firewall = Firewall::open(networks)?;
-    firewall.remove(&port_elements(old))?;
-    if !new.is_empty() {
-        firewall.add(&port_elements(new))?;
+    if new.is_empty() {
+        firewall.remove(&port_elements(old))?;
+    } else {
+        firewall.replace(&port_elements(old), &port_elements(new))?;
     }
     super::connect::forget_flows(&mut firewall, &before.ports)
 }

@@ -52,6 +52,7 @@ static PORTS: Set = Set {
     key: &[Field::Protocol, Field::Port],
     value: &[Field::Ipv4, Field::Port],
     ranges: false,
+    expires: false,
 };
 
 /// `ip daddr 127.0.0.11 dnat ip to meta l4proto . th dport map @ports`.

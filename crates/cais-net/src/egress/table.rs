@@ -38,6 +38,7 @@ const fn set(name: &'static str, key: &'static [Field], ranges: bool) -> Set {
         key,
         value: &[],
         ranges,
+        expires: false,
     }
 }
 

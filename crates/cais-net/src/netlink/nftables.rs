@@ -27,6 +27,10 @@ const GETGEN: u16 = SUBSYSTEM | 16;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 
+/// Milliseconds after which the kernel frees elements that have expired. They count no more
+/// before that.
+const COLLECTED: u32 = 5000;
+
 /// `NFPROTO_INET`: both families of IP.
 const INET: u8 = 1;
 
@@ -105,6 +109,8 @@ pub struct Set {
     pub value: &'static [Field],
     /// Whether keys are ranges.
     pub ranges: bool,
+    /// Whether an element may be given an end ([`Transaction::expire_elements`]).
+    pub expires: bool,
 }
 
 /// An element. Keys and values are padded as [`Field::length`] says.
@@ -330,10 +336,12 @@ impl Transaction {
     pub fn add_set(&mut self, set: &Set, id: u32) {
         const MAP: u32 = 8;
         const INTERVAL: u32 = 4;
+        const TIMEOUT: u32 = 0x10;
         const CONCAT: u32 = 0x80;
         let joined = set.ranges && set.key.len() > 1;
         let flags = u32::from(!set.value.is_empty()) * MAP
             + u32::from(set.ranges) * INTERVAL
+            + u32::from(set.expires) * TIMEOUT
             + u32::from(joined) * CONCAT;
         self.message(NEWSET, CREATE, |attributes| {
             attributes.text(2, set.name);
@@ -354,6 +362,9 @@ impl Transaction {
                 });
             }
             attributes.be32(10, id);
+            if set.expires {
+                attributes.be32(12, COLLECTED);
+            }
             if let [Field::Interface] = set.key {
                 // For nft alone: its keys are in the host's order.
                 attributes.bytes(13, &[0, 4, 1, 0, 0, 0]);
@@ -375,7 +386,13 @@ impl Transaction {
 
     /// Adds elements. One that is there already with the same value is no error.
     pub fn add_elements(&mut self, set: &Set, elements: &[Element]) {
-        self.elements(NEWSETELEM, CREATE, set, elements);
+        self.elements((NEWSETELEM, CREATE), set, elements, None);
+    }
+
+    /// Gives elements of a set that [`Set::expires`] an end, `after` which they count no
+    /// more. Kernels before 6.12 leave those that are there as they are.
+    pub fn expire_elements(&mut self, set: &Set, elements: &[Element], after: Duration) {
+        self.elements((NEWSETELEM, CREATE), set, elements, Some(after));
     }
 
     /// Adds single elements to a set of [`Self::add_timed_set`], each for so long. Where one
@@ -396,10 +413,16 @@ impl Transaction {
 
     /// Removes elements: each must be there.
     pub fn delete_elements(&mut self, set: &Set, elements: &[Element]) {
-        self.elements(DELSETELEM, 0, set, elements);
+        self.elements((DELSETELEM, 0), set, elements, None);
     }
 
-    fn elements(&mut self, kind: u16, flags: u16, set: &Set, elements: &[Element]) {
+    fn elements(
+        &mut self,
+        (kind, flags): (u16, u16),
+        set: &Set,
+        elements: &[Element],
+        after: Option<Duration>,
+    ) {
         // A list is one attribute, whose length is a number of 16 bits.
         const AT_ONCE: usize = 250;
         for some in elements.chunks(AT_ONCE) {
@@ -407,7 +430,7 @@ impl Transaction {
                 attributes.text(2, set.name);
                 attributes.nest(3, |list| {
                     for element in some {
-                        write_element(list, set, element);
+                        write_element(list, set, element, after);
                     }
                 });
             });
@@ -423,10 +446,11 @@ fn write_data(attributes: &mut Attributes<'_>, kind: u16, value: &[u8]) {
     attributes.nest(kind, |data| data.bytes(1, value));
 }
 
-fn write_element(list: &mut Attributes<'_>, set: &Set, element: &Element) {
+fn write_element(list: &mut Attributes<'_>, set: &Set, element: &Element, after: Option<Duration>) {
     const KEY: u16 = 1;
     const DATA: u16 = 2;
     const FLAGS: u16 = 3;
+    const TIMEOUT: u16 = 4;
     const USERDATA: u16 = 6;
     const KEY_END: u16 = 10;
     const INTERVAL_END: u32 = 1;
@@ -438,6 +462,9 @@ fn write_element(list: &mut Attributes<'_>, set: &Set, element: &Element) {
         }
         if !element.value.is_empty() {
             write_data(attributes, DATA, &element.value);
+        }
+        if let Some(after) = after {
+            attributes.be64(TIMEOUT, milliseconds(after));
         }
         if !element.comment.is_empty() {
             // nft's form of a comment: type, length, text.

@@ -2,6 +2,7 @@
 
 use super::*;
 use cais_order::InOrder;
+use std::time::Duration;
 
 /// A bridge, as far as the table is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,22 +102,31 @@ impl TableState {
     }
 }
 
-/// Adds these elements.
-pub fn add_all(transaction: &mut Transaction, elements: &Elements) {
+fn each_set(elements: &Elements, mut take: impl FnMut(&'static Set, &[Element])) {
     for set in SETS {
         if let Some(elements) = elements.get(set.name).filter(|elements| !elements.is_empty()) {
-            transaction.add_elements(set, elements);
+            take(set, elements);
         }
     }
 }
 
+/// Adds these elements.
+pub fn add_all(transaction: &mut Transaction, elements: &Elements) {
+    each_set(elements, |set, elements| transaction.add_elements(set, elements));
+}
+
 /// Removes these elements.
 pub fn delete_all(transaction: &mut Transaction, elements: &Elements) {
-    for set in SETS {
-        if let Some(elements) = elements.get(set.name).filter(|elements| !elements.is_empty()) {
-            transaction.delete_elements(set, elements);
-        }
-    }
+    each_set(elements, |set, elements| {
+        transaction.delete_elements(set, elements);
+    });
+}
+
+/// Gives these elements an end.
+pub fn expire_all(transaction: &mut Transaction, elements: &Elements, after: Duration) {
+    each_set(elements, |set, elements| {
+        transaction.expire_elements(set, elements, after);
+    });
 }
 
 fn push(all: &mut Elements, set: &'static Set, key: Vec<u8>, value: Vec<u8>, owner: &str) {

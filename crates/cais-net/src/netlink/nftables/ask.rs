@@ -82,8 +82,17 @@ pub fn list_elements(batch: &mut Batch, table: &str, set: &str) {
     });
 }
 
+/// Asks for one element of a set: an error where it is not there.
+pub fn ask_element(batch: &mut Batch, table: &str, set: &Set, element: &Element) {
+    batch.message(GETSETELEM, 0, &body(INET), |attributes| {
+        attributes.text(1, table);
+        attributes.text(2, set.name);
+        attributes.nest(3, |list| write_element(list, set, element, None));
+    });
+}
+
 /// Reads the elements in an answer to [`list_elements`]. The end of a range of single keys
-/// is left out; comments are read.
+/// is left out, and what is about to expire; comments are read.
 pub fn parse_elements(message: &Message<'_>, take: &mut Vec<Element>) {
     if message.kind != NEWSETELEM {
         return;
@@ -98,7 +107,8 @@ pub fn parse_elements(message: &Message<'_>, take: &mut Vec<Element>) {
             nest.nested().find(1).map(|value| value.value.to_vec())
         };
         let is_end = attributes.find(3).and_then(|flags| flags.be32()).unwrap_or(0) & 1 != 0;
-        let Some(key) = data(1).filter(|_| !is_end) else {
+        let expires = attributes.find(5).is_some();
+        let Some(key) = data(1).filter(|_| !is_end && !expires) else {
             continue;
         };
         let comment = attributes

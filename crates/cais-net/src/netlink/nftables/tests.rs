@@ -6,6 +6,7 @@ const MAP: Set = Set {
     key: &[Field::Protocol, Field::Port],
     value: &[Field::Ipv4, Field::Port],
     ranges: false,
+    expires: true,
 };
 
 fn element() -> Element {
@@ -40,6 +41,30 @@ fn many_elements_take_several_messages() {
         parse_elements(&message, &mut found);
     }
     assert_eq!(found.len(), 1000);
+}
+
+#[test]
+fn what_expires_counts_no_more() {
+    let mut transaction = Transaction::new("cais", None);
+    transaction.expire_elements(&MAP, &[element()], Duration::from_millis(4));
+    let batch = transaction.finish();
+    let timeout = [12, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4];
+    assert!(batch.bytes().windows(timeout.len()).any(|bytes| bytes == timeout));
+    // So the kernel shows one: with the time that is left.
+    let mut answer = Batch::default();
+    answer.message(NEWSETELEM, 0, &body(INET), |attributes| {
+        attributes.nest(3, |list| {
+            list.nest(1, |attributes| {
+                write_data(attributes, 1, &element().key);
+                attributes.be64(5, 3);
+            });
+        });
+    });
+    let mut found = Vec::new();
+    for message in MessageReader::new(answer.bytes()) {
+        parse_elements(&message, &mut found);
+    }
+    assert!(found.is_empty());
 }
 
 #[test]
