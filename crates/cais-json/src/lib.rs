@@ -13,7 +13,7 @@ mod write;
 
 pub use error::JsonError;
 pub use serde_json::{Map, Number, Value};
-pub use write::{put, value_of};
+pub use write::{list, put, value_of};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -16,8 +16,8 @@ use serde::Serialize;
 macro_rules! json {
     (null) => { $crate::Value::Null };
     ([ $($item:tt)* ]) => {{
-        #[allow(unused_mut, clippy::vec_init_then_push)]
-        let mut list = ::std::vec::Vec::new();
+        #[allow(unused_mut)]
+        let mut list = $crate::list();
         $crate::json_items!(list $($item)*);
         $crate::Value::Array(list)
     }};
@@ -81,6 +81,13 @@ macro_rules! json_entries {
 #[inline(never)]
 pub fn value_of<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The beginning of a list in [`json!`](crate::json).
+#[doc(hidden)]
+#[must_use]
+pub fn list() -> Vec<Value> {
+    Vec::new()
 }
 
 /// Puts an entry into an object of [`json!`](crate::json).
