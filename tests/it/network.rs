@@ -10,6 +10,7 @@ mod flags;
 
 mod kills;
 mod many;
+mod six;
 
 /// Starts a container that answers at port 80 with the address of whoever asks.
 fn serve(lan: &Lan, env: &TestEnv, name: &str, flags: &[&str]) {
