@@ -8,6 +8,7 @@ use std::fs;
 
 mod flags;
 
+mod flows;
 mod kills;
 mod many;
 mod six;
