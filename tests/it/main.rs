@@ -15,6 +15,7 @@ mod criu;
 mod disk_usage;
 mod engines;
 mod engines_support;
+mod events;
 mod flags;
 mod host_untouched;
 mod images;
