@@ -53,18 +53,22 @@ pub fn start_all(engine: &Engine) -> Result<StartedAll> {
 /// Where the containers cannot be listed, or the first error of ending one.
 pub fn stop_all(engine: &Engine) -> Result<()> {
     let mut first = Ok(());
-    for container in list::containers(&engine.store)? {
-        let id = &container.record.id;
-        let was_stopped = is_marked_stopped(&engine.store, id);
-        if container.state.is_none() {
-            continue;
-        }
-        let stopped = crate::stop::stop(&engine.store, id.as_str(), None, None);
+    let mut note = |result: Result<()>| {
         if first.is_ok() {
-            first = stopped;
+            first = result;
         }
+    };
+    let mut asked = Vec::new();
+    for container in list::with_state(&engine.store)? {
+        let id = container.record.id;
+        let was_stopped = is_marked_stopped(&engine.store, &id);
+        let ending = crate::stop::ask(&engine.store, id.as_str(), None, None);
+        asked.push((id, was_stopped, ending));
+    }
+    for (id, was_stopped, ending) in asked {
+        note(ending.and_then(|ending| ending.map_or(Ok(()), |ending| ending.finish(&engine.store))));
         if !was_stopped {
-            crate::record::clear_stopped(&engine.store, id)?;
+            note(crate::record::clear_stopped(&engine.store, &id));
         }
     }
     first

@@ -33,8 +33,9 @@ pub fn finish_run(
     }
     errors.note(remove_file(&store.sockets().join(id.as_str())));
     errors.note(remove_file(&store.healths().join(id.as_str())));
+    errors.note(remove_notes(&crate::exec::directory(store, id)));
     if state.remove {
-        errors.note(remove_files(store, id));
+        errors.note(remove_files(store, id, false));
     }
     // The state goes last: as long as it is there, the next command knows what is left.
     if errors.is_empty() {
@@ -58,6 +59,7 @@ pub fn pause_between_runs(
     let mut errors = give_back(store, id, state, group);
     errors.note(exit.write(store, id));
     errors.note(remove_file(&store.healths().join(id.as_str())));
+    errors.note(remove_notes(&crate::exec::directory(store, id)));
     errors.into_result()?;
     let between = RunState {
         init: None,
@@ -102,32 +104,46 @@ fn remove_cgroup(path: &str) -> Result<()> {
 
 /// Removes a container that does not run: its name, then its files. The record goes
 /// first, so that a removal that breaks off leaves something that is plainly half made.
+/// With `volumes`, or where it was made with `--rm`, the volumes that are its own go along.
 ///
 /// # Errors
 /// The first of the errors met.
-pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
-    remove_files(store, id)?;
+pub fn remove_container(store: &Store, id: &ContainerId, volumes: bool) -> Result<()> {
+    remove_files(store, id, volumes)?;
     remove_file(&store.state(id))
 }
 
 /// Removes what outlives a run. A removal that breaks off is found by the state, or by
 /// the missing record.
-fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
+fn remove_files(store: &Store, id: &ContainerId, volumes: bool) -> Result<()> {
     let mut errors = Errors::default();
     let record = Record::read(store, id);
     let directory = store.container(id);
+    let own = record.as_ref().ok().and_then(Option::as_ref);
+    let own = own.filter(|record| volumes || record.options.remove);
+    if let Some(record) = own {
+        // Without the record a sweep finds them by this.
+        errors.note(crate::volumes::mark_anonymous(store, &record.options));
+    }
     errors.note(remove_file(&directory.join("container.json")));
     if let Ok(Some(record)) = &record {
         errors.note(names::release(store, &record.name, id));
     }
     errors.note(remove_tree(&directory));
-    // `--rm` takes the volumes that are the container's own along.
-    if let Ok(Some(record)) = &record
-        && record.options.remove
-    {
+    if let Some(record) = own {
         errors.note(crate::volumes::remove_anonymous(store, &record.options));
     }
     errors.into_result()
+}
+
+/// Removes a directory of small files of ours, where there is one.
+fn remove_notes(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(EngineError::store(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_file(path: &Path) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list::containers;
 use crate::moment::parse_moment;
-use crate::remove::remove;
+use crate::remove::{Removal, remove};
 use crate::state::{Container, Status};
 use crate::time;
 use std::time::SystemTime;
@@ -123,7 +123,7 @@ pub fn prune_containers(engine: &Engine, filter: &PruneFilter) -> Result<Pruned>
     {
         let id = &container.record.id;
         let bytes = read_size(&engine.store.container(id))?;
-        match remove(&engine.store, id.as_str(), false, false) {
+        match remove(&engine.store, id.as_str(), Removal::default()) {
             Ok(()) => {
                 pruned.removed.push(id.to_string());
                 pruned.freed = pruned.freed.saturating_add(bytes);

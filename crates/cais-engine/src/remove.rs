@@ -3,6 +3,7 @@
 use crate::cleanup;
 use crate::error::{EngineError, Result};
 use crate::events;
+use crate::id::ContainerId;
 use crate::list;
 use crate::lock::ContainerLock;
 use crate::monitor::door::nudge;
@@ -11,20 +12,56 @@ use crate::stop::{kill, mark};
 use crate::store::Store;
 use crate::wait::await_cleanup;
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 
-/// Removes a container. One that runs is killed first where `force` is set. The volumes that
-/// are its own go along where that is asked for.
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// Kill it first where it runs.
+    pub force: bool,
+    /// The volumes that are its own go along.
+    pub volumes: bool,
+}
+
+/// Removes containers. With `force` those that run are all killed first and waited for then:
+/// the kernel takes long to end a set of namespaces, and ends many of them side by side.
+/// `told` hears how each went.
+pub fn remove_all(store: &Store, names: &[String], how: Removal, told: &mut dyn FnMut(&str, Result<()>)) {
+    let mut killed = BTreeSet::new();
+    if how.force && names.len() > 1 {
+        // What fails here is found again below, and told.
+        let running = names.iter().filter_map(|name| list::container(store, name).ok());
+        for container in running.filter(|container| container.state.is_some()) {
+            if kill_marked(store, &container).is_ok() {
+                killed.insert(container.record.id);
+            }
+        }
+    }
+    for name in names {
+        told(name, remove_one(store, name, how, &killed));
+    }
+}
+
+/// Removes a container. One that runs is killed first where `force` is set.
 ///
 /// # Errors
 /// [`EngineError::Running`] without `force`, and what removing meets.
-pub fn remove(store: &Store, name: &str, force: bool, with_volumes: bool) -> Result<()> {
+pub fn remove(store: &Store, name: &str, how: Removal) -> Result<()> {
+    remove_one(store, name, how, &BTreeSet::new())
+}
+
+fn remove_one(store: &Store, name: &str, how: Removal, killed: &BTreeSet<ContainerId>) -> Result<()> {
     let container = list::container(store, name)?;
     let id = container.record.id.clone();
-    if container.state.is_some() {
-        if !force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
+    if let Some(state) = &container.state {
+        if !how.force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
             return Err(EngineError::Running(container.record.name));
         }
-        end(store, &container)?;
+        if !killed.contains(&id) {
+            kill_marked(store, &container)?;
+        }
+        nudge(state.monitor);
+        await_cleanup(store, &id, None)?;
     }
     let Some(lock) = ContainerLock::acquire(store, &id)? else {
         // It removed itself at its end.
@@ -33,30 +70,20 @@ pub fn remove(store: &Store, name: &str, force: bool, with_volumes: bool) -> Res
     if RunState::read(store, &id)?.is_some() {
         return Err(EngineError::Running(container.record.name));
     }
-    cleanup::remove_container(store, &id)?;
+    cleanup::remove_container(store, &id, how.volumes)?;
     lock.release();
-    if with_volumes {
-        crate::volumes::remove_anonymous(store, &container.record.options)?;
-    }
     if !container.record.options.remove || container.state.is_none() {
         events::container(store, &container.record, "destroy", &[]);
     }
     Ok(())
 }
 
-/// Kills the container and waits until its monitor has recorded the end.
-fn end(store: &Store, container: &Container) -> Result<()> {
-    let id = &container.record.id;
-    let container = match mark(store, container) {
-        Err(EngineError::NoSuchContainer(_)) => return Ok(()),
-        other => other?,
-    };
-    match kill(store, id.as_str(), Signal::KILL.as_raw()) {
-        Ok(()) | Err(EngineError::NotRunning(_) | EngineError::NoSuchContainer(_)) => {}
-        Err(error) => return Err(error),
+/// Notes that the container is to end, and kills it. One that has ended is no error.
+fn kill_marked(store: &Store, container: &Container) -> Result<()> {
+    let marked = mark(store, container);
+    let killed = marked.and_then(|now| kill(store, now.record.id.as_str(), Signal::KILL.as_raw()));
+    match killed {
+        Err(EngineError::NotRunning(_) | EngineError::NoSuchContainer(_)) => Ok(()),
+        other => other,
     }
-    if let Some(state) = &container.state {
-        nudge(state.monitor);
-    }
-    await_cleanup(store, id, None).map(drop)
 }

@@ -15,7 +15,7 @@ use cais_sys::signal::from_number;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `stop` waits before it kills, as Docker's.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,19 +106,35 @@ pub(crate) fn stop_signal(record: &Record) -> Signal {
         .unwrap_or(Signal::TERM)
 }
 
-/// Asks a container to end, and kills it where it does not within `timeout`. One that
-/// does not run is no error.
+/// A container that was asked to end, or killed, and that nobody has waited for yet.
+#[derive(Debug)]
+pub struct Ending {
+    container: Container,
+    /// When it is killed where it has not ended by then; absent where that was done.
+    patience: Option<Instant>,
+}
+
+/// Asks a container to end. `None` where it does not run, which is no error.
 ///
 /// # Errors
-/// Where a signal cannot be sent.
-pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
+/// Where there is no such container, or a signal cannot be sent.
+pub fn ask(
+    store: &Store,
+    name: &str,
+    signal: Option<i32>,
+    timeout: Option<Duration>,
+) -> Result<Option<Ending>> {
     let container = mark(store, &list::container(store, name)?)?;
-    let id = &container.record.id;
     let init = match open_init(&container) {
-        Err(EngineError::NotRunning(_)) if matches!(container.status, Status::Restarting(_)) => {
-            return await_cleanup(store, id, None).map(drop);
+        // Between two runs its monitor sees the mark.
+        Err(EngineError::NotRunning(_)) => {
+            let is_restarting = matches!(container.status, Status::Restarting(_));
+            let ending = Ending {
+                container,
+                patience: None,
+            };
+            return Ok(is_restarting.then_some(ending));
         }
-        Err(EngineError::NotRunning(_)) => return Ok(()),
         other => other?,
     };
     let wanted = signal
@@ -126,16 +142,54 @@ pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Dura
         .unwrap_or_else(|| stop_signal(&container.record));
     let configured = container.record.options.stop_timeout.map(seconds);
     let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
-    let ended = ask_to_end(store, &container, &init, wanted, timeout)?;
-    if !ended {
-        send(&container, &init, Signal::KILL)?;
-        note_kill(store, &container, Signal::KILL.as_raw());
-        thaw_to_end(store, &container)?;
-        pidfd::await_end(init.as_fd(), None).map_err(EngineError::system("wait for the container"))?;
+    // A first process hears only what it handles (pid_namespaces(7)): waiting for one
+    // that cannot hear would be waiting for nothing.
+    let heard = container
+        .init()
+        .is_some_and(|init| hears(&container.record, init.pid, wanted));
+    let sent = if heard || wanted == Signal::KILL {
+        wanted
+    } else {
+        Signal::KILL
+    };
+    end_by(store, &container, &init, sent)?;
+    let patience = (sent != Signal::KILL).then(|| Instant::now() + timeout);
+    Ok(Some(Ending { container, patience }))
+}
+
+impl Ending {
+    /// Waits until it has ended and that is recorded; kills it when its time is up.
+    ///
+    /// # Errors
+    /// Where it cannot be killed or waited for.
+    pub fn finish(self, store: &Store) -> Result<()> {
+        let container = &self.container;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let init = match open_init(container) {
+            Err(EngineError::NotRunning(_)) => None,
+            other => Some(other?),
+        };
+        if let (Some(init), Some(until)) = (&init, self.patience) {
+            let waiting = || EngineError::system("wait for the container");
+            if !pidfd::await_end(init.as_fd(), Some(left(until))).map_err(waiting())? {
+                end_by(store, container, init, Signal::KILL)?;
+            }
+        }
+        await_cleanup(store, &container.record.id, None)?;
+        if container.is_running() {
+            events::container(store, &container.record, "stop", &[]);
+        }
+        Ok(())
     }
-    await_cleanup(store, id, None)?;
-    events::container(store, &container.record, "stop", &[]);
-    Ok(())
+}
+
+/// Asks a container to end, and kills it where it does not within `timeout`. One that
+/// does not run is no error.
+///
+/// # Errors
+/// Where a signal cannot be sent.
+pub fn stop(store: &Store, name: &str, signal: Option<i32>, timeout: Option<Duration>) -> Result<()> {
+    ask(store, name, signal, timeout)?.map_or(Ok(()), |ending| ending.finish(store))
 }
 
 /// A timeout in seconds; a negative one is as long as it takes.
@@ -144,26 +198,11 @@ pub fn seconds(number: i64) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(u64::from(u32::MAX)))
 }
 
-/// Sends the signal and waits, where it can be heard. Tells whether the program ended.
-fn ask_to_end(
-    store: &Store,
-    container: &Container,
-    init: &OwnedFd,
-    wanted: Signal,
-    timeout: Duration,
-) -> Result<bool> {
-    // A first process hears only what it handles (pid_namespaces(7)): waiting for one
-    // that cannot hear would be waiting for nothing.
-    let heard = container
-        .init()
-        .is_some_and(|init| hears(&container.record, init.pid, wanted));
-    if wanted != Signal::KILL && !heard {
-        return Ok(false);
-    }
-    send(container, init, wanted)?;
-    note_kill(store, container, wanted.as_raw());
-    thaw_to_end(store, container)?;
-    pidfd::await_end(init.as_fd(), Some(timeout)).map_err(EngineError::system("wait for the container"))
+/// Sends a signal that is to end the container, and lets it go on where it stands still.
+fn end_by(store: &Store, container: &Container, init: &OwnedFd, signal: Signal) -> Result<()> {
+    send(container, init, signal)?;
+    note_kill(store, container, signal.as_raw());
+    thaw_to_end(store, container)
 }
 
 fn send(container: &Container, init: &OwnedFd, signal: Signal) -> Result<()> {

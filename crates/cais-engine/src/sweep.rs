@@ -36,8 +36,9 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_states(store)?;
     sweep_names(store);
     sweep_leases(store);
+    let volumes = crate::volumes::sweep(store);
     let networks = crate::network::sweep::sweep(store);
-    first.and(networks)
+    first.and(volumes).and(networks)
 }
 
 /// Up to so many containers are all looked through before each start.
@@ -92,7 +93,7 @@ fn sweep_after_boot(store: &Store) -> Result<()> {
         // Held by whoever starts it.
         if let Some(lock) = ContainerLock::try_acquire(store, &id)? {
             if RunState::read(store, &id)?.is_none() {
-                cleanup::remove_container(store, &id)?;
+                cleanup::remove_container(store, &id, false)?;
             }
             lock.release();
         }
@@ -153,7 +154,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         }
     }
     if remove {
-        cleanup::remove_container(store, id)?;
+        cleanup::remove_container(store, id, false)?;
     }
     lock.release();
     Ok(false)

@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 const NEW: &str = ".new-";
 /// What volumes that are being removed begin with.
 const GONE: &str = ".gone-";
+/// Where the names of anonymous volumes stand that no record names yet, or soon none does.
+const MARKED: &str = ".anonymous";
 
 /// A volume: `volume.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +122,10 @@ fn ensure(store: &Store, volume: Volume) -> Result<Volume> {
     }
     drop(lock);
     match made? {
-        true => Ok(volume),
+        true => {
+            crate::events::other(store, "volume", &volume.name, "create", &[("driver", "local")]);
+            Ok(volume)
+        }
         false => find(store, &volume.name),
     }
 }
@@ -200,6 +205,25 @@ pub fn in_use(store: &Store) -> Result<BTreeMap<String, Vec<String>>> {
     Ok(used)
 }
 
+/// The containers that have this volume. Records in which its name does not stand are not
+/// parsed: whoever removes a thousand containers with a volume each asks as often.
+fn users(store: &Store, name: &str) -> Result<Vec<ContainerId>> {
+    let mut found = Vec::new();
+    for id in store.list()? {
+        let text = fs::read_to_string(store.container(&id).join("container.json")).unwrap_or_default();
+        if !text.contains(name) {
+            continue;
+        }
+        // A record that is damaged holds nothing, as with `ps`.
+        if let Ok(Some(record)) = Record::read(store, &id)
+            && names(&record.options).any(|used| used == name)
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
 fn names(options: &RunOptions) -> impl Iterator<Item = &str> {
     options.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Volume { name, .. } => Some(name.as_str()),
@@ -232,11 +256,20 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     if fstat(&directory).map_err(failed("fstat", &path))?.st_nlink == 0 {
         return Ok(());
     }
-    if let Some(containers) = in_use(store)?.get(name) {
-        return used(&format!("[{}]", containers.join(", ")));
+    let containers = users(store, name)?;
+    if !containers.is_empty() {
+        return used(&format!(
+            "[{}]",
+            containers
+                .iter()
+                .map(ContainerId::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
     }
     let gone = self::directory(store).join(format!("{GONE}{}", ContainerId::random()?.short()));
     fs::rename(&path, &gone).map_err(EngineError::store(format!("remove the volume {name}")))?;
+    crate::events::other(store, "volume", name, "destroy", &[("driver", "local")]);
     fs::remove_dir_all(&gone).map_err(EngineError::store(format!(
         "remove the files of the volume {name}"
     )))
@@ -279,6 +312,7 @@ pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Vec<St
 /// # Errors
 /// Where something cannot be removed.
 pub fn sweep(store: &Store) -> Result<()> {
+    sweep_anonymous(store)?;
     let base = directory(store);
     for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -318,10 +352,60 @@ pub struct Held {
     directories: Vec<OwnedFd>,
 }
 
+fn mark_of(store: &Store, name: &str) -> PathBuf {
+    directory(store).join(MARKED).join(name)
+}
+
+/// Marks a volume that no record names: whoever finds the mark, and nobody who holds the
+/// volume, removes both.
+fn mark(store: &Store, name: &str) -> Result<()> {
+    let path = mark_of(store, name);
+    ensure_directory(&directory(store).join(MARKED))?;
+    fs::File::create(&path)
+        .map(drop)
+        .map_err(EngineError::store(format!("write {}", path.display())))
+}
+
+fn unmark(store: &Store, name: &str) {
+    // One that stays is found by the next sweep, which then sees what holds the volume.
+    fs::remove_file(mark_of(store, name)).unwrap_or_default();
+}
+
+/// Marks the volumes that are to go with a container whose record is about to go.
+pub(crate) fn mark_anonymous(store: &Store, options: &RunOptions) -> Result<()> {
+    anonymous(options).try_for_each(|name| mark(store, name))
+}
+
+/// Removes the anonymous volumes that killed commands left without a record.
+///
+/// # Errors
+/// The first of the errors met; all were tried.
+fn sweep_anonymous(store: &Store) -> Result<()> {
+    let entries = fs::read_dir(directory(store).join(MARKED)).into_iter().flatten();
+    let mut first = Ok(());
+    for name in entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
+        match remove(store, &name, true) {
+            Ok(()) => unmark(store, &name),
+            // A container has it, or somebody is making one with it: then they see to it.
+            Err(EngineError::Invalid(_)) => {
+                if users(store, &name).is_ok_and(|users| !users.is_empty()) {
+                    unmark(store, &name);
+                }
+            }
+            Err(error) => first = first.and(Err(error)),
+        }
+    }
+    first
+}
+
 impl Held {
     /// Lets them go, here and in every process that has them by fork(2): the container is
     /// recorded, and that holds them.
-    pub(crate) fn release(&self) {
+    pub(crate) fn release(&self, store: &Store, options: &RunOptions) {
+        anonymous(options).for_each(|name| unmark(store, name));
         for directory in &self.directories {
             // It cannot fail on a descriptor that was locked.
             flock(directory, FlockOperation::Unlock).unwrap_or_default();
@@ -358,7 +442,11 @@ fn hold_one(store: &Store, name: &str, anonymous: bool) -> Result<OwnedFd> {
     /// Somebody may remove it again as often as it is made.
     const TRIES: u32 = 1000;
     let path = directory(store).join(name);
+    let is_new = anonymous && !path.exists();
     for _ in 0..TRIES {
+        if is_new {
+            mark(store, name)?;
+        }
         ensure(
             store,
             Volume {
@@ -373,8 +461,8 @@ fn hold_one(store: &Store, name: &str, anonymous: bool) -> Result<OwnedFd> {
         };
         rustix::io::retry_on_intr(|| flock(&directory, FlockOperation::LockShared))
             .map_err(failed("flock", &path))?;
-        // It may have been removed while we waited.
-        if path.exists() {
+        // It may have been removed while we waited, or its mark before we held it.
+        if path.exists() && (!is_new || mark_of(store, name).exists()) {
             return Ok(directory);
         }
     }
@@ -383,20 +471,26 @@ fn hold_one(store: &Store, name: &str, anonymous: bool) -> Result<OwnedFd> {
     )))
 }
 
-/// Removes the volumes that were made for this container alone. One that another has stays.
-pub(crate) fn remove_anonymous(store: &Store, options: &RunOptions) -> Result<()> {
-    let mut first = Ok(());
-    for mount in &options.mounts {
-        if let MountKind::Volume {
+/// The names of the volumes that were made for this container alone.
+fn anonymous(options: &RunOptions) -> impl Iterator<Item = &str> {
+    options.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume {
             name,
             anonymous: true,
             ..
-        } = &mount.kind
-        {
-            match remove(store, name, true) {
-                Ok(()) | Err(EngineError::Invalid(_)) => {}
-                Err(error) => first = first.and(Err(error)),
-            }
+        } => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// Removes the volumes that were made for this container alone. One that another has stays.
+pub(crate) fn remove_anonymous(store: &Store, options: &RunOptions) -> Result<()> {
+    let mut first = Ok(());
+    for name in anonymous(options) {
+        match remove(store, name, true) {
+            Ok(()) => unmark(store, name),
+            Err(EngineError::Invalid(_)) => {}
+            Err(error) => first = first.and(Err(error)),
         }
     }
     first

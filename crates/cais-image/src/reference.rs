@@ -218,6 +218,7 @@ fn parse(text: &str, default_registry: &str) -> Result<Reference, ReferenceFault
     };
     let official = registry == DOCKER_HUB && !path.contains('/');
     let repository = format!("{}{path}", if official { OFFICIAL } else { "" });
+    check_length(&repository)?;
     Ok(Reference {
         registry: registry.to_owned(),
         repository,
@@ -297,8 +298,12 @@ pub fn check_repository(path: &str) -> Result<(), ReferenceFault> {
     if let Some(part) = path.split('/').find(|part| !is_part(part)) {
         return Err(ReferenceFault::Part(part.to_owned()));
     }
-    if path.len() > REPOSITORY_LENGTH {
-        return Err(ReferenceFault::TooLong(path.len()));
+    check_length(path)
+}
+
+fn check_length(repository: &str) -> Result<(), ReferenceFault> {
+    if repository.len() > REPOSITORY_LENGTH {
+        return Err(ReferenceFault::TooLong(repository.len()));
     }
     Ok(())
 }
@@ -380,6 +385,7 @@ mod tests {
             (&"a/".repeat(127).chars().chain(['b']).collect::<String>(),
              &format!("docker.io/{}b", "a/".repeat(127)), &format!("{}b", "a/".repeat(127))),
             (&format!("{}bb", "a/".repeat(127)), "", "256 characters"),
+            (&"a".repeat(250), "", "258 characters"),
         ];
         for (text, full, short) in table {
             match text.parse::<Reference>() {

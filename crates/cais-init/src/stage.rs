@@ -376,6 +376,10 @@ impl<'a> Stage<'a> {
             Step::SetPersonality { domain } => identity::set_personality(domain),
             Step::SetMemoryPolicy { mode, nodes } => identity::set_memory_policy(mode, nodes),
             Step::SetAffinity { mask } => identity::set_affinity(mask),
+            Step::HoldSignals {} => {
+                init::hold_signals();
+                Ok(())
+            }
             Step::BecomeInit {} => self.become_init(),
             Step::SetSecurityLabel { name, text } => identity::set_security_label(name, text),
             Step::Execute {

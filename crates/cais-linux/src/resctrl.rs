@@ -45,6 +45,15 @@ pub fn ensure_group(root: &Path, name: &str, schemata: &[String]) -> Result<(Pat
     Ok((directory, made))
 }
 
+/// Makes a group in which processes of `group` are counted by themselves, or finds it. The
+/// kernel removes it with `group`.
+///
+/// # Errors
+/// `ENOSPC` where the processor can count no more groups, `ENOENT` where it cannot count.
+pub fn ensure_monitor(group: &Path, name: &str) -> Result<PathBuf> {
+    ensure_group(&group.join("mon_groups"), name, &[]).map(|(directory, _made)| directory)
+}
+
 /// Moves a process into a group.
 ///
 /// # Errors
@@ -72,6 +81,12 @@ mod tests {
         );
         add_process(&group, 7).unwrap();
         assert_eq!(std::fs::read_to_string(group.join("tasks")).unwrap(), "7");
+        // A processor that counts has this directory in each group.
+        assert_eq!(ensure_monitor(&group, "one").unwrap_err().errno(), Errno::NOENT);
+        std::fs::create_dir(group.join("mon_groups")).unwrap();
+        let monitor = ensure_monitor(&group, "one").unwrap();
+        assert_eq!(monitor, group.join("mon_groups/one"));
+        assert_eq!(ensure_monitor(&group, "one").unwrap(), monitor);
         for bad in ["", ".", "..", "a/b"] {
             assert!(ensure_group(&root, bad, &[]).is_err(), "{bad:?}");
         }

@@ -3,7 +3,7 @@
 use super::error::OptionError;
 use super::size::parse_size;
 use super::{MountKind, MountOption};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
@@ -30,9 +30,9 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
     };
     let source = match source {
         "" => return Err(bad()),
-        path if path.starts_with('/') => Ok(PathBuf::from(path)),
+        path if path.starts_with('/') => Ok(clean(Path::new(path))),
         path if path.starts_with("./") || path.starts_with("../") || matches!(path, "." | "..") => {
-            Ok(cwd.join(path))
+            Ok(clean(&cwd.join(path)))
         }
         name if crate::volumes::is_name(name) => Err(name),
         name => {
@@ -179,6 +179,22 @@ fn parse_mode(flag: &'static str, text: &str) -> Result<u32, OptionError> {
 }
 
 /// A target is absolute, is not the root, and does not climb.
+/// An absolute path without `.` and `..`, by its text alone as Docker does: what is left out
+/// is not looked for, and not made.
+fn clean(path: &Path) -> PathBuf {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                parts.pop();
+            }
+            Component::Normal(name) => parts.push(name),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Path::new("/").join(parts.into_iter().collect::<PathBuf>())
+}
+
 fn check_target(flag: &'static str, target: &str) -> Result<String, OptionError> {
     let good =
         target.starts_with('/') && !target.split('/').any(|part| part == "..") && !target.contains('\0');
@@ -238,7 +254,7 @@ pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
             let source = source
                 .ok_or_else(|| OptionError::form(FLAG, text, "complete: source=ABSOLUTE-PATH is missing"))?;
             MountKind::Bind {
-                source: PathBuf::from(source),
+                source: clean(Path::new(&source)),
                 create_source: false,
                 propagation: parts.propagation,
                 non_recursive: parts.non_recursive,
@@ -364,8 +380,17 @@ mod tests {
         assert!(
             matches!(&mount.kind, MountKind::Bind { propagation: Some(word), create_source: true, .. } if word == "rslave")
         );
+        for (text, want) in [
+            ("/nosuch/../tmp/./a:/b", "/tmp/a"),
+            ("../..:/b", "/"),
+            ("/:/b", "/"),
+        ] {
+            let mount = volume(text).unwrap();
+            let is_so = matches!(&mount.kind, MountKind::Bind { source, .. } if source == Path::new(want));
+            assert!(is_so, "{text}: {mount:?}");
+        }
         let relative = volume("./x:/b/").unwrap();
-        assert!(matches!(&relative.kind, MountKind::Bind { source, .. } if source == Path::new("/work/./x")));
+        assert!(matches!(&relative.kind, MountKind::Bind { source, .. } if source == Path::new("/work/x")));
         assert_eq!(relative.target, "/b");
         assert!(matches!(volume("/a:/b:Z"), Err(OptionError::Unsupported { .. })));
         for bad in [

@@ -54,6 +54,7 @@ pub fn run(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Result<Outc
     let claimed = claim(engine, prepared);
     if claimed.is_err() {
         prepared.release(engine);
+        prepared.forget_volumes(engine);
     }
     let lock = claimed?;
     let outcome = start_locked(engine, prepared, manner, lock);
@@ -78,15 +79,16 @@ pub fn create(engine: &Engine, prepared: &Prepared) -> Result<ContainerId> {
         });
         if written.is_err() {
             // What was made is half made: the error that counts is the one that stopped it.
-            cleanup::remove_container(store, id).unwrap_or_default();
+            cleanup::remove_container(store, id, false).unwrap_or_default();
         }
         lock.release();
         written
     });
-    engine.checkpoints.pass("free the range of ids");
-    if let Some(lease) = prepared.lease {
-        // It has one while it runs.
-        crate::userns::release(store, lease.index)?;
+    engine.checkpoints.pass("free the range of ids and the addresses");
+    // It has them while it runs.
+    prepared.release(engine);
+    if made.is_err() {
+        prepared.forget_volumes(engine);
     }
     made?;
     crate::events::container(store, &prepared.record, "create", &[]);
@@ -102,7 +104,8 @@ fn forget_failed(engine: &Engine, prepared: &Prepared) {
     let record = crate::record::Record::read(&engine.store, id);
     let complete = matches!(record, Ok(Some(_))) && !prepared.record.options.remove;
     if !complete && !engine.store.state(id).exists() {
-        cleanup::remove_container(&engine.store, id).unwrap_or_default();
+        cleanup::remove_container(&engine.store, id, false).unwrap_or_default();
+        prepared.forget_volumes(engine);
     }
 }
 
@@ -116,11 +119,8 @@ pub fn start_again(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Res
     let lock = lock_stopped(engine, prepared)
         .transpose()
         .unwrap_or_else(|| Err(gone()));
-    if lock.is_err()
-        && let Some(lease) = prepared.lease
-    {
-        // The error that counts is the one that stopped the start.
-        crate::userns::release(&engine.store, lease.index).unwrap_or_default();
+    if lock.is_err() {
+        prepared.release(engine);
     }
     let lock = lock?;
     clear_stopped(&engine.store, id)?;

@@ -242,6 +242,8 @@ fn note_start(engine: &Engine, prepared: &Prepared) {
     if prepared.is_new {
         all.push(events::of_container(record, "create", &[]));
     }
+    let networks = prepared.network.as_ref();
+    all.extend(events::of_surroundings(record, networks, true));
     all.push(events::of_container(record, "start", &[]));
     events::write(&engine.store, &all);
 }

@@ -60,13 +60,21 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Gives back what was leased, where the container was not even claimed.
+    /// Gives back what was leased, where nobody else has it or gave it back.
     pub(crate) fn release(&self, engine: &Engine) {
         let leased = Leased {
             range: self.lease,
             network: self.network.clone(),
         };
         leased.release(engine);
+    }
+
+    /// Removes the volumes that were made for a container that comes to nothing. Those of
+    /// one that is recorded stay.
+    pub(crate) fn forget_volumes(&self, engine: &Engine) {
+        self.volumes.release(&engine.store, &self.record.options);
+        // The error that counts is the one that stopped us; what stays is swept.
+        crate::volumes::remove_anonymous(&engine.store, &self.record.options).unwrap_or_default();
     }
 
     /// Makes the cgroup with its limits.
@@ -136,7 +144,6 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         network: network.as_ref().ok().cloned().flatten(),
     };
     let options = record.options.clone();
-    let is_new = !dry && record.last_start.is_none();
     let prepared = network.and_then(|network| {
         let volumes = match dry {
             true => crate::volumes::Held::default(),
@@ -147,8 +154,9 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         Ok(prepared)
     });
     if prepared.is_err() {
-        if is_new {
-            // Nobody will ever have them; the error that counts is the one that stopped us.
+        if !dry {
+            // Nobody will ever have those that no record names; the error that counts is the
+            // one that stopped us.
             crate::volumes::remove_anonymous(&engine.store, &options).unwrap_or_default();
         }
         leased.release(engine);

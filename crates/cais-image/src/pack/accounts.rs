@@ -21,7 +21,8 @@ pub struct Wanted {
 
 fn lines(bytes: &[u8]) -> Vec<Vec<String>> {
     let text = String::from_utf8_lossy(bytes);
-    text.lines()
+    text.split('\n')
+        .map(|line| line.trim_end_matches('\r'))
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(':').map(str::to_owned).collect())
         .collect()
@@ -109,6 +110,9 @@ mod tests {
             String::from_utf8(groups).unwrap(),
             "root:x:0:root\nbob:x:1001:bob\nusers:x:1100:\n"
         );
+        // Found by fuzzing: what is written is the same when it is read again.
+        let (users, _) = choose_accounts(b"a:b:8:9\r\r\n", b"", &Wanted::default());
+        assert_eq!(users, b"a:x:8:9\n");
         let (users, _) = choose_accounts(b"", b"", &Wanted::default());
         assert!(users.starts_with(b"root:"));
     }

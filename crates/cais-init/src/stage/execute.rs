@@ -5,6 +5,7 @@ use crate::message::Report;
 use crate::step::Slot;
 use crate::wire::StrBlock;
 use cais_sys::exec::{Vector, execve};
+use cais_sys::signal::{SignalSet, set_mask};
 use core::ffi::CStr;
 use rustix::fd::AsFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
@@ -72,6 +73,8 @@ impl<'a> Stage<'a> {
                 .map_err(plain("prctl PR_SET_PDEATHSIG"))?;
         }
         self.report(&Report::Executing, &[]);
+        // A blocked signal would stay so across exec.
+        set_mask(SignalSet::EMPTY);
         let errno = if program.to_bytes().contains(&b'/') {
             execve(program, argv, envp)
         } else {

@@ -5,6 +5,7 @@ use super::{Failure, StepResult, plain};
 use crate::wire::StrBlock;
 use cais_sys::exec::{Vector, execve};
 use cais_sys::process::{Forked, close_on_exec_from, exit_now, fork};
+use cais_sys::signal::{SignalSet, set_mask};
 use core::ffi::CStr;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,6 +50,7 @@ pub(super) fn run<'a>(hook: &Hook<'a>) -> StepResult<'a> {
 }
 
 fn become_hook(hook: &Hook<'_>, input: BorrowedFd<'_>) -> Errno {
+    set_mask(SignalSet::EMPTY);
     let prepared = (|| {
         rustix::stdio::dup2_stdin(input)?;
         close_on_exec_from(3)?;

@@ -10,11 +10,16 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 const SIGCHLD: i32 = 17;
 
+/// Keeps signals until somebody can hear them: the first process of a pid namespace loses
+/// those that it neither blocks nor handles. [`Stage::execute`] lets them go again.
+pub(super) fn hold_signals() {
+    set_mask(SignalSet::ALL);
+}
+
 impl<'a> Stage<'a> {
-    /// Forks; the child goes on with the plan.
+    /// Forks; the child goes on with the plan. All signals are blocked by now
+    /// ([`hold_signals`]), so that none falls between.
     pub(super) fn become_init(&mut self) -> StepResult<'a> {
-        // Blocked before the fork, so that no signal falls between.
-        set_mask(SignalSet::ALL);
         let signals = signalfd(SignalSet::ALL).map_err(plain("signalfd"))?;
         match fork().map_err(plain("clone3"))? {
             Forked::Child => {
@@ -24,7 +29,6 @@ impl<'a> Stage<'a> {
                 let group = rustix::process::getpid();
                 // Not a terminal, or not ours: then there is no foreground to take.
                 cais_sys::tty::set_foreground_of_stdin(group).unwrap_or_default();
-                set_mask(SignalSet::EMPTY);
                 Ok(())
             }
             Forked::Parent(child) => {

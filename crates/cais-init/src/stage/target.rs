@@ -6,7 +6,9 @@ use super::{Failure, StepResult, failed};
 use crate::step::target as kind;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, mkdirat, openat, openat2};
+use rustix::fs::{
+    Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, mkdirat, openat, openat2, readlinkat_raw,
+};
 use rustix::io::Errno;
 
 /// The longest path that the kernel takes (`PATH_MAX`).
@@ -77,7 +79,7 @@ pub(super) fn open_parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> StepResul
         name.filter(|name| !name.is_empty())
             .ok_or(Failure::new("openat2", path.to_bytes(), Errno::INVAL))?;
     let mut buffer = [0u8; PATH_MAX];
-    let parent = prefix(&mut buffer, path, split).map_err(failed("openat2", path))?;
+    let parent = prefix(&mut buffer, path.to_bytes(), split).map_err(failed("openat2", path))?;
     let parent =
         open_inside(root, parent, OFlags::PATH | OFlags::DIRECTORY, true).map_err(failed("openat2", path))?;
     Ok((parent, name))
@@ -99,34 +101,87 @@ enum Last {
     File,
 }
 
-/// Makes the missing part of `path`, component by component, each below the
-/// descriptor of the one before (CVE-2024-45310).
+/// The most links that are followed to something that is to be made, as the kernel's limit.
+const MAX_LINKS: u32 = 40;
+
+/// Makes the missing part of `path`. A link on the way that leads to nothing says where:
+/// there it is made, inside of the root as everything.
 fn make<'a>(root: BorrowedFd<'_>, path: &'a CStr, real: bool, last: Last) -> StepResult<'a, OwnedFd> {
-    let bytes = path.to_bytes();
+    let failure = |errno| Failure::new("mkdirat", path.to_bytes(), errno);
+    let mut buffers = [[0u8; PATH_MAX]; 2];
+    let [current, next] = &mut buffers;
+    terminated(current, path.to_bytes()).map_err(failure)?;
+    let mut length = path.count_bytes();
+    for _ in 0..=MAX_LINKS {
+        let bytes = current.get(..length).unwrap_or(&[]);
+        match make_missing(root, bytes, real, last).map_err(failure)? {
+            Made::All(place) => return Ok(place),
+            Made::Link(parent, (from, to)) => {
+                let mut link_buffer = [0u8; PATH_MAX];
+                let mut name_buffer = [0u8; 256];
+                let name =
+                    terminated(&mut name_buffer, bytes.get(from..to).unwrap_or(&[])).map_err(failure)?;
+                let read = readlinkat_raw(parent.as_fd(), name, &mut link_buffer).map_err(failure)?;
+                let link = link_buffer.get(..read).unwrap_or(&[]);
+                let before = match link.first() {
+                    Some(b'/') => &[],
+                    _ => bytes.get(..from).unwrap_or(&[]),
+                };
+                let parts = [before, link, b"/", bytes.get(to..).unwrap_or(&[])];
+                length = join(next, parts).map_err(failure)?;
+                core::mem::swap(current, next);
+            }
+        }
+    }
+    Err(failure(Errno::LOOP))
+}
+
+/// What became of a path.
+enum Made {
+    /// It is there.
+    All(OwnedFd),
+    /// In this directory the component with these bounds is a link to nothing.
+    Link(OwnedFd, (usize, usize)),
+}
+
+/// Makes what is missing of a path, component by component, each below the descriptor of the
+/// one before (CVE-2024-45310).
+fn make_missing(root: BorrowedFd<'_>, bytes: &[u8], real: bool, last: Last) -> Result<Made, Errno> {
     let mut buffer = [0u8; PATH_MAX];
-    let mut parent = open_inside(root, c"/", OFlags::PATH, true).map_err(failed("openat2", path))?;
+    let mut parent = open_inside(root, c"/", OFlags::PATH, true)?;
     let mut start = 0;
     while let Some((name_start, name_end)) = next_component(bytes, start) {
         let is_last = next_component(bytes, name_end).is_none();
-        let upto = prefix(&mut buffer, path, name_end).map_err(failed("openat2", path))?;
+        let upto = prefix(&mut buffer, bytes, name_end)?;
         parent = match open_inside(root, upto, OFlags::PATH, real) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => {
                 let mut name_buffer = [0u8; 256];
-                let name = bytes.get(name_start..name_end).unwrap_or(&[]);
-                let name = terminated(&mut name_buffer, name).map_err(failed("mkdirat", path))?;
-                make_one(
-                    parent.as_fd(),
-                    name,
-                    if is_last { last } else { Last::Directory(0o755) },
-                )
-                .map_err(failed("mkdirat", path))?
+                let name = terminated(&mut name_buffer, bytes.get(name_start..name_end).unwrap_or(&[]))?;
+                let what = if is_last { last } else { Last::Directory(0o755) };
+                match make_one(parent.as_fd(), name, what) {
+                    Err(Errno::EXIST) if !real => return Ok(Made::Link(parent, (name_start, name_end))),
+                    other => other?,
+                }
             }
-            Err(errno) => return Err(Failure::new("openat2", path.to_bytes(), errno)),
+            Err(errno) => return Err(errno),
         };
         start = name_end;
     }
-    Ok(parent)
+    Ok(Made::All(parent))
+}
+
+/// Puts the parts into `buffer`, one behind the other; returns how many bytes they have.
+fn join(buffer: &mut [u8; PATH_MAX], parts: [&[u8]; 4]) -> Result<usize, Errno> {
+    let mut length = 0;
+    for part in parts {
+        let room = buffer
+            .get_mut(length..length + part.len())
+            .ok_or(Errno::NAMETOOLONG)?;
+        room.copy_from_slice(part);
+        length += part.len();
+    }
+    Ok(length)
 }
 
 fn make_one(parent: BorrowedFd<'_>, name: &CStr, last: Last) -> Result<OwnedFd, Errno> {
@@ -168,8 +223,8 @@ fn next_component(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
 }
 
 /// The first `length` bytes of `path` as a C string of its own; `/` for none.
-fn prefix<'b>(buffer: &'b mut [u8; PATH_MAX], path: &CStr, length: usize) -> Result<&'b CStr, Errno> {
-    match path.to_bytes().get(..length) {
+fn prefix<'b>(buffer: &'b mut [u8; PATH_MAX], path: &[u8], length: usize) -> Result<&'b CStr, Errno> {
+    match path.get(..length) {
         Some(b"") | None => terminated(buffer, b"/"),
         Some(part) => terminated(buffer, part),
     }
@@ -204,7 +259,7 @@ mod tests {
     #[test]
     fn prefixes_end_with_a_nul() {
         let mut buffer = [1; PATH_MAX];
-        assert_eq!(prefix(&mut buffer, c"dev/pts", 3), Ok(c"dev"));
-        assert_eq!(prefix(&mut buffer, c"dev/pts", 0), Ok(c"/"));
+        assert_eq!(prefix(&mut buffer, b"dev/pts", 3), Ok(c"dev"));
+        assert_eq!(prefix(&mut buffer, b"dev/pts", 0), Ok(c"/"));
     }
 }

@@ -331,7 +331,8 @@ impl Companion for Files<'_> {
     }
 }
 
-/// `linux.intelRdt`: the group of caches and memory bandwidth, and the process in it.
+/// `linux.intelRdt`: the group of caches and memory bandwidth, and the process in it; with
+/// `enableMonitoring` one in it that counts this container alone.
 fn allocate(state: &mut State) -> Result<()> {
     let Some(wanted) = state
         .config
@@ -353,7 +354,14 @@ fn allocate(state: &mut State) -> Result<()> {
     if made && wanted.clos_id.is_none() {
         state.resctrl = Some(group.clone());
     }
-    resctrl::add_process(&group, state.pid).map_err(failed())
+    resctrl::add_process(&group, state.pid).map_err(failed())?;
+    if !wanted.enable_monitoring {
+        return Ok(());
+    }
+    let monitor = resctrl::ensure_monitor(&group, &state.id).map_err(failed())?;
+    // It goes with the group around it, where that is the container's own.
+    state.resctrl.get_or_insert_with(|| monitor.clone());
+    resctrl::add_process(&monitor, state.pid).map_err(failed())
 }
 
 type Launched = (StubProcess, Option<OwnedFd>, Vec<String>);

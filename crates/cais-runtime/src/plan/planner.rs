@@ -27,6 +27,12 @@ use rustix::fs::FileType;
 pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError> {
     crate::spec::validate::check(spec)?;
     let mut planner = Planner::new(spec, spec.process.as_ref(), facts)?;
+    if facts.init {
+        planner.step(
+            "a signal that comes early waits for the init",
+            &Step::HoldSignals {},
+        );
+    }
     // The cgroup comes first: all that follows is counted in it, and the cgroup
     // namespace takes the cgroup of its making as its root.
     planner.join_cgroups();

@@ -116,6 +116,7 @@ fn no_new_privileges_moves_the_filter_to_the_end() {
     })
     .unwrap();
     let names = names(&plan);
+    assert_eq!(names[0], "HoldSignals");
     let end = names.get(names.len() - 5..).unwrap();
     assert_eq!(
         end,

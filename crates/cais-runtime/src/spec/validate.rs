@@ -116,16 +116,6 @@ fn check_namespaces(spec: &Spec) -> Result<(), PlanError> {
         }
     }
     check_net_devices(spec)?;
-    if linux
-        .intel_rdt
-        .as_ref()
-        .is_some_and(|wanted| wanted.enable_monitoring)
-    {
-        return Err(PlanError::Unsupported {
-            path: "linux.intelRdt.enableMonitoring",
-            what: "monitoring of caches",
-        });
-    }
     let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
     let new_user = |entry: &super::Namespace| entry.kind == NamespaceKind::User && entry.path.is_none();
     if spec.namespaces().iter().any(new_user) {

@@ -10,8 +10,14 @@ pub(crate) fn stop(args: &StopArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let signal = args.signal.as_deref().map(number).transpose()?;
     let timeout = args.time.map(stop::seconds);
-    for_each(&args.containers, |name| {
-        Ok(stop::stop(&engine.store, name, signal, timeout)?)
+    // All are asked first and waited for then.
+    let ask = |name: &String| stop::ask(&engine.store, name, signal, timeout);
+    let mut asked = args.containers.iter().map(ask).collect::<Vec<_>>().into_iter();
+    for_each(&args.containers, |_name| {
+        match asked.next().transpose()?.flatten() {
+            Some(ending) => Ok(ending.finish(&engine.store)?),
+            None => Ok(()),
+        }
     })
 }
 

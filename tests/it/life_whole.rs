@@ -1,0 +1,245 @@
+//! What is begun comes to its end, or to nothing: many containers at once, volumes of
+//! containers that come to nothing, signals that come early, places that are not there yet.
+
+use crate::images::Layout;
+use crate::network_support::Namespace;
+use crate::support::{Done, TestEnv, eventually, make_rootfs};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+/// The journal of events, oldest first: action and name.
+fn events(env: &TestEnv) -> Vec<(String, String)> {
+    let text = fs::read_to_string(env.path("run").join("events")).unwrap_or_default();
+    let parse = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (
+            text(&event["Action"]),
+            text(&event["Actor"]["Attributes"]["name"]),
+        )
+    };
+    text.lines().map(parse).collect()
+}
+
+#[test]
+fn many_are_killed_first_and_waited_for_then() {
+    let env = TestEnv::new();
+    let names: Vec<String> = (0..8).map(|number| format!("many{number}")).collect();
+    for name in &names {
+        env.ok(&["run", "-d", "-v", "/own", "--name", name, "host", "sleep", "1000"]);
+    }
+    let words: Vec<&str> = ["rm", "-f", "-v"]
+        .into_iter()
+        .chain(names.iter().map(String::as_str))
+        .collect();
+    assert_eq!(env.ok(&words).lines().collect::<Vec<_>>(), names);
+    let all = events(&env);
+    let last_kill = all.iter().rposition(|(action, _)| action == "kill").unwrap();
+    let first_end = all.iter().position(|(action, _)| action == "destroy").unwrap();
+    assert!(last_kill < first_end, "{all:?}");
+    assert_eq!(all.iter().filter(|(action, _)| action == "kill").count(), 8);
+    assert!(env.leftovers().is_empty() && volumes(&env).is_empty());
+}
+
+#[test]
+fn many_are_asked_to_stop_at_once() {
+    let env = TestEnv::new();
+    let shared = env.path("shared");
+    fs::create_dir(&shared).unwrap();
+    let mount = format!("{}:/shared", shared.display());
+    // The first ends only when the second was asked too.
+    let scripts = [
+        "trap 'while ! test -e /shared/asked; do sleep 0.02; done; exit 5' TERM; touch /shared/one; while :; do sleep 0.02; done",
+        "trap 'touch /shared/asked; exit 6' TERM; touch /shared/two; while :; do sleep 0.02; done",
+    ];
+    for (name, script) in ["one", "two"].iter().zip(scripts) {
+        env.ok(&[
+            "run", "-d", "--name", name, "-v", &mount, "host", "sh", "-c", script,
+        ]);
+        eventually("it listens", || shared.join(name).exists());
+    }
+    env.ok(&["stop", "-t", "60", "one", "two"]);
+    assert_eq!(env.field("one", "ExitCode"), "5");
+    assert_eq!(env.field("two", "ExitCode"), "6");
+}
+
+fn volumes(env: &TestEnv) -> Vec<String> {
+    let entries = fs::read_dir(env.path("data/volumes"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != ".anonymous")
+        .collect();
+    let marked = fs::read_dir(env.path("data/volumes/.anonymous"))
+        .into_iter()
+        .flatten();
+    names.extend(
+        marked
+            .flatten()
+            .map(|entry| format!("mark of {:?}", entry.file_name())),
+    );
+    names
+}
+
+#[test]
+fn volumes_of_containers_that_come_to_nothing_go() {
+    let env = TestEnv::new();
+    env.ok(&["create", "--name", "taken", "host", "true"]);
+    let failing: [(&str, &[&str]); 5] = [
+        (
+            "a name that is taken",
+            &["run", "--name", "taken", "-v", "/own", "host", "true"],
+        ),
+        (
+            "the same, detached",
+            &["run", "-d", "--name", "taken", "-v", "/own", "host", "true"],
+        ),
+        (
+            "the same, made only",
+            &["create", "--name", "taken", "-v", "/own", "host", "true"],
+        ),
+        (
+            "no such program, removed at its end",
+            &["run", "--rm", "-v", "/own", "host", "/nosuch"],
+        ),
+        (
+            "a place that cannot be",
+            &[
+                "run",
+                "--rm",
+                "-v",
+                "/own",
+                "-v",
+                "/etc:/etc/passwd/x",
+                "host",
+                "true",
+            ],
+        ),
+    ];
+    for (what, words) in failing {
+        assert_ne!(env.cais(words).code, 0, "{what}");
+        assert!(volumes(&env).is_empty(), "{what}: {:?}", volumes(&env));
+    }
+    // Docker keeps a container whose program is not there, and so what is its own.
+    assert_eq!(
+        env.cais(&["run", "--name", "kept", "-v", "/own", "host", "/nosuch"])
+            .code,
+        127
+    );
+    assert_eq!(volumes(&env).len(), 1);
+    env.ok(&["rm", "-v", "kept"]);
+    assert!(volumes(&env).is_empty());
+    // Without -v a volume stays, whoever sweeps.
+    env.ok(&["create", "--name", "left", "-v", "/own", "host", "true"]);
+    env.ok(&["rm", "left", "taken"]);
+    env.ok(&["ps", "-a"]);
+    assert_eq!(volumes(&env).len(), 1);
+}
+
+#[test]
+fn volumes_of_commands_that_are_killed_go() {
+    let env = TestEnv::new();
+    for (victim, last) in [("caller", 60), ("monitor", 30)] {
+        for step in 0..=last {
+            let mark = format!("{victim}:{step}");
+            let detached: &[&str] = if victim == "monitor" { &["-d"] } else { &[] };
+            let words = [&["run", "--rm", "-v", "/own"], detached, &["host", "true"]].concat();
+            let done = Done::from(env.command(&words).env("CAIS_TEST_KILL", &mark).output().unwrap());
+            eventually(&format!("no volume is left of {mark}"), || {
+                env.cais(&["rm", "nosuch"]);
+                env.leftovers().is_empty() && volumes(&env).is_empty()
+            });
+            if done.code == 0 && victim == "caller" {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_comes_before_the_init_listens_is_not_lost() {
+    let env = TestEnv::new();
+    let host = Namespace::new();
+    host.cais(&env, &["network", "create", "slow"]);
+    host.cais(&env, &["run", "--rm", "--network", "slow", "host", "true"]);
+    // Whoever has this lock holds up a start just before its program would run.
+    let directory = fs::File::open(env.path("run/networks/slow")).unwrap();
+    flock(&directory, FlockOperation::LockExclusive).unwrap();
+    let words = [
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "early",
+        "--network",
+        "slow",
+        "host",
+        "sleep",
+        "1000",
+    ];
+    let mut start = host.inside(&env.command(&words)).spawn().unwrap();
+    eventually("it has a first process", || {
+        env.cais(&["kill", "-s", "USR1", "early"]).code == 0
+    });
+    flock(&directory, FlockOperation::Unlock).unwrap();
+    assert!(start.wait().unwrap().success());
+    assert_eq!(env.ok(&["wait", "early"]), "138\n");
+    host.cais(&env, &["rm", "early"]);
+    host.cais(&env, &["network", "rm", "slow"]);
+}
+
+#[test]
+fn links_to_nothing_are_followed_to_what_is_made() {
+    let env = TestEnv::new();
+    let layout = Layout::new(env.path("layout"));
+    let below = env.path("below");
+    make_rootfs(&below);
+    let links = [
+        ("data", "/nowhere/data"),
+        ("relative", "made/there"),
+        ("up", "../../../var/up"),
+        ("first", "second"),
+        ("second", "/third/place"),
+        ("text", "/fourth/text"),
+        ("loop", "loop"),
+    ];
+    for (name, to) in links {
+        symlink(to, below.join(name)).unwrap();
+    }
+    let config =
+        json!({"Cmd": ["true"], "Volumes": {"/data": {}, "/relative": {}, "/up": {}, "/first/x": {}}});
+    layout.finish(&[layout.layer(&below)], &config, "quay.io/team/links:1");
+    env.ok(&["load", "-i", layout.path.to_str().unwrap()]);
+    let image = "quay.io/team/links:1";
+    let script = "cut -d' ' -f5 /proc/self/mountinfo | grep -E '/(data|there|up|place/x)$'; readlink /data";
+    let script = script
+        .replace("cut", "busybox cut")
+        .replace("grep", "busybox grep");
+    let done = env.cais(&["run", "--rm", image, "sh", "-c", &script]);
+    let mut lines: Vec<&str> = done.stdout.lines().collect();
+    lines.sort_unstable();
+    let want = [
+        "/made/there",
+        "/nowhere/data",
+        "/nowhere/data",
+        "/third/place/x",
+        "/var/up",
+    ];
+    assert_eq!(lines, want, "{}", done.stderr);
+    // A file by way of a link; and one that leads to itself.
+    let file = env.path("file");
+    fs::write(&file, "text").unwrap();
+    let mount = |to: &str| format!("{}:{to}", file.display());
+    let done = env.cais(&["run", "--rm", "-v", &mount("/text"), image, "cat", "/fourth/text"]);
+    assert_eq!(done.stdout, "text", "{}", done.stderr);
+    let done = env.cais(&["run", "--rm", "-v", &mount("/loop"), image, "true"]);
+    assert!(
+        done.code == 125 && done.stderr.contains("symbolic links"),
+        "{}",
+        done.stderr
+    );
+}
