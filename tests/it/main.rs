@@ -57,6 +57,7 @@ mod parallel;
 mod registry_faults;
 mod rootless;
 mod security;
+mod service;
 mod support;
 mod terminal;
 mod three_tier;

@@ -34,6 +34,7 @@ pub fn finish_run(
     errors.note(remove_file(&store.sockets().join(id.as_str())));
     errors.note(remove_file(&store.healths().join(id.as_str())));
     errors.note(remove_notes(&crate::exec::directory(store, id)));
+    errors.note(remove_notes(&crate::service::directory(store, id)));
     if state.remove {
         errors.note(remove_files(store, id, false));
     }

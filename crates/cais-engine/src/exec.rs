@@ -243,7 +243,7 @@ fn leave_running(pidfd: BorrowedFd<'_>, streams: Streams) -> Result<()> {
         .map_err(|errno| SysError::new("clone3", "", errno))
         .map_err(EngineError::system("make a process that reads on"))?;
     if forked == Forked::Child {
-        let code = crate::run::become_monitor().map_or(1, |_signals| {
+        let code = crate::run::become_monitor(0).map_or(1, |_signals| {
             let mut relay = Relay::new(pidfd, streams);
             relay.is_child = false;
             // Nobody is told how it ends.
