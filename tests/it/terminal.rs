@@ -71,3 +71,28 @@ fn the_detach_keys_leave_it_running() {
     let (output, code) = under_terminal(&env, "$CAIS exec -t stays sh -c 'tty; exit 3'", "never", "");
     assert_eq!((output.as_str(), code), ("/dev/pts/1\n", 3));
 }
+
+#[test]
+fn the_keys_that_are_configured_leave_it_too() {
+    let env = TestEnv::new();
+    let begin = "export CAIS_DETACH_KEYS=ctrl-x,x; $CAIS";
+    let script = "sh -c 'echo ready; read line; sleep 1000'";
+    let run = format!("{begin} run --network none -it --name stays host {script}");
+    // Docker's own keys are input like any other then.
+    let typed = "\u{10}\u{11}\u{18}x";
+    assert_eq!(under_terminal(&env, &run, "ready", typed).1, 0);
+    let exec = format!("{begin} exec -it stays {script}");
+    assert_eq!(under_terminal(&env, &exec, "ready", typed).1, 0);
+    env.ok(&["kill", "stays"]);
+    env.ok(&["wait", "stays"]);
+    assert_eq!(
+        under_terminal(&env, &format!("{begin} start -ai stays"), "ready", typed).1,
+        0
+    );
+    let attach = format!("({begin} logs -f stays & sleep 0.2; echo again) ; {begin} attach stays");
+    assert_eq!(under_terminal(&env, &attach, "again", typed).1, 0);
+    assert!(env.ok(&["ps"]).contains("stays"));
+    // Those that are given count more.
+    let exec = format!("{begin} exec -it --detach-keys ctrl-y stays {script}");
+    assert_eq!(under_terminal(&env, &exec, "ready", "\u{18}x\u{19}").1, 0);
+}

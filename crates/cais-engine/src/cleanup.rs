@@ -33,6 +33,8 @@ pub fn finish_run(
     }
     errors.note(remove_file(&store.sockets().join(id.as_str())));
     errors.note(remove_file(&store.healths().join(id.as_str())));
+    errors.note(remove_notes(&crate::exec::directory(store, id)));
+    errors.note(remove_notes(&crate::service::directory(store, id)));
     if state.remove {
         errors.note(remove_files(store, id, false));
     }
@@ -58,6 +60,7 @@ pub fn pause_between_runs(
     let mut errors = give_back(store, id, state, group);
     errors.note(exit.write(store, id));
     errors.note(remove_file(&store.healths().join(id.as_str())));
+    errors.note(remove_notes(&crate::exec::directory(store, id)));
     errors.into_result()?;
     let between = RunState {
         init: None,
@@ -132,6 +135,16 @@ fn remove_files(store: &Store, id: &ContainerId, volumes: bool) -> Result<()> {
         errors.note(crate::volumes::remove_anonymous(store, &record.options));
     }
     errors.into_result()
+}
+
+/// Removes a directory of small files of ours, where there is one.
+fn remove_notes(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(EngineError::store(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_file(path: &Path) -> Result<()> {

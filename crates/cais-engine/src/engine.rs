@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::Result;
+use crate::service::Service;
 use crate::store::Store;
 
 /// The engine of one command.
@@ -16,6 +17,8 @@ pub struct Engine {
     pub config: Config,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
+    /// What a service manager gave this command.
+    pub service: Service,
 }
 
 impl Engine {
@@ -28,6 +31,7 @@ impl Engine {
             checkpoints: Checkpoints::default(),
             config: Config::default(),
             rootless: !rustix::process::geteuid().is_root(),
+            service: Service::default(),
         }
     }
 
@@ -43,6 +47,7 @@ impl Engine {
             checkpoints,
             config: Config::load(&var)?,
             rootless,
+            service: Service::read(&var),
         })
     }
 }

@@ -130,6 +130,12 @@ pub fn of_container(record: &Record, action: &str, more: &[(&str, String)]) -> E
 
 /// Notes what happened to something else: an image, a network, a volume.
 pub fn other(store: &Store, kind: &str, id: &str, action: &str, attributes: &[(&str, &str)]) {
+    write(store, &[of_other(kind, id, action, attributes)]);
+}
+
+/// The event of something else, to be written with others.
+#[must_use]
+pub fn of_other(kind: &str, id: &str, action: &str, attributes: &[(&str, &str)]) -> Event {
     let pairs = attributes
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -137,7 +143,53 @@ pub fn other(store: &Store, kind: &str, id: &str, action: &str, attributes: &[(&
         id: id.to_owned(),
         attributes: pairs.collect(),
     };
-    write(store, &[Event::new(kind, action, actor)]);
+    Event::new(kind, action, actor)
+}
+
+/// The events of what a container has from outside, when it comes and when it goes: its
+/// networks and its volumes.
+#[must_use]
+pub fn of_surroundings(
+    record: &Record,
+    networks: Option<&cais_net::endpoint::Endpoints>,
+    comes: bool,
+) -> Vec<Event> {
+    use crate::options::MountKind;
+    let container = record.id.as_str();
+    let mut all = Vec::new();
+    for endpoint in networks.iter().flat_map(|all| &all.endpoints) {
+        let action = if comes { "connect" } else { "disconnect" };
+        let attributes = [
+            ("container", container),
+            ("name", &endpoint.network),
+            ("type", endpoint.driver.name()),
+        ];
+        all.push(of_other("network", &endpoint.network_id, action, &attributes));
+    }
+    for mount in &record.options.mounts {
+        let MountKind::Volume { name, .. } = &mount.kind else {
+            continue;
+        };
+        all.push(if comes {
+            let writable = if mount.read_only { "false" } else { "true" };
+            let attributes = [
+                ("container", container),
+                ("destination", &mount.target),
+                ("driver", "local"),
+                ("propagation", ""),
+                ("read/write", writable),
+            ];
+            of_other("volume", name, "mount", &attributes)
+        } else {
+            of_other(
+                "volume",
+                name,
+                "unmount",
+                &[("container", container), ("driver", "local")],
+            )
+        });
+    }
+    all
 }
 
 /// The file before the current one.
@@ -163,7 +215,14 @@ pub fn write(store: &Store, events: &[Event]) {
 fn append(store: &Store, text: &[u8]) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600);
-    let mut file = options.open(store.events())?;
+    let mut file = match options.open(store.events()) {
+        // The first command after a boot.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            crate::store::ensure_directory(store.run()).map_err(std::io::Error::other)?;
+            options.open(store.events())?
+        }
+        other => other?,
+    };
     if file.metadata()?.len() > MAX_SIZE && rotate(store, &file)? {
         file = options.open(store.events())?;
     }

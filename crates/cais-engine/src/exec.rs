@@ -12,8 +12,9 @@ use crate::monitor::{PipeSet, Relay, Streams, make_pipe, make_pipes};
 use crate::pause::open_group;
 use crate::record::Record;
 use crate::run::prepare::{adjust_for_user, facts_of_running, open_process_root, resolve_user};
-use crate::state::Status;
+use crate::state::{ProcessName, Status};
 use crate::stop::open_init;
+use crate::store::{Store, ensure_directory};
 use cais_linux::SysError;
 use cais_linux::cgroups::Group;
 use cais_runtime::create::{Alone, Running, Surroundings, Timing, create};
@@ -23,6 +24,7 @@ use cais_sys::clone::StubProcess;
 use cais_sys::process::{Forked, fork};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
+use std::path::{Path, PathBuf};
 
 /// What the user asked of `cais exec`.
 #[derive(Debug, Clone, Default)]
@@ -134,9 +136,44 @@ pub(crate) fn spawn_with_output(engine: &Engine, options: &ExecOptions) -> Resul
     Ok((running.process, ours))
 }
 
-/// Notes the process in the journal of events.
-fn note(engine: &Engine, record: &Record, options: &ExecOptions) -> Result<String> {
+/// Where the processes are noted that were started in a container beside its first one.
+pub(crate) fn directory(store: &Store, id: &ContainerId) -> PathBuf {
+    store.run().join("execs").join(id.as_str())
+}
+
+/// The ids of those that still run.
+pub(crate) fn running(store: &Store, id: &ContainerId) -> Vec<String> {
+    let entries = std::fs::read_dir(directory(store, id))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let runs = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let (pid, start) = text.split_once(' ')?;
+        let process = ProcessName {
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        };
+        process.is_alive().then_some(())
+    };
+    let mut ids: Vec<String> = entries
+        .filter(|entry| runs(&entry.path()).is_some())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// Notes the process in the journal of events, and as one that runs. What cannot be written is
+/// missing in `inspect`, and nowhere else.
+fn note(engine: &Engine, record: &Record, options: &ExecOptions, process: &StubProcess) -> Result<String> {
     let id = ContainerId::random()?.as_str().to_owned();
+    let place = directory(&engine.store, &record.id);
+    if let Some(name) = ProcessName::read(process.pid.as_raw_nonzero().get())
+        && ensure_directory(&place).is_ok()
+    {
+        std::fs::write(place.join(&id), format!("{} {}", name.pid, name.start)).unwrap_or_default();
+    }
     let command = options.command.join(" ");
     let of = |action: &str| {
         events::of_container(record, &format!("{action}: {command}"), &[("execID", id.clone())])
@@ -161,7 +198,7 @@ fn launch(engine: &Engine, options: &ExecOptions, planned: &Planned) -> Result<O
     };
     let signals = crate::run::take_signals()?;
     let mut running = start(engine, planned, stdio, options.timings.is_some())?;
-    let id = note(engine, &planned.record, options)?;
+    let id = note(engine, &planned.record, options, &running.process)?;
     if let Some(show) = options.timings {
         show(&running.timings);
     }
@@ -191,6 +228,8 @@ fn launch(engine: &Engine, options: &ExecOptions, planned: &Planned) -> Result<O
     if let Some(streams) = over.detached {
         return leave_running(running.process.pidfd.as_fd(), streams).map(|()| None);
     }
+    let place = directory(&engine.store, &planned.record.id);
+    std::fs::remove_file(place.join(&id)).unwrap_or_default();
     let code = over.ended?.code();
     let said = [("execID", id), ("exitCode", code.to_string())];
     events::container(&engine.store, &planned.record, "exec_die", &said);
@@ -204,7 +243,7 @@ fn leave_running(pidfd: BorrowedFd<'_>, streams: Streams) -> Result<()> {
         .map_err(|errno| SysError::new("clone3", "", errno))
         .map_err(EngineError::system("make a process that reads on"))?;
     if forked == Forked::Child {
-        let code = crate::run::become_monitor().map_or(1, |_signals| {
+        let code = crate::run::become_monitor(0).map_or(1, |_signals| {
             let mut relay = Relay::new(pidfd, streams);
             relay.is_child = false;
             // Nobody is told how it ends.

@@ -44,6 +44,33 @@ use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
 use std::path::{Path, PathBuf};
 
+/// Notes what happened to an image in the journal of events: to the image with this id, or to
+/// what the registry calls so.
+fn note(engine: &Engine, store: &ContentStore, image: &Digest, (id, name): (&str, &str), action: &str) {
+    let config = store.config(image).unwrap_or_default();
+    let mut attributes: Vec<(&str, &str)> = config
+        .config
+        .labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    attributes.push(("name", name));
+    crate::events::other(&engine.store, "image", id, action, &attributes);
+}
+
+/// The same for what was done to the image itself.
+fn note_id(engine: &Engine, store: &ContentStore, image: &Digest, action: &str) {
+    note(engine, store, image, (image.as_str(), image.as_str()), action);
+}
+
+/// The same for what went over a network by this name.
+fn note_transfer(engine: &Engine, store: &ContentStore, reference: &Reference, action: &str) {
+    if let Ok(image) = find(store, &reference.to_string()) {
+        let (id, name) = (reference.familiar(), reference.familiar_name());
+        note(engine, store, &image.id, (&id, &name), action);
+    }
+}
+
 /// Opens the store of images.
 ///
 /// # Errors
@@ -190,6 +217,7 @@ pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
         store
             .untag(name)
             .map_err(EngineError::image(format!("take the name {name} away")))?;
+        note_id(engine, &store, &found.id, "untag");
     }
     Ok(())
 }
@@ -201,10 +229,13 @@ pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
 pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
     let store = open(engine)?;
     let found = find(&store, image)?;
+    let full = full_name(name)?;
     store
-        .tag(&full_name(name)?, &found.target, &found.manifest)
-        .map(drop)
-        .map_err(EngineError::image(format!("name the image {name}")))
+        .tag(&full, &found.target, &found.manifest)
+        .map_err(EngineError::image(format!("name the image {name}")))?;
+    let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
+    note(engine, &store, &found.id, (found.id.as_str(), &familiar), "tag");
+    Ok(())
 }
 
 /// What `remove` did: names that are gone, and images.
@@ -243,11 +274,22 @@ pub fn remove(engine: &Engine, text: &str, force: bool) -> Result<Removed> {
         None => store.remove_image(&image.manifest.digest, &in_use),
     }
     .map_err(action())?;
+    note_removed(engine, &store, &image.id, &removed);
     collect(engine, &store)?;
     Ok(Removed {
         untagged: removed.untagged,
         deleted: removed.deleted.map(|_manifest| image.id).into_iter().collect(),
     })
+}
+
+/// One event for each name that went, and one for the image.
+fn note_removed(engine: &Engine, store: &ContentStore, image: &Digest, removed: &cais_image::store::Removed) {
+    for _name in &removed.untagged {
+        note_id(engine, store, image, "untag");
+    }
+    if removed.deleted.is_some() {
+        note_id(engine, store, image, "delete");
+    }
 }
 
 /// Removes images without a name, or with `all` every image that no container is made of, and
@@ -268,6 +310,7 @@ pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Remove
         let removed = store
             .remove_image(&image.manifest.digest, &in_use)
             .map_err(action())?;
+        note_removed(engine, &store, &image.id, &removed);
         result.untagged.extend(removed.untagged);
         result
             .deleted

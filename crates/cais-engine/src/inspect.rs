@@ -40,6 +40,11 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
     let spec: Option<Spec> = read_json(&directory.join("config.json"))?;
     let image = image_of(engine, container);
     let words = container.command_words();
+    // They are nowhere but in the container's own tree.
+    let file = |name: &str| {
+        let init = container.init();
+        init.map_or_else(String::new, |init| format!("/proc/{}/root/etc/{name}", init.pid))
+    };
     let mut described = json!({
         "Id": record.id.as_str(),
         "Created": record.created,
@@ -47,9 +52,9 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "Args": words.get(1..).unwrap_or(&[]),
         "State": describe_state(engine, container),
         "Image": image_id(container, image.as_ref()),
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
         "LogPath": if options.log.driver.is_file() { log::path(&directory).display().to_string() } else { String::new() },
         "Name": format!("/{}", record.name),
         "RestartCount": restart_count(container),
@@ -58,7 +63,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": options.security.apparmor.as_deref().unwrap_or(""),
-        "ExecIDs": null,
+        "ExecIDs": or_null(&crate::exec::running(&engine.store, &record.id)),
         "HostConfig": host_config::describe(container, spec.as_ref()),
         "GraphDriver": graph_driver(container, &directory),
     });

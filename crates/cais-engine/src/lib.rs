@@ -42,6 +42,7 @@ pub mod remove;
 mod resolver;
 pub mod rootless;
 pub mod run;
+pub mod service;
 pub mod state;
 pub mod stop;
 pub mod store;

@@ -73,6 +73,8 @@ pub struct RunOptions {
     pub stop_timeout: Option<i64>,
     /// `--detach-keys`, as written.
     pub detach_keys: Option<String>,
+    /// `--sdnotify`, where it was given: one of [`crate::service::WORDS`].
+    pub sdnotify: Option<String>,
     /// `--cidfile`.
     pub cidfile: Option<PathBuf>,
     /// `--volume`, `--mount` and `--tmpfs` in the order given.

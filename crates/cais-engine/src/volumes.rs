@@ -123,7 +123,10 @@ fn ensure(store: &Store, volume: Volume) -> Result<Volume> {
     }
     drop(lock);
     match made? {
-        true => Ok(volume),
+        true => {
+            crate::events::other(store, "volume", &volume.name, "create", &[("driver", "local")]);
+            Ok(volume)
+        }
         false => find(store, &volume.name),
     }
 }
@@ -267,6 +270,7 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
     }
     let gone = self::directory(store).join(format!("{GONE}{}", ContainerId::random()?.short()));
     fs::rename(&path, &gone).map_err(EngineError::store(format!("remove the volume {name}")))?;
+    crate::events::other(store, "volume", name, "destroy", &[("driver", "local")]);
     fs::remove_dir_all(&gone).map_err(EngineError::store(format!(
         "remove the files of the volume {name}"
     )))

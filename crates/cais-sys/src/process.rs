@@ -72,9 +72,9 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 }
 
 /// Closes the descriptors that this process was given by whoever executed it, but for 0, 1
-/// and 2: all of our own are close-on-exec, and those are not.
+/// and 2 and the `sockets` after them: all of our own are close-on-exec, and those are not.
 #[cfg(not(feature = "stub"))]
-pub fn close_inherited() {
+pub fn close_inherited(sockets: u32) {
     use rustix::fs::{Mode, OFlags, RawDir, open};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(directory) = open("/proc/self/fd", flags, Mode::empty()) else {
@@ -84,7 +84,8 @@ pub fn close_inherited() {
     let mut entries = RawDir::new(&directory, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
         let number = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
-        let Some(number) = number.filter(|number: &i32| *number > 2) else {
+        let kept = i32::try_from(sockets).unwrap_or(i32::MAX).saturating_add(2);
+        let Some(number) = number.filter(|number: &i32| *number > kept) else {
             continue;
         };
         // SAFETY: the descriptor is open: its name was just read, and there is one thread.

@@ -265,6 +265,10 @@ pub struct RmArgs {
     /// Kill a container that runs; one that is not there is no error
     #[arg(short, long)]
     pub force: bool,
+    /// Remove a link instead of a container: there are none that could be removed, see --link
+    /// of `run`
+    #[arg(short, long)]
+    pub link: bool,
     /// Remove the volumes that are the container's own
     #[arg(short, long)]
     pub volumes: bool,

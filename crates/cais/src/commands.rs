@@ -72,6 +72,16 @@ fn sweep_in_passing(engine: &Engine) {
     }
 }
 
+/// The keys by which a terminal is left, as Docker's.
+const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+
+/// The keys by which the user leaves a terminal: given here, configured, or Docker's.
+fn detach_keys(engine: &Engine, given: Option<&String>) -> Result<Vec<u8>, Failure> {
+    let configured = engine.config.detach_keys.value.as_ref();
+    let keys = given.or(configured).map_or(DETACH_KEYS, String::as_str);
+    Ok(cais_engine::options::process::parse_detach_keys(keys)?)
+}
+
 /// Does something with each of several containers; all are tried. Prints each that was
 /// done.
 fn for_each(

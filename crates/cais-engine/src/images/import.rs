@@ -69,6 +69,9 @@ pub fn load(
     }
     loaded.dedup();
     store.sync().map_err(EngineError::image("sync the images"))?;
+    for image in &loaded {
+        super::note_id(engine, &store, &image.id, "load");
+    }
     Ok(loaded)
 }
 
@@ -144,7 +147,11 @@ pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -
     for entry in &entries {
         copy(&source, &mut *sink, entry).map_err(action())?;
     }
-    sink.finish().map_err(action())
+    sink.finish().map_err(action())?;
+    for text in images {
+        super::note_id(engine, &store, &super::find(&store, text)?.id, "save");
+    }
+    Ok(())
 }
 
 /// Images of the store as things that can be given out, and the manifests that had to be

@@ -98,6 +98,7 @@ fn pull_one(
     ));
     if let Some(digest) = is_current(&store, &remote, reference, options)? {
         pass_warnings(&remote, watch);
+        super::note_transfer(engine, &store, reference, "pull");
         return Ok(Pulled {
             name,
             digest,
@@ -137,6 +138,7 @@ fn pull_one(
         .map_err(EngineError::image("name the image"))?;
     store.sync().map_err(EngineError::image("sync the image"))?;
     drop(lease);
+    super::note_transfer(engine, &store, reference, "pull");
     let kept = crate::budget::keep_budget(engine, &[descriptor.digest])?;
     kept.messages().iter().for_each(|message| watch.warning(message));
     pass_warnings(&remote, watch);

@@ -135,6 +135,7 @@ pub fn push(
         )
         .map_err(action())?;
     pass_warnings(&remote, watch);
+    super::note_transfer(engine, &store, &reference, "push");
     Ok(Pushed {
         tag: reference.target().to_string(),
         digest: stored.digest,

@@ -70,6 +70,7 @@ pub fn import(engine: &Engine, input: impl Read, options: &ImportOptions) -> Res
     }
     .map_err(action())?;
     store.sync().map_err(EngineError::image("sync the layers"))?;
+    super::note_id(engine, &store, &id, "import");
     Ok(id)
 }
 

@@ -1,7 +1,7 @@
 //! `Config`: what does not depend on the host.
 
 use super::{object, or_null};
-use crate::options::{AttachedStream, HealthOptions, RunOptions};
+use crate::options::{AttachedStream, HealthOptions, MountKind, RunOptions};
 use crate::state::Container;
 use cais_json::{Map, Value, json};
 use cais_order::InOrder;
@@ -33,7 +33,7 @@ pub(super) fn describe(container: &Container) -> Value {
         add("Healthcheck", check);
     }
     add("Image", container.image_text().into());
-    add("Volumes", Value::Null);
+    add("Volumes", volumes(options));
     add("WorkingDir", options.workdir.as_deref().unwrap_or("").into());
     add(
         "Entrypoint",
@@ -48,6 +48,20 @@ pub(super) fn describe(container: &Container) -> Value {
         add("StopTimeout", seconds.into());
     }
     Value::Object(config)
+}
+
+/// The places of volumes that nobody named: those of the image and of `-v PLACE`.
+fn volumes(options: &RunOptions) -> Value {
+    let places = options
+        .mounts
+        .iter()
+        .filter(|mount| matches!(mount.kind, MountKind::Volume { anonymous: true, .. }));
+    let places: Map<String, Value> = places.map(|mount| (mount.target.clone(), json!({}))).collect();
+    if places.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(places)
+    }
 }
 
 /// Whether the caller of `run` was to see a stream.

@@ -75,6 +75,7 @@ pub fn connect(engine: &Engine, container: &str, attachment: Attachment) -> Resu
     note.end()?;
     connected?;
     held.release();
+    tell(store, &network, "connect", &id);
     Ok(())
 }
 
@@ -193,7 +194,17 @@ pub fn disconnect(engine: &Engine, network: &str, container: &str) -> Result<()>
     engine.checkpoints.pass("the container is disconnected");
     note.end()?;
     held.release();
+    tell(store, &network, "disconnect", &id);
     Ok(())
+}
+
+fn tell(store: &Store, network: &Network, action: &str, container: &ContainerId) {
+    let attributes = [
+        ("container", container.as_str()),
+        ("name", &network.name),
+        ("type", network.driver.name()),
+    ];
+    crate::events::other(store, "network", &network.id, action, &attributes);
 }
 
 /// Takes a container out of the network with this id, whatever of it is there: ports,

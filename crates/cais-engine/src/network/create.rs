@@ -159,7 +159,14 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
         return Err(invalid(format!("network with name {} already exists", new.name)));
     }
     drop(held);
+    note(store, &network, "create");
     Ok(network)
+}
+
+/// Notes what happened to a network in the journal of events.
+pub(super) fn note(store: &Store, network: &Network, action: &str) {
+    let attributes = [("name", network.name.as_str()), ("type", network.driver.name())];
+    crate::events::other(store, "network", &network.id, action, &attributes);
 }
 
 fn check(new: &NewNetwork) -> Result<()> {

@@ -37,6 +37,7 @@ pub fn remove(store: &Store, word: &str, checkpoints: &Checkpoints) -> Result<Ne
     finish(&networks, &network.name)?;
     checkpoints.pass("the network is removed");
     note.end()?;
+    super::create::note(store, &network, "destroy");
     Ok(network)
 }
 

@@ -52,6 +52,7 @@ pub(super) fn plan_facts(
             0
         },
         rootless: engine.rootless,
+        preserve_fds: engine.service.listen(),
         init: options.init,
         landlock: landlock_facts(options)?,
         label: exec_label(options)?,

@@ -84,6 +84,7 @@ pub(crate) fn launch(
     let launched = launch_recorded(engine, prepared, state.clone(), start, checkpoints);
     if launched.is_ok() {
         note_start(engine, prepared);
+        engine.service.note_start(&prepared.record.options);
     }
     launched.inspect_err(|error| {
         // What was taken on the way is noted there.
@@ -165,10 +166,11 @@ fn launch_recorded(
         checkpoints.pass("make the places for changes");
         super::write_sources(engine, prepared)?;
     }
+    let options = &prepared.record.options;
+    let notified = engine.service.open(&engine.store, &id, options)?;
     checkpoints.pass("make the cgroup");
     let group = prepared.create_group()?;
     checkpoints.pass("make the pipes");
-    let options = &prepared.record.options;
     let pipes = if options.tty || start.passed.is_some() {
         None
     } else {
@@ -209,7 +211,8 @@ fn launch_recorded(
     };
     let running = create(&prepared.plan, &around, &mut files)?;
     drop(around);
-    let attendants = files.attendants;
+    let mut attendants = files.attendants;
+    attendants.extend(notified);
     checkpoints.pass("the start is recorded");
     let mut running = running;
     let streams = match (pipes, running.terminal.take()) {
@@ -242,6 +245,8 @@ fn note_start(engine: &Engine, prepared: &Prepared) {
     if prepared.is_new {
         all.push(events::of_container(record, "create", &[]));
     }
+    let networks = prepared.network.as_ref();
+    all.extend(events::of_surroundings(record, networks, true));
     all.push(events::of_container(record, "start", &[]));
     events::write(&engine.store, &all);
 }

@@ -272,6 +272,13 @@ fn note_end(engine: &Engine, record: Option<&Record>, exit: &Exit) {
     }
     let code = exit.code.map_or("unknown".to_owned(), |code| code.to_string());
     all.push(events::of_container(record, "die", &[("exitCode", code)]));
+    // What cannot be read any more is not told.
+    let networks = record
+        .options
+        .is_in_networks()
+        .then(|| engine.store.networks().read_endpoints(record.id.as_str()))
+        .and_then(|read| read.ok().flatten());
+    all.extend(events::of_surroundings(record, networks.as_ref(), false));
     if record.options.remove {
         all.push(events::of_container(record, "destroy", &[]));
     }

@@ -101,14 +101,14 @@ fn await_start(monitor: &OwnedFd) -> Result<()> {
 }
 
 /// Leaves everything that ties a monitor to the command that made it: terminal, working
-/// directory, and descriptors that the command itself was given. Returns the signalfd of the
-/// monitor.
+/// directory, and descriptors that the command itself was given, but for `sockets` of them that
+/// are for the program. Returns the signalfd of the monitor.
 ///
 /// # Errors
 /// As setsid(2), open(2) and signalfd(2).
-pub(crate) fn become_monitor() -> Result<OwnedFd> {
+pub(crate) fn become_monitor(sockets: u32) -> Result<OwnedFd> {
     let signals = take_nudges()?;
-    cais_sys::process::close_inherited();
+    cais_sys::process::close_inherited(sockets);
     cais_sys::process::leave_terminal()
         .map_err(|errno| SysError::new("setsid", "", errno))
         .map_err(EngineError::system("leave the terminal"))?;
@@ -192,7 +192,7 @@ fn start_in_monitor(
             3,
         ));
     }
-    let signals = become_monitor()?;
+    let signals = become_monitor(engine.service.listen())?;
     let start = Start {
         timings: manner.timings.is_some(),
         restart_count: 0,

@@ -225,7 +225,8 @@ fn prepare_with(
         check_rootless_user(&facts)?;
     }
     super::devices::find(options, &mut facts)?;
-    let spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
+    let mut spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
+    engine.service.plan(&mut spec, &engine.store, id, options)?;
     let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
     plan_facts.files = etc_files(engine, options, id, network.as_ref());
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;

@@ -60,7 +60,7 @@ fn monitor_main(
     front: OwnedFd,
 ) -> Result<()> {
     let engine = Engine::over(store);
-    let signals = become_monitor()?;
+    let signals = become_monitor(0)?;
     let this = ProcessName::read(std::process::id().cast_signed())
         .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
     let process = open_process(&state)?;

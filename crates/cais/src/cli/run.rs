@@ -93,6 +93,17 @@ pub struct RunArgs {
     /// Hand signals to this command on to the program [default: true]
     #[arg(long = "sig-proxy", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "sig_proxy")]
     pub sig_proxy: bool,
+    /// Who tells the service manager (NOTIFY_SOCKET) that the container is ready: container (the
+    /// program), conmon (cais, when the program runs) or ignore
+    #[arg(
+        long = "sdnotify",
+        help_heading = "Process",
+        value_name = "WHO",
+        value_parser = ["container", "conmon", "ignore"],
+        hide_possible_values = true,
+        overrides_with = "sdnotify"
+    )]
+    pub sdnotify: Option<String>,
     /// How the health of the container is probed
     #[command(flatten)]
     pub health: super::health::HealthArgs,

@@ -1,14 +1,13 @@
 //! `cais exec`.
 
-use super::run::DETACH_KEYS;
 use super::run_options::environment;
-use super::{privileged_engine, show_timings};
+use super::{detach_keys, privileged_engine, show_timings};
 use crate::failure::Failure;
 use cais::cli::ExecArgs;
 use cais_engine::exec::{ExecOptions, exec as start};
-use cais_engine::options::process::parse_detach_keys;
 
 pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
+    let engine = privileged_engine()?;
     let options = ExecOptions {
         container: args.container.clone(),
         command: args.command.clone(),
@@ -18,7 +17,7 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
         interactive: args.interactive,
         tty: args.tty,
         detach: args.detach,
-        detach_keys: parse_detach_keys(args.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?,
+        detach_keys: detach_keys(&engine, args.detach_keys.as_ref())?,
         privileged: args.privileged,
         timings: args.timings.then_some(show_timings),
     };
@@ -29,7 +28,6 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     {
         return Err(Failure::new(format!("--workdir: {directory:?} is not an absolute path")).code(125));
     }
-    let engine = privileged_engine()?;
     let code = start(&engine, &options).map_err(|error| match error {
         // Docker: what is wrong with the container is code 1, with the command 126 and 127.
         cais_engine::EngineError::NoSuchContainer(_)

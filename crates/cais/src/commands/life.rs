@@ -1,15 +1,14 @@
 //! `cais attach`, `restart`, `pause`, `unpause`, `rename`, `update`, `wait`.
 
-use super::run::DETACH_KEYS;
 use super::stop::number;
-use super::{engine, for_each, privileged_engine, sweep};
+use super::{detach_keys, engine, for_each, privileged_engine, sweep};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::{AttachArgs, NamesArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
 use cais_engine::attach::{AttachOptions, attach as watch};
 use cais_engine::change::{self, Update};
 use cais_engine::engine::Engine;
-use cais_engine::options::process::{check_name, parse_detach_keys, parse_label};
+use cais_engine::options::process::{check_name, parse_label};
 use cais_engine::options::{LimitOptions, restart as policy, size};
 use cais_engine::run::start_detached;
 use cais_engine::wait::{Condition, Waited};
@@ -18,7 +17,7 @@ use cais_engine::{EngineError, events, list, pause as freeze, stop, wait as wait
 pub(crate) fn attach(args: &AttachArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     sweep(&engine);
-    let keys = parse_detach_keys(args.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
+    let keys = detach_keys(&engine, args.detach_keys.as_ref())?;
     let options = AttachOptions {
         input: !args.no_stdin,
         sig_proxy: args.sig_proxy,

@@ -1,15 +1,19 @@
 //! `cais rm`.
 
-use super::{engine, sweep};
+use super::{engine, for_each, sweep};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::RmArgs;
-use cais_engine::EngineError;
+use cais_engine::engine::Engine;
 use cais_engine::remove::{Removal, remove_all};
+use cais_engine::{EngineError, list};
 
 pub(crate) fn rm(args: &RmArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     sweep(&engine);
+    if args.link {
+        return for_each(&args.containers, |name| Err(refuse_link(&engine, name)));
+    }
     let how = Removal {
         force: args.force,
         volumes: args.volumes,
@@ -31,4 +35,12 @@ pub(crate) fn rm(args: &RmArgs) -> Result<u8, Failure> {
         },
     );
     printed.map(|()| code)
+}
+
+/// Why there is no such link to remove, in Docker's words.
+fn refuse_link(engine: &Engine, name: &str) -> Failure {
+    match list::container(&engine.store, name.trim_start_matches('/')) {
+        Ok(_) => Failure::new("Conflict, cannot remove the default name of the container"),
+        Err(error) => Failure::from(error),
+    }
 }

@@ -1,17 +1,13 @@
 //! `cais run` and `cais create`.
 
 use super::run_options::{no_image, options_of};
-use super::{privileged_engine, show_timings, sweep_in_passing};
+use super::{detach_keys, privileged_engine, show_timings, sweep_in_passing};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
 use cais_engine::engine::Engine;
-use cais_engine::options::process::parse_detach_keys;
 use cais_engine::options::{AttachedStream, RunOptions};
 use cais_engine::run::{Manner, Outcome, Prepared, create as make, explain, prepare, run as start};
-
-/// The keys by which a terminal is left, as Docker's.
-pub(super) const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
@@ -21,7 +17,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             .map_err(Failure::of_start)?;
     }
     super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
-    let keys = parse_detach_keys(options.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
+    let keys = detach_keys(&engine, options.detach_keys.as_ref())?;
     super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     if args.explain {

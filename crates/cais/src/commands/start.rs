@@ -1,12 +1,10 @@
 //! `cais start`.
 
-use super::run::DETACH_KEYS;
-use super::{for_each, privileged_engine, sweep};
+use super::{detach_keys, for_each, privileged_engine, sweep};
 use crate::failure::Failure;
 use cais::cli::StartArgs;
 use cais_engine::engine::Engine;
 use cais_engine::list;
-use cais_engine::options::process::parse_detach_keys;
 use cais_engine::run::{Manner, Outcome, prepare_again, start_again};
 
 pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
@@ -14,13 +12,13 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     sweep(&engine);
     if !args.attach && !args.interactive {
         return for_each(&args.containers, |name| {
-            start_one(&engine, name, &background()?).map(drop)
+            start_one(&engine, name, &background()).map(drop)
         });
     }
     let [name] = args.containers.as_slice() else {
         return Err(Failure::new("--attach and --interactive take one container").code(1));
     };
-    let keys = parse_detach_keys(args.detach_keys.as_deref().unwrap_or(DETACH_KEYS))?;
+    let keys = detach_keys(&engine, args.detach_keys.as_ref())?;
     let record = list::container(&engine.store, name)?.record;
     let manner = Manner {
         detach: false,
@@ -37,15 +35,15 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
     }
 }
 
-fn background() -> Result<Manner, Failure> {
-    Ok(Manner {
+fn background() -> Manner {
+    Manner {
         detach: true,
         interactive: false,
         shows: [true, true],
         sig_proxy: true,
-        detach_keys: parse_detach_keys(DETACH_KEYS)?,
+        detach_keys: Vec::new(),
         timings: None,
-    })
+    }
 }
 
 /// Starts one container; one that runs already is no error, as with Docker.

@@ -159,7 +159,9 @@ fn length(value: &Operand) -> Called {
         Operand::Json(Value::String(text)) => text.len(),
         Operand::Json(Value::Array(list)) => list.len(),
         Operand::Json(Value::Object(map)) => map.len(),
-        Operand::Json(Value::Null) | Operand::Missing => return Err("len of nil pointer".to_owned()),
+        // Docker's lists and maps that hold nothing are null in JSON, and of length 0 in Go.
+        Operand::Json(Value::Null) => 0,
+        Operand::Missing => return Err("len of nil pointer".to_owned()),
         Operand::Json(other) => return Err(format!("len of type {}", type_name(other))),
     };
     Ok(Operand::Json(length.into()))
