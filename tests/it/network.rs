@@ -8,8 +8,10 @@ use std::fs;
 
 mod flags;
 
+mod flows;
 mod kills;
 mod many;
+mod six;
 
 /// Starts a container that answers at port 80 with the address of whoever asks.
 fn serve(lan: &Lan, env: &TestEnv, name: &str, flags: &[&str]) {

@@ -14,7 +14,7 @@ use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::network::{hold, links};
 use crate::options::{NetworkMode, NetworkOptions, RunOptions};
 use crate::record::Record;
-use crate::state::RunState;
+use crate::state::{ProcessName, RunState};
 use crate::store::{Store, read_json, write_json};
 use cais_linux::SysError;
 use cais_net::dns::config::{HostName, NetworkNames, ResolverConfig};
@@ -24,8 +24,10 @@ use cais_net::dns::{Resolver, listen};
 use cais_net::egress::names::patterns;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{DEFAULT, NetworkStore};
+use cais_net::{namespace, veth};
+use cais_order::InOrder;
 use rustix::event::PollFlags;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -161,7 +163,7 @@ fn names_of(record: &Record, endpoint: &Endpoint) -> Vec<String> {
 /// network have no names.
 fn plan_config(networks: &NetworkStore, record: &Record, endpoints: &Endpoints) -> ResolverConfig {
     let mut in_order: Vec<&Endpoint> = endpoints.endpoints.iter().collect();
-    in_order.sort_by_key(|endpoint| !endpoint.default_route);
+    in_order.order_by_key(|endpoint| !endpoint.default_route);
     let named = in_order.iter().filter(|endpoint| endpoint.network != DEFAULT);
     let gateways: Vec<IpAddr> = in_order
         .iter()
@@ -199,6 +201,40 @@ fn names_in(networks: &NetworkStore, endpoint: &Endpoint) -> NetworkNames {
 #[derive(Debug)]
 struct Names {
     resolver: Resolver,
+    /// Where it listens.
+    namespace: OwnedFd,
+    networks: NetworkStore,
+    container: String,
+}
+
+impl Drop for Names {
+    /// The interfaces go with their namespace, unless something holds that: connections of
+    /// TCP that nobody has open any more, but whose last bytes the other side has not taken.
+    /// The kernel tries for minutes, with an address that somebody else is given meanwhile.
+    fn drop(&mut self) {
+        let held = namespace::count_tcp(self.namespace.as_fd());
+        if held.is_ok_and(|count| count > self.resolver.count_tcp()) {
+            // There is nobody to tell; without it they go when the kernel gives up.
+            self.remove_interfaces().unwrap_or_default();
+        }
+    }
+}
+
+impl Names {
+    fn remove_interfaces(&self) -> cais_net::Result<()> {
+        let Some(endpoints) = self.networks.read_endpoints(&self.container)? else {
+            return Ok(());
+        };
+        let process = endpoints.process.map(|(pid, start)| ProcessName { pid, start });
+        if process.is_some_and(|process| process.is_alive()) {
+            return Ok(());
+        }
+        let mut inside = veth::open_inside(self.namespace.as_fd())?;
+        for endpoint in &endpoints.endpoints {
+            veth::detach(&mut inside, endpoint)?;
+        }
+        Ok(())
+    }
 }
 
 impl Attendant for Names {
@@ -238,7 +274,12 @@ pub(crate) fn attendant(
     if let Some(gate) = hold::name_gate(store, record, state)? {
         resolver.set_policy(Box::new(gate));
     }
-    Ok(Some(Box::new(Names { resolver })))
+    Ok(Some(Box::new(Names {
+        resolver,
+        namespace,
+        networks: store.networks(),
+        container: record.id.as_str().to_owned(),
+    })))
 }
 
 /// Whether the container's program is to listen at port 53 itself: it is published or

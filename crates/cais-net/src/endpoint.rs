@@ -5,8 +5,9 @@
 use crate::error::{NetError, Result};
 use crate::mac::Mac;
 use crate::network::{Driver, Network, NetworkStore, ensure_directory, entries, remove_file, write_new};
-use crate::publish::PublishedPort;
+use crate::publish::{PublishedPort, rows};
 use crate::table::PortEntry;
+use cais_order::InOrder;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -95,7 +96,7 @@ pub struct Endpoints {
     /// Its interfaces.
     pub endpoints: Vec<Endpoint>,
     /// Its published ports.
-    #[serde(default)]
+    #[serde(default, with = "rows")]
     pub ports: Vec<PublishedPort>,
     /// Whether the monitor passes connections on, and the kernel translates nothing.
     #[serde(default)]
@@ -125,17 +126,37 @@ impl Endpoints {
             return Vec::new();
         };
         let owner = self.container.get(..12).unwrap_or(&self.container);
-        let entry = |port: &PublishedPort| PortEntry {
+        let entry = |port: &PublishedPort, last: Option<u16>| PortEntry {
             owner: owner.to_owned(),
             host: port.host,
             host_port: port.host_port,
+            last,
             protocol: port.protocol,
             ipv4: endpoint.ipv4.map(|(address, _)| address),
             ipv6: endpoint.ipv6.map(|(address, _)| address),
             container_port: port.container_port,
         };
-        self.ports.iter().map(entry).collect()
+        let mut entries = Vec::new();
+        for row in self.ports.chunk_by(continues) {
+            match row {
+                [first, .., last] if row.len() >= ROW => entries.push(entry(first, Some(last.host_port))),
+                _ => entries.extend(row.iter().map(|port| entry(port, None))),
+            }
+        }
+        entries
     }
+}
+
+/// So many ports in a row are one range in the table. Fewer are found faster one by one.
+const ROW: usize = 8;
+
+/// Whether a port is the next after another, and both are the same inside.
+fn continues(port: &PublishedPort, next: &PublishedPort) -> bool {
+    let is_same = |port: &PublishedPort| port.container_port == port.host_port;
+    is_same(port)
+        && is_same(next)
+        && port.host_port.checked_add(1) == Some(next.host_port)
+        && (port.host, port.protocol) == (next.host, next.protocol)
 }
 
 /// The suffix of a file whose container is giving back what it has.
@@ -229,7 +250,7 @@ impl NetworkStore {
             .into_iter()
             .map(|name| name.strip_suffix(LEAVING).unwrap_or(&name).to_owned())
             .collect();
-        names.sort();
+        names.order();
         names.dedup();
         Ok(names)
     }
@@ -267,6 +288,52 @@ impl NetworkStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::Protocol;
+
+    #[test]
+    fn ports_in_a_row_are_one_entry() {
+        let port = |host_port, container_port, protocol| PublishedPort {
+            host: None,
+            host_port,
+            container_port,
+            protocol,
+        };
+        let same =
+            |ports: std::ops::RangeInclusive<u16>, protocol| ports.map(move |at| port(at, at, protocol));
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        for (ports, expected) in [
+            (same(80..=80, tcp).collect::<Vec<_>>(), vec![(80, None)]),
+            (same(1..=8, tcp).collect(), vec![(1, Some(8))]),
+            (same(1..=7, tcp).collect(), (1..=7).map(|at| (at, None)).collect()),
+            (
+                same(1..=9, tcp)
+                    .chain(same(10..=17, udp))
+                    .chain(same(65535..=65535, udp))
+                    .collect(),
+                vec![(1, Some(9)), (10, Some(17)), (65535, None)],
+            ),
+            (
+                (1..=9).map(|at| port(at, at + 1, tcp)).collect(),
+                (1..=9).map(|at| (at, None)).collect(),
+            ),
+        ] {
+            let endpoint = cais_json::json!({
+                "network": "n", "network_id": "i", "id": "e", "driver": "bridge", "parent": "b", "interface": "eth0",
+                "mac": "02:00:00:00:00:01", "ipv4": ["10.0.0.2", 24], "mtu": 1500,
+            });
+            let endpoints = Endpoints {
+                endpoints: vec![cais_json::from_value(&endpoint).unwrap()],
+                ports,
+                ..Endpoints::default()
+            };
+            let found: Vec<_> = endpoints
+                .port_entries()
+                .iter()
+                .map(|each| (each.host_port, each.last))
+                .collect();
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn a_container_that_leaves_counts_no_more() {

@@ -42,3 +42,50 @@ pub fn inside<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>) 
     enter(own.as_fd())?;
     done
 }
+
+/// How many sockets of TCP there are in a namespace: those that nobody has open any more but
+/// that still have something to send count too (proc_pid_net(5), `sockstat`).
+///
+/// # Errors
+/// As [`inside`]; where /proc cannot be read.
+pub fn count_tcp(namespace: BorrowedFd<'_>) -> Result<u32> {
+    inside(namespace, || {
+        let mut count = 0;
+        for name in ["sockstat", "sockstat6"] {
+            let path = format!("/proc/thread-self/net/{name}");
+            match std::fs::read_to_string(&path) {
+                Ok(text) => count += text.lines().filter_map(parse_tcp).sum::<u32>(),
+                // A kernel without IPv6.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(NetError::file(format!("read {path}"))(error)),
+            }
+        }
+        Ok(count)
+    })
+}
+
+/// `TCP: inuse 5 orphan 0 …` or `TCP6: inuse 3`.
+fn parse_tcp(line: &str) -> Option<u32> {
+    let rest = line
+        .strip_prefix("TCP: inuse ")
+        .or_else(|| line.strip_prefix("TCP6: inuse "))?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_tcp;
+
+    #[test]
+    fn lines_of_sockstat() {
+        for (line, expected) in [
+            ("TCP: inuse 5 orphan 1 tw 0 alloc 9 mem 2", Some(5)),
+            ("TCP6: inuse 3", Some(3)),
+            ("UDP: inuse 2 mem 0", None),
+            ("TCP: inuse", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_tcp(line), expected, "{line}");
+        }
+    }
+}

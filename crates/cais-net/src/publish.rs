@@ -207,7 +207,7 @@ fn parse_host(text: &str) -> Result<IpAddr, PortError> {
 }
 
 /// A port of the host that leads to one of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublishedPort {
     /// The address of the host; none for all of them.
     pub host: Option<IpAddr>,
@@ -231,9 +231,87 @@ impl PublishedPort {
     }
 }
 
+/// How files say which ports are published: those in a row as one mapping, in the form of
+/// `--publish`. There may be thousands.
+pub(crate) mod rows {
+    use super::{PortMapping, PortRange, PublishedPort};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    fn continues(port: &PublishedPort, next: &PublishedPort) -> bool {
+        (port.host, port.protocol) == (next.host, next.protocol)
+            && port.host_port.checked_add(1) == Some(next.host_port)
+            && port.container_port.checked_add(1) == Some(next.container_port)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(ports: &[PublishedPort], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ports.chunk_by(continues).filter_map(|row| {
+            let (first, last) = (row.first()?, row.last()?);
+            let host = first.host_text();
+            let range = |first, last| PortRange { first, last };
+            let inside = range(first.container_port, last.container_port);
+            let end = range(first.host_port, last.host_port).to_string();
+            let end = end.find('-').map_or("", |at| end.get(at..).unwrap_or_default());
+            Some(format!("{host}{end}:{inside}/{}", first.protocol))
+        }))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PublishedPort>, D::Error> {
+        let mut ports = Vec::new();
+        for text in Vec::<String>::deserialize(from)? {
+            let mapping: PortMapping = text.parse().map_err(serde::de::Error::custom)?;
+            let first = mapping.host_ports.map_or(0, |range| range.first);
+            let inside = mapping.container_ports;
+            ports.extend(
+                (inside.first..=inside.last)
+                    .zip(first..=u16::MAX)
+                    .map(|(inside, host_port)| PublishedPort {
+                        host: mapping.host,
+                        host_port,
+                        container_port: inside,
+                        protocol: mapping.protocol,
+                    }),
+            );
+        }
+        Ok(ports)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_in_a_row_are_one_line_of_a_file() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct File {
+            #[serde(with = "rows")]
+            ports: Vec<PublishedPort>,
+        }
+        let port = |host: &str, host_port, container_port| PublishedPort {
+            host: host.parse().ok(),
+            host_port,
+            container_port,
+            protocol: Protocol::Tcp,
+        };
+        let mut ports: Vec<PublishedPort> = (0..1000)
+            .map(|offset| port("", 8000 + offset, 9000 + offset))
+            .collect();
+        ports.push(port("", 65535, 65535));
+        ports.extend([
+            port("::1", 80, 80),
+            port("127.0.0.1", 81, 81),
+            port("127.0.0.1", 82, 81),
+        ]);
+        // A port that nobody could have, since the kernel lacks the protocol.
+        ports.push(PublishedPort {
+            protocol: Protocol::Sctp,
+            ..port("", 0, 7)
+        });
+        let text = cais_json::to_string(&File { ports: ports.clone() }).unwrap();
+        let expected = r#"{"ports":["8000-8999:9000-9999/tcp","65535:65535/tcp","[::1]:80:80/tcp","127.0.0.1:81:81/tcp","127.0.0.1:82:81/tcp","0:7/sctp"]}"#;
+        assert_eq!(text, expected);
+        assert_eq!(cais_json::from_str::<File>(&text).unwrap(), File { ports });
+    }
 
     fn mapping(text: &str) -> PortMapping {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

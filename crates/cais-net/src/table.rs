@@ -1,8 +1,9 @@
 //! The nf_tables table `inet cais`: a pure function of the state.
 //!
 //! The rules never change. What changes are elements of sets and maps: a network adds its
-//! bridge and its subnets, a published port one element. So the kernel looks a port up by a
-//! hash, however many there are, and each change is one small transaction.
+//! bridge and its subnets, a published port one element, and a range of ports one too. So the
+//! kernel looks a port up by a hash, however many there are, and each change is one small
+//! transaction.
 //!
 //! | chain | what it is for |
 //! | --- | --- |
@@ -69,8 +70,25 @@ pub static PORTS6_AT: Set = map(
     &[Field::Ipv6, Field::Port],
 );
 
+/// Ranges of ports that are published on all addresses and are the same inside.
+pub static RANGES4: Set = range_map("pub_range4", &[Field::Protocol, Field::Port], &[Field::Ipv4]);
+/// The same, on one address.
+pub static RANGES4_AT: Set = range_map(
+    "pub_ip_range4",
+    &[Field::Ipv4, Field::Protocol, Field::Port],
+    &[Field::Ipv4],
+);
+/// The same of IPv6.
+pub static RANGES6: Set = range_map("pub_range6", &[Field::Protocol, Field::Port], &[Field::Ipv6]);
+/// The same of IPv6.
+pub static RANGES6_AT: Set = range_map(
+    "pub_ip_range6",
+    &[Field::Ipv6, Field::Protocol, Field::Port],
+    &[Field::Ipv6],
+);
+
 /// All sets, in the order in which they are made.
-pub static SETS: [&Set; 12] = [
+pub static SETS: [&Set; 16] = [
     &BRIDGES,
     &SAME_BRIDGE,
     &INTERNAL,
@@ -83,6 +101,10 @@ pub static SETS: [&Set; 12] = [
     &PORTS4_AT,
     &PORTS6,
     &PORTS6_AT,
+    &RANGES4,
+    &RANGES4_AT,
+    &RANGES6,
+    &RANGES6_AT,
 ];
 
 const fn set(name: &'static str, key: &'static [Field]) -> Set {
@@ -112,6 +134,13 @@ const fn map(name: &'static str, key: &'static [Field], value: &'static [Field])
         value,
         ranges: false,
         expires: true,
+    }
+}
+
+const fn range_map(name: &'static str, key: &'static [Field], value: &'static [Field]) -> Set {
+    Set {
+        ranges: true,
+        ..map(name, key, value)
     }
 }
 
@@ -331,6 +360,11 @@ const fn send_to(family: u32, port: u32) -> Expression {
     }
 }
 
+/// As [`send_to`], at the port that it was sent to.
+const fn send_to_same(family: u32) -> Expression {
+    send_to(family, 0)
+}
+
 const PUBLISH: &[&[Expression]] = &[
     &[
         FAMILY,
@@ -348,6 +382,23 @@ const PUBLISH: &[&[Expression]] = &[
         port(9),
         is_in(&PORTS4),
         send_to(IPV4, 9),
+    ],
+    &[
+        FAMILY,
+        IS_IPV4,
+        network(16, 4, FIRST),
+        protocol(9),
+        port(10),
+        is_in(&RANGES4_AT),
+        send_to_same(IPV4),
+    ],
+    &[
+        FAMILY,
+        IS_IPV4,
+        protocol(FIRST),
+        port(9),
+        is_in(&RANGES4),
+        send_to_same(IPV4),
     ],
     // A packet from ::1 cannot leave the host: the monitor answers there.
     &[
@@ -373,6 +424,23 @@ const PUBLISH: &[&[Expression]] = &[
         port(9),
         is_in(&PORTS6),
         send_to(IPV6, SECOND),
+    ],
+    &[
+        FAMILY,
+        IS_IPV6,
+        network(24, 16, FIRST),
+        protocol(SECOND),
+        port(13),
+        is_in(&RANGES6_AT),
+        send_to_same(IPV6),
+    ],
+    &[
+        FAMILY,
+        IS_IPV6,
+        protocol(FIRST),
+        port(9),
+        is_in(&RANGES6),
+        send_to_same(IPV6),
     ],
 ];
 

@@ -11,6 +11,9 @@ use crate::network::Driver;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
+/// The index of `lo` in every namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
+
 /// The index of the parent of an interface: a bridge, or a device of the host.
 fn parent(host: &Socket, endpoint: &Endpoint) -> Result<u32> {
     bridge::index_of(host, &endpoint.parent)?.ok_or_else(|| {
@@ -107,6 +110,12 @@ pub fn configure(inside: &mut Socket, endpoints: &[Endpoint]) -> Result<()> {
         .map(|endpoint| index_in(inside, endpoint))
         .collect::<Result<Vec<u32>>>()?;
     let mut batch = Batch::default();
+    if endpoints.iter().all(|endpoint| endpoint.ipv4.is_none()) {
+        // The resolver's socket is bound next, perhaps before the stub has brought this up.
+        // Without any address of IPv4 a namespace has no table of its own addresses, and the
+        // kernel then takes 127.0.0.11 for one of many and answers from 127.0.0.1.
+        link::bring_up(&mut batch, LOOPBACK, false);
+    }
     for (endpoint, index) in endpoints.iter().zip(&indexes) {
         for (address, prefix) in endpoint.addresses() {
             address::add(&mut batch, *index, address, prefix);

@@ -131,9 +131,11 @@ fn apply(engine: &Engine, mut record: Record, (before, after): (&Endpoints, &End
         entries
     };
     let (gone, new) = (entries(before, after), entries(after, before));
-    firewall.remove(&port_elements(gone))?;
-    if !new.is_empty() {
-        firewall.add(&port_elements(new))?;
+    match (gone.is_empty(), new.is_empty()) {
+        // A range that loses a port in its middle becomes two.
+        (false, false) => firewall.replace(&port_elements(gone), &port_elements(new))?,
+        (true, false) => firewall.add(&port_elements(new))?,
+        _ => firewall.remove(&port_elements(gone))?,
     }
     super::connect::forget_flows(&mut firewall, &before.ports)?;
     super::connect::forget_flows(&mut firewall, &after.ports)?;

@@ -5,6 +5,7 @@ use super::{Attachment, HostAddress, NetworkMode, PublishMode};
 use cais_net::egress::{Allowance, parse_allowances};
 use cais_net::publish::{ExposedPorts, PortMapping};
 use cais_net::shape::{self, Shape};
+use cais_order::InOrder;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -36,7 +37,7 @@ pub fn parse_networks(texts: &[String]) -> Result<NetworkMode, OptionError> {
         attachments.push(Attachment::to(DEFAULT_NETWORK));
     }
     let mut names: Vec<&str> = attachments.iter().map(|each| each.network.as_str()).collect();
-    names.sort_unstable();
+    names.order();
     if let Some([twice, ..]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
         return Err(OptionError::form(NETWORK, twice, "each network once"));
     }

@@ -12,6 +12,7 @@ use cais_linux::lsm::landlock;
 use cais_linux::seccomp;
 use cais_linux::seccomp::load::program_bytes;
 use cais_net::endpoint::Endpoints;
+use cais_order::Gather;
 use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
 use cais_runtime::spec::Spec;
 
@@ -37,7 +38,7 @@ pub(super) fn plan_facts(
             .devices
             .iter()
             .map(|device| (device.container.clone(), device.host.clone()))
-            .collect(),
+            .into_map(),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),

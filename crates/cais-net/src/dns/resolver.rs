@@ -72,6 +72,13 @@ pub struct Resolver {
 }
 
 impl Resolver {
+    /// How many sockets of TCP it has in the container's namespace.
+    #[must_use]
+    pub fn count_tcp(&self) -> u32 {
+        let clients = self.clients.iter().count();
+        u32::try_from(clients).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     /// A resolver that listens at these sockets and knows what the file `config` says
     /// ([`super::config::ResolverConfig`]); the upstream servers are those of `resolv_conf`
     /// unless the configuration names others.

@@ -202,7 +202,7 @@ pub enum Expression {
         family: u32,
         /// The register of the address.
         address: u32,
-        /// The register of the port.
+        /// The register of the port; 0 where the port stays.
         port: u32,
     },
     /// Gives the packet the address of the interface by which it leaves as its source.
@@ -578,7 +578,9 @@ fn write_action(attributes: &mut Attributes<'_>, expression: &Expression) {
             data.be32(1, 1);
             data.be32(2, family);
             data.be32(3, address);
-            data.be32(5, port);
+            if port != 0 {
+                data.be32(5, port);
+            }
         }),
         Expression::Masquerade => named(attributes, "masq", |_| {}),
         Expression::Counter => named(attributes, "counter", |_| {}),

@@ -1,6 +1,7 @@
 //! The elements of the table's sets, as a pure function of the state.
 
 use super::*;
+use cais_order::InOrder;
 use std::time::Duration;
 
 /// A bridge, as far as the table is concerned.
@@ -25,6 +26,8 @@ pub struct PortEntry {
     pub host: Option<IpAddr>,
     /// The port of the host.
     pub host_port: u16,
+    /// The last port of a range; the ports inside are the same then.
+    pub last: Option<u16>,
     /// The protocol.
     pub protocol: Protocol,
     /// The container's address of IPv4.
@@ -70,7 +73,7 @@ impl TableState {
             push(&mut all, &NO_ROUTING, vec![*family], Vec::new(), "");
         }
         for elements in all.values_mut() {
-            elements.sort();
+            elements.order();
             elements.dedup_by(|one, other| one.key == other.key && one.last == other.last);
         }
         all
@@ -195,29 +198,39 @@ fn port_field(port: u16) -> [u8; 4] {
 }
 
 fn add_port(all: &mut Elements, port: &PortEntry) {
-    let protocol = [port.protocol.number(), 0, 0, 0];
-    let key = [protocol, port_field(port.host_port)].concat();
-    let inside = port_field(port.container_port);
-    let mut add = |any: &'static Set, at: &'static Set, target: IpAddr| {
-        let value = [octets(target), inside.to_vec()].concat();
-        match port.host {
-            None => push(all, any, key.clone(), value, &port.owner),
-            // All addresses of one family.
-            Some(host) if host.is_unspecified() => {
-                if host.is_ipv4() == target.is_ipv4() {
-                    push(all, any, key.clone(), value, &port.owner);
-                }
-            }
-            Some(host) if host.is_ipv4() == target.is_ipv4() => {
-                push(all, at, [octets(host), key.clone()].concat(), value, &port.owner);
-            }
-            Some(_) => {}
-        }
+    let sets = if port.last.is_some() {
+        [[&RANGES4, &RANGES4_AT], [&RANGES6, &RANGES6_AT]]
+    } else {
+        [[&PORTS4, &PORTS4_AT], [&PORTS6, &PORTS6_AT]]
     };
-    if let Some(address) = port.ipv4 {
-        add(&PORTS4, &PORTS4_AT, address.into());
+    let addresses = [port.ipv4.map(IpAddr::V4), port.ipv6.map(IpAddr::V6)];
+    for (target, sets) in addresses.into_iter().zip(sets) {
+        if let Some(target) = target {
+            add_port_to(all, port, target, sets);
+        }
     }
-    if let Some(address) = port.ipv6 {
-        add(&PORTS6, &PORTS6_AT, address.into());
+}
+
+fn add_port_to(all: &mut Elements, port: &PortEntry, target: IpAddr, [any, at]: [&'static Set; 2]) {
+    let (set, host) = match port.host {
+        None => (any, Vec::new()),
+        Some(host) if host.is_ipv4() != target.is_ipv4() => return,
+        // All addresses of one family.
+        Some(host) if host.is_unspecified() => (any, Vec::new()),
+        Some(host) => (at, octets(host)),
+    };
+    let key = |number: u16| {
+        let protocol = [port.protocol.number(), 0, 0, 0];
+        [&host[..], &protocol, &port_field(number)].concat()
+    };
+    let mut value = octets(target);
+    if port.last.is_none() {
+        value.extend(port_field(port.container_port));
     }
+    all.entry(set.name).or_default().push(Element {
+        key: key(port.host_port),
+        last: port.last.map(key),
+        value,
+        comment: port.owner.clone(),
+    });
 }

@@ -5,6 +5,7 @@ fn port(host: Option<&str>) -> PortEntry {
         owner: "abc".to_owned(),
         host: host.map(|text| text.parse().unwrap()),
         host_port: 8080,
+        last: None,
         protocol: Protocol::Tcp,
         ipv4: Some(Ipv4Addr::new(172, 17, 0, 2)),
         ipv6: Some("fd00::2".parse().unwrap()),
@@ -42,6 +43,24 @@ fn what_a_state_becomes() {
 }
 
 #[test]
+fn a_range_is_one_element() {
+    let mut state = state();
+    for port in &mut state.ports {
+        port.last = Some(8090);
+    }
+    let all = state.elements();
+    let element = all[RANGES4_AT.name].first().unwrap();
+    assert_eq!(element.key, [127, 0, 0, 1, 6, 0, 0, 0, 0x1f, 0x90, 0, 0]);
+    assert_eq!(
+        element.last,
+        Some(vec![127, 0, 0, 1, 6, 0, 0, 0, 0x1f, 0x9a, 0, 0])
+    );
+    assert_eq!(element.value, [172, 17, 0, 2]);
+    assert_eq!(all[RANGES6.name].first().unwrap().value.len(), 16);
+    assert!(!all.contains_key(PORTS4.name) && !all.contains_key(PORTS4_AT.name));
+}
+
+#[test]
 fn an_internal_network_is_not_masqueraded() {
     let mut state = state();
     state.bridges[0].internal = true;
@@ -68,5 +87,5 @@ fn registers_fit_the_keys() {
         }
     }
     let uses: Vec<u32> = CHAINS.iter().map(uses_of).collect();
-    assert_eq!(uses, [7, 8, 5, 2, 1, 1, 5, 3]);
+    assert_eq!(uses, [11, 8, 5, 2, 1, 1, 5, 3]);
 }

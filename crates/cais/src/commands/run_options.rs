@@ -10,6 +10,7 @@ use cais_engine::options::{
     NetworkOptions, OptionError, RootSource, RunOptions, SecurityOptions, devices, health, logging, mount,
     namespaces, network, process, restart, security, signal, size,
 };
+use cais_order::InOrder;
 use std::path::{Path, PathBuf};
 
 /// Reads all flags, fills in what is configured, and checks all of it together.
@@ -245,7 +246,7 @@ fn mounts(args: &RunArgs, cwd: &Path) -> Result<Vec<MountOption>, OptionError> {
     all.extend(each(&args.mount, mount::parse_mount)?);
     all.extend(each(&args.tmpfs, mount::parse_tmpfs)?);
     let mut targets: Vec<&str> = all.iter().map(|mount| mount.target.as_str()).collect();
-    targets.sort_unstable();
+    targets.order();
     if let Some([twice, ..]) = targets.windows(2).find(|pair| pair.first() == pair.last()) {
         return Err(OptionError::File {
             flag: "--volume",

@@ -10,7 +10,11 @@ use cais_engine::engine::Engine;
 use cais_engine::images::{self, LayerCompression, Pulled, TransferOptions, Watch};
 use cais_engine::options::{RootSource, RunOptions};
 use cais_image::platform::Platform;
+use cais_image::registry::look_up::LookUp;
 use cais_image::registry::{Credentials, Overrides, Places, RegistryConfig};
+
+/// How hosts of registries are found.
+pub(super) const LOOK_UP: LookUp = LookUp(cais_net::dns::ask::find_addresses);
 
 /// What is configured for registries.
 pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, Failure> {
@@ -19,7 +23,7 @@ pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, 
     if let Some(path) = authfile {
         places.auth_file = Some(path.into());
     }
-    RegistryConfig::read(places).map_err(|error| Failure::new(error.to_string()))
+    RegistryConfig::read(places, LOOK_UP).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Reads `USER:PASSWORD`.

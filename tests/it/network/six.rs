@@ -1,0 +1,69 @@
+//! Networks of IPv6 alone.
+
+use super::*;
+
+#[test]
+fn a_network_of_ipv6_alone() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    host.cais(
+        &env,
+        &["network", "create", "--ipv6", "--subnet", "fd00:77::/64", "six"],
+    );
+    let subnets = host.cais(
+        &env,
+        &["network", "inspect", "-f", "{{json .IPAM.Config}}", "six"],
+    );
+    assert!(
+        subnets.contains("fd00:77::1") && !subnets.contains("172."),
+        "{subnets}"
+    );
+    serve(&lan, &env, "web", &["--network", "six", "-p", "8080:80"]);
+    let addresses = host.cais(&env, &["exec", "web", "ip", "-br", "addr", "show", "eth0"]);
+    assert!(
+        addresses.contains("fd00:77::2/64") && !addresses.contains("172."),
+        "{addresses}"
+    );
+    // By name, from the first question on: each container has a resolver of its own, which is
+    // there before its loopback interface.
+    for round in 0..10 {
+        let script = "dig +short +tries=1 +timeout=3 web AAAA; dig +short +tries=1 +timeout=3 +tcp web AAAA; \
+                      dig +tries=1 +timeout=3 web A | grep -o 'status: [A-Z]*'; socat -T2 - TCP6:web:80 </dev/null";
+        let words = ["run", "--rm", "--network", "six", "host", "sh", "-c", script];
+        let lines = host.cais(&env, &words);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(
+            lines.get(..3),
+            Some(&["fd00:77::2", "fd00:77::2", "status: NOERROR"][..]),
+            "{round}"
+        );
+        assert!(
+            lines.get(3).is_some_and(|seen| seen.contains("fd00")),
+            "{round}: {lines:?}"
+        );
+    }
+    // From everywhere; what comes by IPv4 the monitor passes on.
+    assert_eq!(ask(&lan.outside, "tcp", HOST6, 8080).as_deref(), Some(OUTSIDE6));
+    for protocol in ["::1", "127.0.0.1", HOST6, HOST4] {
+        assert!(ask(host, "tcp", protocol, 8080).is_some(), "{protocol}");
+    }
+    assert!(ask(&lan.outside, "tcp", HOST4, 8080).is_some());
+    assert_eq!(
+        ask(&lan.outside, "tcp", "fd00:77::2", 80),
+        None,
+        "not routed directly"
+    );
+    // And out, with the host's address.
+    let server = lan.outside.spawn(&tcp_echo(7000));
+    eventually("the server listens", || {
+        lan.outside.try_sh("ss -Hltn 'sport = 7000' | grep -q .").code == 0
+    });
+    let script = format!("socat -t2 -T2 - TCP6:[{OUTSIDE6}]:7000 </dev/null");
+    let words = ["run", "--rm", "--network", "six", "host", "sh", "-c", &script];
+    assert_eq!(seen(&host.cais(&env, &words)).as_deref(), Some(HOST6));
+    drop(server);
+    assert_sound(host, &env);
+    host.cais(&env, &["rm", "-f", "web"]);
+    assert_nothing_left(host, &env);
+    host.cais(&env, &["network", "rm", "six"]);
+}
