@@ -17,6 +17,7 @@ mod engines;
 mod engines_support;
 mod events;
 mod flags;
+mod flags_docker;
 mod host_untouched;
 mod images;
 mod images_faults;

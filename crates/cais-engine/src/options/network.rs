@@ -291,6 +291,21 @@ pub fn parse_shape(
     Ok(Shape { rate, latency, loss })
 }
 
+/// Reads a value of `--link`: `CONTAINER[:ALIAS]`.
+///
+/// # Errors
+/// For another form.
+pub fn parse_link(text: &str) -> Result<(String, String), OptionError> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    let is_alias = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let name = name.trim_start_matches('/');
+    let alias = alias.trim_start_matches('/');
+    if name.is_empty() || alias.is_empty() || !alias.bytes().all(is_alias) {
+        return Err(OptionError::form("--link", text, "CONTAINER or CONTAINER:ALIAS"));
+    }
+    Ok((name.to_owned(), alias.to_owned()))
+}
+
 /// Reads a value of `--add-host`: `NAME:ADDRESS` or `NAME=ADDRESS`, where the address may be
 /// `host-gateway`.
 ///
