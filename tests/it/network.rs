@@ -495,40 +495,28 @@ fn ports_of_a_running_container_are_changed() {
     assert_sound(host, &env);
 }
 
+/// A container `web` with servers at the ports 80 and 81.
+fn serve_two(host: &Namespace, env: &TestEnv) {
+    let script = format!("{} & exec {}", tcp_echo(80), tcp_echo(81));
+    let flags = ["run", "-d", "--name", "web", "--network", "bridge", "host"];
+    host.cais(env, &[&flags[..], &["sh", "-c", &script]].concat());
+    let listens = [
+        "exec",
+        "web",
+        "sh",
+        "-c",
+        "test $(ss -Hltn | grep -c ':8[01] ') = 2",
+    ];
+    eventually("the servers listen", || host.try_cais(env, &listens).code == 0);
+}
+
 /// What a port was led to counts no more when the command has ended, though the kernel
 /// forgets it a tick later.
 #[test]
 fn a_port_leads_elsewhere_at_once() {
     let (lan, env) = (Lan::new(), TestEnv::new());
     let host = &lan.host;
-    let script = format!("{} & exec {}", tcp_echo(80), tcp_echo(81));
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "bridge",
-        "host",
-        "sh",
-        "-c",
-        &script,
-    ];
-    host.cais(&env, &words);
-    eventually("the servers listen", || {
-        host.try_cais(
-            &env,
-            &[
-                "exec",
-                "web",
-                "sh",
-                "-c",
-                "test $(ss -Hltn | grep -c ':8[01] ') = 2",
-            ],
-        )
-        .code
-            == 0
-    });
+    serve_two(host, &env);
     let elements = || {
         let text = host.sh("nft list map inet $(nft list tables | grep -o 'cais.*') pub_any4");
         text.lines()
