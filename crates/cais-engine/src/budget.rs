@@ -8,6 +8,7 @@ use crate::error::{EngineError, Result};
 use crate::images;
 use cais_image::Digest;
 use cais_image::store::{GcOptions, StoreError};
+use cais_order::InOrder;
 
 /// What was done to keep the budget.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub fn keep_budget(engine: &Engine, spared: &[Digest]) -> Result<Kept> {
     };
     total = total.saturating_sub(collect()?);
     let mut all = usage.images;
-    all.sort_by_key(|image| image.used);
+    all.order_by_key(|image| image.used);
     for image in all {
         if total <= budget {
             break;

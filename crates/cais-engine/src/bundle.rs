@@ -10,6 +10,7 @@ pub(crate) use resources::DEFAULT_PIDS;
 
 use crate::options::{IpcMode, NamespaceMode, NetworkMode, RunOptions};
 use cais_linux::creds::capabilities::{CapSet, UnknownCapability, adjust};
+use cais_order::Gather;
 use cais_runtime::spec::{
     Capabilities, ConsoleSize, DeviceNode, IdMapping, Linux, Namespace, NamespaceKind, Process, Rlimit, Root,
     Spec, User,
@@ -84,7 +85,7 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
     let linux = Linux {
         uid_mappings: facts.uid_mappings.clone(),
         gid_mappings: facts.gid_mappings.clone(),
-        sysctl: options.sysctls.iter().cloned().collect(),
+        sysctl: options.sysctls.iter().cloned().into_map(),
         resources: Some(resources::plan_resources(options, facts)?),
         cgroups_path: Some(facts.cgroup_path.clone()).filter(|path| !path.is_empty()),
         namespaces: plan_namespaces(options, facts),
@@ -113,7 +114,7 @@ pub fn plan_spec(options: &RunOptions, facts: &BundleFacts) -> Result<Spec, Bund
         domainname: hostname.as_ref().and(options.domainname.clone()),
         hostname,
         mounts: mounts::plan_mounts(options, facts),
-        annotations: options.annotations.iter().cloned().collect(),
+        annotations: options.annotations.iter().cloned().into_map(),
         linux: Some(linux),
         hooks: None,
     })

@@ -8,6 +8,7 @@ use crate::options::RootSource;
 use crate::rootless::in_user_namespace;
 use crate::run::parts;
 use crate::state::Container;
+use cais_order::InOrder;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -63,7 +64,7 @@ pub fn changes_of(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf
         for (place, upper) in parts::read_changes(&directory) {
             walk(&upper, &place, &[PathBuf::from("/")], &mut found)?;
         }
-        found.sort();
+        found.order();
         Ok(found)
     };
     if !engine.rootless {
@@ -107,7 +108,7 @@ fn decode(bytes: &[u8]) -> Vec<(PathBuf, Change)> {
 pub fn changes(upper: &Path, lower: &[PathBuf]) -> Result<Vec<(PathBuf, Change)>> {
     let mut found = Vec::new();
     walk(upper, Path::new("/"), lower, &mut found)?;
-    found.sort();
+    found.order();
     Ok(found)
 }
 

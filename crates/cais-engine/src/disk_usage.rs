@@ -7,6 +7,7 @@ use crate::images;
 use crate::options::RootSource;
 use crate::state::Container;
 use cais_image::store::{Image, Size, Usage};
+use cais_order::InOrder;
 
 /// What a container takes.
 #[derive(Debug, Clone)]
@@ -121,6 +122,6 @@ fn volumes(engine: &Engine) -> Result<Vec<VolumeUsage>> {
             name: volume.name,
         });
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found.order_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }

@@ -9,6 +9,7 @@
 use crate::record::Record;
 use crate::store::Store;
 use crate::time;
+use cais_order::Gather;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -116,7 +117,7 @@ pub fn container(store: &Store, record: &Record, action: &str, more: &[(&str, St
 /// The event of a container, to be written with others.
 #[must_use]
 pub fn of_container(record: &Record, action: &str, more: &[(&str, String)]) -> Event {
-    let mut attributes: BTreeMap<String, String> = record.options.labels.iter().cloned().collect();
+    let mut attributes: BTreeMap<String, String> = record.options.labels.iter().cloned().into_map();
     attributes.insert("image".to_owned(), image_of(record));
     attributes.insert("name".to_owned(), record.name.clone());
     attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));

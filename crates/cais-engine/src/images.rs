@@ -40,6 +40,7 @@ use crate::error::{EngineError, Result};
 use crate::list::containers;
 use crate::options::{RootSource, RunOptions};
 use crate::prune::PruneFilter;
+use cais_image::platform::Platform;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
 use std::path::{Path, PathBuf};
@@ -167,6 +168,8 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
         manifest: image.manifest.digest.to_string(),
         layers: layers(&store, &image)?,
     };
+    check_runs(&config.platform())
+        .map_err(|reason| EngineError::Invalid(format!("the image {name} is {reason}")))?;
     apply_defaults(options, &config);
     if options.command.is_empty() && options.entrypoint.is_none() {
         return Err(EngineError::Invalid(format!(
@@ -174,6 +177,45 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Whether programs of this platform run here, natively or by an emulator that the kernel
+/// calls.
+///
+/// # Errors
+/// Says why not, to be put behind "the image … is".
+pub fn check_runs(platform: &Platform) -> std::result::Result<(), String> {
+    let (own, other) = (Platform::own(), platform.normalized());
+    let pair = (own.architecture.as_str(), other.architecture.as_str());
+    // What names no machine is nobody's foreign one.
+    let is_native = other.architecture.is_empty()
+        || own.architecture == other.architecture
+        || matches!(pair, ("amd64", "386") | ("arm64", "arm"));
+    if matches!(other.os.as_str(), "" | "linux") && (is_native || is_emulated(&other.architecture)) {
+        return Ok(());
+    }
+    Err(format!(
+        "for {other}, and this machine runs {own}: take one for it (--platform {own}), or register an emulator in binfmt_misc with the flag F"
+    ))
+}
+
+/// Whether the kernel has an emulator for a machine open, so that it needs no file in the
+/// container (Documentation/admin-guide/binfmt-misc.rst).
+fn is_emulated(architecture: &str) -> bool {
+    let name = match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "386" => "i386",
+        "mips64le" => "mips64el",
+        "mipsle" => "mipsel",
+        "loong64" => "loongarch64",
+        other => other,
+    };
+    let entry = std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/qemu-{name}"));
+    entry.is_ok_and(|text| {
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags: "));
+        text.starts_with("enabled") && flags.is_some_and(|flags| flags.contains('F'))
+    })
 }
 
 /// The images that containers are made of or that are mounted, and so cannot go.

@@ -7,6 +7,7 @@ mod host_config;
 mod image;
 mod network;
 
+use cais_order::Gather;
 pub use config::exposed_ports;
 pub use image::inspect_image;
 pub use network::{host_addresses, read_endpoints};
@@ -83,7 +84,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "Cais".to_owned(),
         json!({
             "Bundle": directory,
-            "Options": options,
+            "Options": cais_json::to_value(options).unwrap_or_default(),
             "Cgroup": container.state.as_ref().map(|state| &state.cgroup),
             "MonitorPid": container.state.as_ref().map(|state| state.monitor.pid),
         }),
@@ -220,7 +221,7 @@ fn or_null<T: serde::Serialize>(list: &[T]) -> Value {
 
 /// Pairs as an object, sorted by their keys.
 fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
-    let sorted: std::collections::BTreeMap<&str, &str> = pairs.collect();
+    let sorted: std::collections::BTreeMap<&str, &str> = pairs.into_map();
     Value::Object(
         sorted
             .into_iter()

@@ -6,6 +6,7 @@ use crate::id::ContainerId;
 use crate::names;
 use crate::state::Container;
 use crate::store::Store;
+use cais_order::InOrder;
 
 /// All complete containers, the newest first.
 ///
@@ -47,7 +48,7 @@ fn read_all(store: &Store, ids: &[ContainerId]) -> Vec<Container> {
             all
         })
     };
-    all.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+    all.order_by(|a, b| b.record.created.cmp(&a.record.created));
     all
 }
 

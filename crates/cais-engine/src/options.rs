@@ -460,6 +460,8 @@ pub struct NetworkOptions {
     pub dns_search: Vec<String>,
     /// `--dns-option`.
     pub dns_options: Vec<String>,
+    /// `--link`: containers, and what they are called here.
+    pub links: Vec<(String, String)>,
     /// `--add-host`: names and addresses.
     pub add_hosts: Vec<(String, HostAddress)>,
     /// `--egress deny` and `--egress-allow`: all that may be reached; everything where

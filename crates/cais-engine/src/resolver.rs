@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
-use crate::network::hold;
+use crate::network::{hold, links};
 use crate::options::{NetworkMode, NetworkOptions, RunOptions};
 use crate::record::Record;
 use crate::state::{ProcessName, RunState};
@@ -25,6 +25,7 @@ use cais_net::egress::names::patterns;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{DEFAULT, NetworkStore};
 use cais_net::{namespace, veth};
+use cais_order::InOrder;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -61,6 +62,15 @@ pub(crate) fn announce(store: &Store, record: &Record) -> Result<()> {
     let path = config_file(store, &record.id);
     let before: ResolverConfig = read_json(&path)?.unwrap_or_default();
     let mut config = plan_config(&networks, record, &endpoints);
+    // One that has ended meanwhile has no name any more.
+    let links = links::resolve(store, &record.options, Some(&endpoints)).unwrap_or_default();
+    config.hosts.extend(links.into_iter().flat_map(|link| {
+        let addresses = link.addresses;
+        link.names.into_iter().map(move |name| HostName {
+            name,
+            addresses: addresses.clone(),
+        })
+    }));
     config.allowed = hold::allowances(store, record, &endpoints)?.map(|allowed| patterns(&allowed));
     // A sweep goes by this file: no name may stand where it does not say so.
     let mut union = config.clone();
@@ -153,7 +163,7 @@ fn names_of(record: &Record, endpoint: &Endpoint) -> Vec<String> {
 /// network have no names.
 fn plan_config(networks: &NetworkStore, record: &Record, endpoints: &Endpoints) -> ResolverConfig {
     let mut in_order: Vec<&Endpoint> = endpoints.endpoints.iter().collect();
-    in_order.sort_by_key(|endpoint| !endpoint.default_route);
+    in_order.order_by_key(|endpoint| !endpoint.default_route);
     let named = in_order.iter().filter(|endpoint| endpoint.network != DEFAULT);
     let gateways: Vec<IpAddr> = in_order
         .iter()

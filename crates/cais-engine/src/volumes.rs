@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::store::{Store, ensure_directory, read_json, write_json};
 use crate::time;
 use cais_linux::SysError;
+use cais_order::{Gather, InOrder};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, open, renameat_with};
 use rustix::io::Errno;
@@ -174,7 +175,7 @@ pub fn list(store: &Store) -> Result<Vec<Volume>> {
             found.extend(read_json::<Volume>(&entry.path().join("volume.json"))?);
         }
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found.order_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
 
@@ -283,7 +284,7 @@ pub fn remove(store: &Store, name: &str, force: bool) -> Result<()> {
 pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Vec<String>, u64)> {
     let store = &engine.store;
     sweep(store)?;
-    let used: BTreeSet<String> = in_use(store)?.into_keys().collect();
+    let used: BTreeSet<String> = in_use(store)?.into_keys().into_set();
     let (mut removed, mut freed) = (Vec::new(), 0u64);
     let mut first = Ok(());
     for volume in list(store)? {

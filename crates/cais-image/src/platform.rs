@@ -2,6 +2,7 @@
 //! (image-spec, "Image Index"; the names are Go's, as in `go tool dist list`).
 
 use crate::descriptor::{Descriptor, MediaType};
+use cais_order::InOrder;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -164,7 +165,7 @@ impl Platform {
                 offered: offered.filter_map(|entry| entry.platform.clone()).collect(),
             }));
         }
-        ranked.sort_by_key(|(distance, _)| *distance); // stable: the first of equals stays first
+        ranked.order_by_key(|(distance, _)| *distance); // stable: the first of equals stays first
         Ok(ranked.into_iter().map(|(_, entry)| entry).collect())
     }
 }

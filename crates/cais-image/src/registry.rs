@@ -14,6 +14,7 @@ pub mod config;
 mod credentials;
 mod download;
 mod error;
+pub mod look_up;
 mod manifests;
 mod paging;
 mod patience;
@@ -40,6 +41,7 @@ pub use wire::fetch_url;
 
 use crate::reference::{self, DOCKER_HUB};
 use auth::Authenticator;
+use look_up::LookUp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -77,6 +79,8 @@ pub struct Options {
     pub chunk: usize,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where hosts are.
+    pub look_up: LookUp,
 }
 
 impl Default for Options {
@@ -91,6 +95,7 @@ impl Default for Options {
             stall: Duration::from_secs(120),
             chunk: 16 << 20,
             clock: Arc::new(SystemClock::default()),
+            look_up: LookUp::default(),
         }
     }
 }

@@ -9,9 +9,11 @@
 mod error;
 mod text;
 mod tree;
+mod write;
 
 pub use error::JsonError;
-pub use serde_json::{Map, Number, Value, json};
+pub use serde_json::{Map, Number, Value};
+pub use write::{list, put, value_of};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

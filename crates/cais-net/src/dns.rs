@@ -16,6 +16,7 @@
 //! | `config` | what one container's resolver knows, as a file |
 //! | `cache` | replies of upstream servers, for as long as they may be kept |
 //! | `exchange` | one question on its way to upstream servers |
+//! | `ask` | the host's own questions: where a registry is |
 //! | `clients` | connections of clients over TCP |
 //! | `resolver` | all of it together, driven by events |
 //! | `listen` | the sockets at 127.0.0.11 |
@@ -24,6 +25,7 @@
 //! bounds, no name is followed through compression pointers, and what is kept for either
 //! side is limited.
 
+pub mod ask;
 pub mod cache;
 mod clients;
 pub mod config;

@@ -7,6 +7,7 @@ use crate::mac::Mac;
 use crate::network::{Driver, Network, NetworkStore, ensure_directory, entries, remove_file, write_new};
 use crate::publish::{PublishedPort, rows};
 use crate::table::PortEntry;
+use cais_order::InOrder;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -249,7 +250,7 @@ impl NetworkStore {
             .into_iter()
             .map(|name| name.strip_suffix(LEAVING).unwrap_or(&name).to_owned())
             .collect();
-        names.sort();
+        names.order();
         names.dedup();
         Ok(names)
     }

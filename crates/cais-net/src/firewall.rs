@@ -12,6 +12,7 @@ use crate::network::{Driver, Network, NetworkStore};
 use crate::table::{
     BridgeEntry, CHAINS, Elements, PortEntry, SETS, TableState, add_all, delete_all, expire_all, uses_of,
 };
+use cais_order::InOrder;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_getres};
 use std::time::Duration;
@@ -289,7 +290,7 @@ impl Firewall {
                 Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(refused("list the table inet cais")(errno)),
             }
-            found.sort();
+            found.order();
             if !found.is_empty() {
                 all.insert(set.name, found);
             }

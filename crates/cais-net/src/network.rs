@@ -3,6 +3,7 @@
 
 use crate::error::{NetError, Result};
 use crate::subnet::Subnet;
+use cais_order::InOrder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -244,7 +245,7 @@ impl NetworkStore {
             .into_iter()
             .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
             .collect();
-        names.sort();
+        names.order();
         let mut networks = Vec::new();
         for name in names {
             // One may have been removed meanwhile.

@@ -1,6 +1,7 @@
 //! The words of a mount's options (runtime-spec, "Mounts"; mount(8)), understood: flags
 //! of the mount, propagation, and what is left for the file system itself.
 
+use cais_order::InOrder;
 use cais_sys::mount::{
     MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_PRIVATE,
@@ -149,7 +150,7 @@ pub fn known_words() -> Vec<&'static str> {
         .chain(RECURSIVE)
         .chain(["tmpcopyup"])
         .collect();
-    all.sort_unstable();
+    all.order();
     all
 }
 

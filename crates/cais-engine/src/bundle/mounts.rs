@@ -2,6 +2,7 @@
 
 use super::BundleFacts;
 use crate::options::{IpcMode, MountKind, MountOption, RootSource, RunOptions};
+use cais_order::InOrder;
 use cais_runtime::spec::Mount;
 
 /// `/dev/shm` without `--shm-size`, as Docker's.
@@ -51,7 +52,7 @@ pub(super) fn plan_mounts(options: &RunOptions, facts: &BundleFacts) -> Vec<Moun
         .iter()
         .map(|option| user_mount(option, facts))
         .collect();
-    theirs.sort_by_key(|mount| {
+    theirs.order_by_key(|mount| {
         mount
             .destination
             .split('/')

@@ -9,6 +9,7 @@ use cais_image::manifest::Manifest;
 use cais_image::registry::{Endpoint, RegistryError, Started};
 use cais_image::store::{Image, LayerMeta};
 use cais_image::{ContentStore, Descriptor, Digest, Hasher, MediaType, Reference};
+use cais_order::InOrder;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +66,7 @@ pub fn push_all_tags(
         named.is_ok_and(|named| named.name() == reference.name() && named.tag.is_some())
     });
     let mut own: Vec<&String> = own.collect();
-    own.sort();
+    own.order();
     if own.is_empty() {
         return Err(EngineError::Invalid(format!(
             "an image does not exist locally with the tag: {}",

@@ -14,6 +14,7 @@ use cais_image::store::{LayerMeta, Staging};
 use cais_image::{Descriptor, Digest, MediaType};
 use cais_linux::SysError;
 use cais_linux::mounts::{overlay, tree};
+use cais_order::InOrder;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
@@ -274,7 +275,7 @@ pub fn mounted_images(engine: &Engine) -> Result<Vec<MountedImage>> {
             found.push(MountedImage { manifest, path });
         }
     }
-    found.sort_by(|one, other| one.path.cmp(&other.path));
+    found.order_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
 }
 

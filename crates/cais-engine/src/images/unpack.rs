@@ -10,6 +10,7 @@ use cais_image::layer::{
 use cais_image::manifest::ImageManifest;
 use cais_image::store::{LayerClaim, LayerMeta, Lease, Staging, places};
 use cais_image::{ContentStore, Descriptor, Digest};
+use cais_order::InOrder;
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -101,7 +102,7 @@ pub(super) fn unpack(unpacker: &Unpacker<'_>, manifest: &ImageManifest, diff_ids
             .collect::<Result<Vec<_>>>()
     })?;
     let mut waiting: Vec<(usize, Waiting)> = waiting.into_iter().flatten().collect();
-    waiting.sort_by_key(|(index, _)| *index);
+    waiting.order_by_key(|(index, _)| *index);
     for (index, waiting) in waiting {
         place(unpacker, &jobs, diff_ids, index, waiting)?;
     }

@@ -4,6 +4,7 @@ use super::{object, or_null};
 use crate::options::{AttachedStream, HealthOptions, MountKind, RunOptions};
 use crate::state::Container;
 use cais_json::{Map, Value, json};
+use cais_order::InOrder;
 
 pub(super) fn describe(container: &Container) -> Value {
     let options = &container.record.options;
@@ -93,7 +94,7 @@ pub fn exposed_ports(options: &RunOptions) -> Map<String, Value> {
             (range.first..=range.last).map(move |port| (port, format!("{port}/{protocol}")))
         })
         .collect();
-    ports.sort();
+    ports.order();
     ports.into_iter().map(|(_, port)| (port, json!({}))).collect()
 }
 

@@ -23,6 +23,13 @@ pub(super) fn describe(container: &Container, spec: Option<&Spec>) -> Value {
             all.extend(map);
         }
     }
+    let links: Vec<String> = options
+        .network
+        .links
+        .iter()
+        .map(|(other, alias)| format!("/{other}:/{}/{alias}", container.record.name))
+        .collect();
+    all.insert("Links".to_owned(), or_null(&links));
     Value::Object(all)
 }
 
@@ -79,7 +86,6 @@ fn isolation(options: &RunOptions) -> Value {
             IpcMode::Container(name) => format!("container:{name}"),
         },
         "Cgroup": "",
-        "Links": null,
         "OomScoreAdj": options.limits.oom_score_adj.unwrap_or(0),
         "PidMode": mode_word(&modes.pid, ""),
         "Privileged": options.security.privileged,

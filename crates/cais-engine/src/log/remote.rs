@@ -16,7 +16,8 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, send,
     socket_with,
 };
-use std::net::ToSocketAddrs;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
@@ -115,18 +116,26 @@ impl Remote {
     }
 }
 
+/// The address of `HOST[:PORT]`.
+fn find(host: &str) -> Option<SocketAddr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') => (name, port.parse().ok()?),
+        _ => (host, 514),
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let found = cais_net::dns::ask::find_addresses(name, Duration::from_secs(10)).ok()?;
+    Some(SocketAddr::new(*found.first()?, port))
+}
+
 fn open(driver: LogDriver, log: &LogOptions) -> Result<OwnedFd> {
     let address = log.address().unwrap_or("unixgram:///dev/log");
     let (family, target) = match (driver, address.strip_prefix("udp://")) {
         (LogDriver::Syslog, Some(host)) => {
-            let named = if host.contains(':') {
-                host.to_owned()
-            } else {
-                format!("{host}:514")
-            };
-            let found = named.to_socket_addrs().ok().and_then(|mut all| all.next());
-            let found =
-                found.ok_or_else(|| EngineError::Invalid(format!("syslog-address: {host} is unknown")))?;
+            let found = find(host)
+                .ok_or_else(|| EngineError::Invalid(format!("syslog-address: {host} is unknown")))?;
             let family = if found.is_ipv4() {
                 AddressFamily::INET
             } else {

@@ -13,6 +13,7 @@ use cais_net::netlink::{Batch, Protocol, Socket, link};
 use cais_net::network::{Driver, Network, NetworkStore};
 use cais_net::table::{Elements, SETS};
 use cais_net::{NetError, host, lease};
+use cais_order::Gather;
 use std::collections::BTreeSet;
 
 /// Something that is not as it should be.
@@ -79,7 +80,7 @@ fn check_bridge(network: &Network, containers: &[Endpoints], host: &HostNetworks
         }
         return;
     };
-    let addresses: BTreeSet<_> = host.addresses_of(bridge.index).collect();
+    let addresses: BTreeSet<_> = host.addresses_of(bridge.index).into_set();
     for gateway in network.pools.iter().filter_map(|pool| pool.gateway) {
         if !addresses.contains(&gateway) {
             found.push(finding(format!(
@@ -146,7 +147,7 @@ fn check_table(networks: &NetworkStore, host: &HostNetworks, found: &mut Vec<Fin
                 .into_iter()
                 .flatten()
                 .map(|element| (element.key.clone(), element.value.clone()))
-                .collect()
+                .into_set()
         };
         let actual = keys(&actual);
         let missing = keys(&required).difference(&actual).count();
@@ -176,7 +177,7 @@ fn check_leases(
                 .addresses()
                 .map(move |(address, _)| (&endpoint.network, address))
         })
-        .collect();
+        .into_set();
     for network in known {
         for lease in lease::list(networks, &network.name)? {
             let is_starting =

@@ -6,6 +6,7 @@ use crate::store::Store;
 use cais_json::{Map, Value, json};
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::network::{Network, NetworkStore, Pool};
+use cais_order::InOrder;
 
 /// A network of the list: one of ours, or one of the two that are always there.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +49,7 @@ pub fn list(store: &Store) -> Result<Vec<Listed>> {
         driver: driver.to_owned(),
         network: None,
     }));
-    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all.order_by(|one, other| one.name.cmp(&other.name));
     Ok(all)
 }
 

@@ -5,6 +5,7 @@ use super::{Attachment, HostAddress, NetworkMode, PublishMode};
 use cais_net::egress::{Allowance, parse_allowances};
 use cais_net::publish::{ExposedPorts, PortMapping};
 use cais_net::shape::{self, Shape};
+use cais_order::InOrder;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -36,7 +37,7 @@ pub fn parse_networks(texts: &[String]) -> Result<NetworkMode, OptionError> {
         attachments.push(Attachment::to(DEFAULT_NETWORK));
     }
     let mut names: Vec<&str> = attachments.iter().map(|each| each.network.as_str()).collect();
-    names.sort_unstable();
+    names.order();
     if let Some([twice, ..]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
         return Err(OptionError::form(NETWORK, twice, "each network once"));
     }
@@ -294,6 +295,21 @@ pub fn parse_shape(
         })
         .transpose()?;
     Ok(Shape { rate, latency, loss })
+}
+
+/// Reads a value of `--link`: `CONTAINER[:ALIAS]`.
+///
+/// # Errors
+/// For another form.
+pub fn parse_link(text: &str) -> Result<(String, String), OptionError> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    let is_alias = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let name = name.trim_start_matches('/');
+    let alias = alias.trim_start_matches('/');
+    if name.is_empty() || alias.is_empty() || !alias.bytes().all(is_alias) {
+        return Err(OptionError::form("--link", text, "CONTAINER or CONTAINER:ALIAS"));
+    }
+    Ok((name.to_owned(), alias.to_owned()))
 }
 
 /// Reads a value of `--add-host`: `NAME:ADDRESS` or `NAME=ADDRESS`, where the address may be

@@ -39,6 +39,9 @@ pub fn validate(options: &RunOptions, written: Written) -> Result<(), OptionErro
     if options.detach && !options.attach.is_empty() {
         return Err(conflict("--attach", "--detach", ""));
     }
+    if !options.network.links.is_empty() && !options.is_in_networks() {
+        return Err(conflict("--link", "--network none, host or container:X", ""));
+    }
     // An image may have a command of its own.
     let is_image = matches!(options.root, super::RootSource::Image { .. });
     if !is_image && options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {

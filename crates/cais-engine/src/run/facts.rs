@@ -12,6 +12,7 @@ use cais_linux::lsm::landlock;
 use cais_linux::seccomp;
 use cais_linux::seccomp::load::program_bytes;
 use cais_net::endpoint::Endpoints;
+use cais_order::Gather;
 use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
 use cais_runtime::spec::Spec;
 
@@ -37,7 +38,7 @@ pub(super) fn plan_facts(
             .devices
             .iter()
             .map(|device| (device.container.clone(), device.host.clone()))
-            .collect(),
+            .into_map(),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
@@ -153,18 +154,23 @@ pub(super) fn etc_files(
     options: &RunOptions,
     id: &ContainerId,
     network: Option<&Endpoints>,
-) -> Vec<(String, String)> {
+) -> Result<Vec<(String, String)>> {
     let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
     let mut files = vec![("/etc/hostname".to_owned(), format!("{name}\n"))];
     if options.namespaces.network == NetworkMode::Host {
-        return files;
+        return Ok(files);
     }
     const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-    let hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, &name, network);
+    let mut hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, &name, network);
+    for link in crate::network::links::resolve(&engine.store, options, network)? {
+        for address in link.addresses {
+            hosts += &format!("{address}\t{}\n", link.names.join(" "));
+        }
+    }
     files.push(("/etc/hosts".to_owned(), hosts));
     // Without one on the host the image's own stays.
     if let Some(text) = crate::resolver::resolv_conf(engine, options) {
         files.push(("/etc/resolv.conf".to_owned(), text));
     }
-    files
+    Ok(files)
 }

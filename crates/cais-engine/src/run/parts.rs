@@ -7,6 +7,7 @@
 
 use crate::error::{EngineError, Result};
 use cais_linux::mounts::overlay::Layers;
+use cais_order::InOrder;
 use cais_runtime::plan::facts::{Part, RootTree};
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
@@ -92,7 +93,7 @@ fn find() -> Result<Found> {
         .map_err(EngineError::store("read /proc/self/mountinfo"))?;
     let mut found = Found::default();
     search(Path::new("/"), &mount_points(&mountinfo), &mut found)?;
-    found.whole.sort();
+    found.whole.order();
     Ok(found)
 }
 

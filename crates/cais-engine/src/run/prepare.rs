@@ -228,7 +228,7 @@ fn prepare_with(
     let mut spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
     engine.service.plan(&mut spec, &engine.store, id, options)?;
     let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
-    plan_facts.files = etc_files(engine, options, id, network.as_ref());
+    plan_facts.files = etc_files(engine, options, id, network.as_ref())?;
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
     Ok(Prepared {

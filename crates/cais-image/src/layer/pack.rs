@@ -9,6 +9,7 @@ use super::staging::LeftOut;
 use crate::tar::{Device, Entry, Kind, TarError, Time, Writer};
 use crate::{Digest, Hasher};
 use cais_linux::SysError;
+use cais_order::InOrder;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat};
 use rustix::io::Errno;
@@ -168,7 +169,7 @@ impl<W: Write> Packer<'_, W> {
     fn walk(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), PackError> {
         let form = self.options.form;
         let mut names = names(directory).map_err(failed("getdents64", path))?;
-        names.sort();
+        names.order();
         if form.opaque(directory).map_err(failed("fgetxattr", path))? == Some(b'y') {
             self.write_marker(join(path, OPAQUE))?;
         }

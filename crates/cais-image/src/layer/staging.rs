@@ -8,6 +8,7 @@ use super::name::join;
 use super::options::UnpackOptions;
 use super::record::Record;
 use super::remove::remove_each;
+use cais_order::InOrder;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fchmod, fstat, mkdirat, openat, readlinkat, statat,
@@ -300,7 +301,7 @@ impl Staging {
     /// go on.
     pub(crate) fn finish(&mut self) -> Result<(), Problem> {
         let mut finish = std::mem::take(&mut self.finish);
-        finish.sort_by(|one, other| one.path.cmp(&other.path));
+        finish.order_by(|one, other| one.path.cmp(&other.path));
         let mut last: Option<Vec<u8>> = None;
         for Finish { path, mode, times } in finish.into_iter().rev() {
             if last.as_ref() == Some(&path) {

@@ -2,6 +2,7 @@
 //! below `/var/lib/dpkg`).
 
 use super::host::Host;
+use cais_order::Gather;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -65,7 +66,7 @@ impl Packages {
     pub fn owner(&self, host: &Host, paths: &[PathBuf]) -> Result<Option<String>, Errno> {
         // Often it has the name of its package.
         let guess = paths.iter().filter_map(|path| path.file_name()?.to_str());
-        let guess: BTreeSet<&str> = guess.collect();
+        let guess: BTreeSet<&str> = guess.into_set();
         let (likely, others): (Vec<&String>, Vec<&String>) =
             self.lists.iter().partition(|list| guess.contains(base(list)));
         for list in likely.into_iter().chain(others) {

@@ -1,6 +1,7 @@
 //! The file tree that things are packed from: links are followed by hand, so that each one on
 //! the way is known, and files are opened below the root without following any.
 
+use cais_order::InOrder;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, open, openat2, readlinkat, statat};
 use rustix::io::Errno;
@@ -226,7 +227,7 @@ impl Host {
                 names.push(PathBuf::from(OsStr::from_bytes(name)));
             }
         }
-        names.sort();
+        names.order();
         Ok(names)
     }
 }

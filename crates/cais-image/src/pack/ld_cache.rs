@@ -1,6 +1,7 @@
 //! `/etc/ld.so.cache` as ldconfig(8) writes it and the loader reads it (glibc,
 //! `sysdeps/generic/dl-cache.h`, the format "glibc-ld.so.cache1.1").
 
+use cais_order::InOrder;
 use std::collections::HashMap;
 
 const MAGIC: &[u8; 20] = b"glibc-ld.so.cache1.1";
@@ -114,7 +115,7 @@ pub fn parse_cache(bytes: &[u8]) -> Option<LdCache> {
 pub fn write_cache(libraries: &[(Vec<u8>, Cached)]) -> Option<Vec<u8>> {
     const LITTLE_ENDIAN: u8 = 2;
     let mut sorted: Vec<&(Vec<u8>, Cached)> = libraries.iter().collect();
-    sorted.sort_by(|one, other| {
+    sorted.order_by(|one, other| {
         compare_names(&other.0, &one.0)
             .then_with(|| other.1.flags.cmp(&one.1.flags))
             .then_with(|| one.1.path.cmp(&other.1.path))

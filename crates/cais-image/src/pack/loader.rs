@@ -12,6 +12,7 @@ use super::host::Host;
 use super::ld_cache::{Cached, LdCache, parse_cache};
 use super::ld_conf::read_conf;
 use super::search::{Place, System, expand, split_paths, supported_variants};
+use cais_order::InOrder;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -347,7 +348,7 @@ impl<'a> Loader<'a> {
                 None => others.push(path),
             }
         }
-        usable.sort_by_key(|(rank, _)| *rank);
+        usable.order_by_key(|(rank, _)| *rank);
         self.first_fitting(usable.into_iter().map(|(_, path)| path), others, machine)
     }
 

@@ -16,12 +16,14 @@ mod error;
 mod helper;
 mod names;
 mod registries;
+mod toml_value;
 mod write;
 
 pub use auth_file::{AuthFile, Flavour};
 pub use error::ConfigError;
 pub use registries::{Mode, Place, Registries};
 
+use super::look_up::LookUp;
 use super::{Certificates, Credentials, Options};
 use crate::reference::Reference;
 use std::ffi::OsString;
@@ -106,6 +108,7 @@ pub struct RegistryConfig {
     places: Places,
     auth: Vec<AuthFile>,
     registries: Registries,
+    look_up: LookUp,
 }
 
 impl RegistryConfig {
@@ -113,7 +116,7 @@ impl RegistryConfig {
     ///
     /// # Errors
     /// Where one cannot be read, or is not what it is to be.
-    pub fn read(places: Places) -> Result<Self, ConfigError> {
+    pub fn read(places: Places, look_up: LookUp) -> Result<Self, ConfigError> {
         let mut auth = Vec::new();
         for (path, flavour) in places.auth_files() {
             auth.extend(AuthFile::read(&path, flavour)?);
@@ -125,6 +128,7 @@ impl RegistryConfig {
             places,
             auth,
             registries,
+            look_up,
         })
     }
 
@@ -172,6 +176,7 @@ impl RegistryConfig {
             certificates: self.certificates(registry)?,
             insecure: self.registries.is_insecure(&format!("{registry}/{repository}")),
             headers,
+            look_up: self.look_up,
             ..Options::default()
         })
     }

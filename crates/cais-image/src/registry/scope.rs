@@ -1,5 +1,6 @@
 //! Scopes: what a token is for (distribution, "Token Scope Documentation").
 
+use cais_order::Gather;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -30,7 +31,7 @@ impl Scope {
     fn of(repository: &str, actions: &[&str]) -> Self {
         Self {
             resource: format!("repository:{repository}"),
-            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            actions: actions.iter().map(|action| (*action).to_owned()).into_set(),
         }
     }
 
@@ -40,7 +41,7 @@ impl Scope {
             let (resource, actions) = text.rsplit_once(':')?;
             Some(Self {
                 resource: resource.to_owned(),
-                actions: actions.split(',').map(ToOwned::to_owned).collect(),
+                actions: actions.split(',').map(ToOwned::to_owned).into_set(),
             })
         };
         text.split_ascii_whitespace().filter_map(one).collect()

@@ -1,6 +1,7 @@
 //! One request and its answer: connections, redirects, authentication, tries.
 
 use super::error::{self, RegistryError, Said, printable};
+use super::look_up::LookUp;
 use super::scope::Scope;
 use super::{DOCUMENT_LIMIT, Options, Registry, address, auth, patience, tls};
 use std::io::{self, Read};
@@ -8,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 use ureq::http::{HeaderMap, Method, Request, Response, Uri};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, SendBody};
 
 /// The body of an error is not read beyond this.
@@ -129,7 +131,7 @@ impl Wire {
         if let Some(tls) = tls {
             config = config.tls_config(tls);
         }
-        config.build().new_agent()
+        Agent::with_parts(config.build(), DefaultConnector::new(), self.options.look_up)
     }
 
     /// Sends once and follows redirects of reading requests. `authorization` and the
@@ -210,7 +212,7 @@ impl Wire {
 ///
 /// # Errors
 /// For what is no address; where it is not there.
-pub fn fetch_url(url: &str) -> Result<Box<dyn Read + Send>, RegistryError> {
+pub fn fetch_url(url: &str, look_up: LookUp) -> Result<Box<dyn Read + Send>, RegistryError> {
     let protocol = |reason: String| RegistryError::Protocol {
         url: printable(url),
         reason,
@@ -219,7 +221,11 @@ pub fn fetch_url(url: &str) -> Result<Box<dyn Read + Send>, RegistryError> {
     let is_loopback = uri
         .authority()
         .is_some_and(|host| address::is_loopback(host.as_str()));
-    let wire = Wire::new(&Options::default(), false, is_loopback);
+    let options = Options {
+        look_up,
+        ..Options::default()
+    };
+    let wire = Wire::new(&options, false, is_loopback);
     let call = Call::new(Method::GET, uri, Vec::new(), "archive");
     let answer = wire.send(&call, None, Payload::None)?;
     match answer.status().as_u16() {

@@ -10,6 +10,7 @@ use super::record::Record;
 use crate::descriptor::MediaType;
 use crate::digest::{Digest, Hasher};
 use crate::manifest::Manifest;
+use cais_order::InOrder;
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
@@ -298,7 +299,7 @@ impl ContentStore {
             }
         }
         let mut missing: Vec<_> = missing.into_iter().collect();
-        missing.sort();
+        missing.order();
         Ok(missing)
     }
 }

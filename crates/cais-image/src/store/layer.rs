@@ -13,6 +13,7 @@ use super::lock::{Wait, is_at, open_locked};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use cais_json::{Map, Value};
+use cais_order::InOrder;
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -259,7 +260,7 @@ impl ContentStore {
                 digests.extend(format!("{algorithm}:{hex}").parse::<Digest>());
             }
         }
-        digests.sort();
+        digests.order();
         Ok(digests)
     }
 

@@ -8,6 +8,7 @@ use super::lock::LockFile;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::platform::Platform;
+use cais_order::InOrder;
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,7 @@ impl ContentStore {
     pub(super) fn read_records(&self) -> Result<Vec<FoundRecord>> {
         let directory = self.images_directory();
         let mut names = read_names(&directory)?;
-        names.sort();
+        names.order();
         let mut found = Vec::with_capacity(names.len());
         let handle = fs::File::open(&directory).map_err(StoreError::at("open", &directory))?;
         let mut buffer = Vec::new();

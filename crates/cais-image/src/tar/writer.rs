@@ -6,6 +6,7 @@ use super::entry::{Entry, Kind, Time};
 use super::error::{TarError, TarProblem};
 use super::header::{CHECKSUM, GID, LINK, MAGIC, MAJOR, MINOR, MODE, MTIME, NAME, PREFIX, SIZE, TYPE, UID};
 use super::pax::push_record;
+use cais_order::InOrder;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -187,7 +188,7 @@ fn fill_header(block: &mut [u8; BLOCK], entry: &Entry, records: &mut Vec<u8>) ->
     }
     put_name(block, &entry.path, records);
     let mut xattrs: Vec<_> = entry.xattrs.iter().collect();
-    xattrs.sort();
+    xattrs.order();
     for (name, value) in xattrs {
         if name.is_empty() || name.contains(&0) || name.contains(&b'=') {
             return Err(TarProblem::Unwritable("the name of an extended attribute"));

@@ -6,6 +6,7 @@ use super::resources::Resources;
 use super::v1::freezer;
 use super::{CgroupError, Group, Layout};
 use crate::error::SysError;
+use cais_order::InOrder;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Dir, OFlags};
@@ -142,7 +143,7 @@ impl Group {
         };
         let mut found = Vec::new();
         collect_processes(base, &self.path, &mut found)?;
-        found.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        found.order_by_key(|pid| pid.as_raw_nonzero());
         found.dedup();
         Ok(found)
     }
@@ -265,7 +266,7 @@ pub fn list_groups(layout: &Layout, prefix: &str) -> Vec<String> {
     let mut found: Vec<String> = hierarchies
         .flat_map(|hierarchy| list_in(&hierarchy.path, prefix))
         .collect();
-    found.sort();
+    found.order();
     found.dedup();
     found
 }

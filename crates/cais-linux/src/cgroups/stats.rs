@@ -10,6 +10,7 @@ mod parse;
 pub mod v1;
 pub mod v2;
 
+use cais_order::InOrder;
 pub use parse::{parse_id_list, parse_keyed, parse_pids_max, parse_pressure, parse_value};
 pub use v1::read_v1;
 pub use v2::read_v2;
@@ -275,7 +276,7 @@ impl Files<'_> {
                 parse::page_size(name, suffix).map(str::to_owned)
             })
             .collect();
-        sizes.sort();
+        sizes.order();
         sizes
     }
 }

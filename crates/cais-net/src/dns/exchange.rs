@@ -294,7 +294,7 @@ pub(super) fn first_frame(received: &[u8]) -> Option<&[u8]> {
 
 /// Our own query with this number: nothing of the client's but the question and what it
 /// wants to hear.
-fn encode(query: &Query, id: u16) -> Vec<u8> {
+pub(super) fn encode(query: &Query, id: u16) -> Vec<u8> {
     let kept = flag::RECURSION_DESIRED | flag::CHECKING_DISABLED | flag::AUTHENTIC;
     let mut message = header(id, query.flags & kept, 1);
     message.extend_from_slice(&query.spelled);

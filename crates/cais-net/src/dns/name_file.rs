@@ -9,6 +9,7 @@
 
 use super::name::{Name, reverse_name};
 use cais_linux::{Result, SysError};
+use cais_order::InOrder;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat, renameat};
 use rustix::io::Errno;
@@ -125,7 +126,7 @@ impl NameFile {
         };
         let text = read_names(directory.as_fd())?;
         let mut owners: Vec<String> = text.lines().map(|line| owner_of(line).to_owned()).collect();
-        owners.sort();
+        owners.order();
         owners.dedup();
         Ok(owners)
     }
@@ -167,7 +168,7 @@ impl NameFile {
         let text = read_names(directory.as_fd())?;
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         change(&mut lines);
-        lines.sort_unstable();
+        lines.order();
         lines.dedup();
         let mut new = String::with_capacity(text.len() + 512);
         for line in &lines {

@@ -17,6 +17,7 @@ use crate::netlink::nftables::{
 };
 use crate::netlink::{Batch, Protocol, Socket};
 use crate::subnet::{Subnet, number};
+use cais_order::InOrder;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -331,7 +332,7 @@ fn plan_elements(held: &Held<'_>) -> Vec<(&'static Set, Vec<Element>)> {
         planned.push((near, ranges(&held.near).collect()));
         let hosts = held.hosts.iter().filter(|host| host.is_ipv4() == four);
         let mut hosts: Vec<Element> = hosts.map(|host| single(bytes_of(*host))).collect();
-        hosts.sort();
+        hosts.order();
         hosts.dedup();
         planned.push((host, hosts));
         let of_service = services.iter().flat_map(|((protocol, port), subnets)| {
@@ -387,7 +388,7 @@ fn merge(subnets: &[Subnet], four: bool) -> Vec<(IpAddr, IpAddr)> {
         .filter(|subnet| subnet.is_ipv4() == four)
         .map(|subnet| (subnet.address(), subnet.last()))
         .collect();
-    ranges.sort();
+    ranges.order();
     let mut merged: Vec<(IpAddr, IpAddr)> = Vec::new();
     for (first, last) in ranges {
         match merged.last_mut() {
@@ -440,7 +441,7 @@ pub fn read_refusals(namespace: BorrowedFd<'_>) -> Result<Option<Vec<Refusal>>> 
                 .filter_map(|(key, packets)| parse_refusal(key, *packets)),
         );
     }
-    refusals.sort();
+    refusals.order();
     Ok(Some(refusals))
 }
 

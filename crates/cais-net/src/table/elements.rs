@@ -1,6 +1,7 @@
 //! The elements of the table's sets, as a pure function of the state.
 
 use super::*;
+use cais_order::InOrder;
 use std::time::Duration;
 
 /// A bridge, as far as the table is concerned.
@@ -72,7 +73,7 @@ impl TableState {
             push(&mut all, &NO_ROUTING, vec![*family], Vec::new(), "");
         }
         for elements in all.values_mut() {
-            elements.sort();
+            elements.order();
             elements.dedup_by(|one, other| one.key == other.key && one.last == other.last);
         }
         all

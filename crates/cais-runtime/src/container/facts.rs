@@ -10,6 +10,7 @@ use crate::spec::{Process, Spec};
 use cais_linux::cgroups::Layout;
 use cais_linux::creds::capabilities::{CapSet, Capability, read_own};
 use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
+use cais_order::Gather;
 use std::path::Path;
 
 /// The facts, and who wants seccomp notifications.
@@ -134,7 +135,7 @@ fn read_symlinks(spec: &Spec) -> std::collections::BTreeMap<String, String> {
             let content = std::fs::read_link(Path::new(mount.source.as_deref()?)).ok()?;
             Some((mount.destination.clone(), content.to_string_lossy().into_owned()))
         })
-        .collect()
+        .into_map()
 }
 
 /// Who wants the seccomp notifications of a container, and with which words.

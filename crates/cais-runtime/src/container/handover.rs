@@ -76,7 +76,7 @@ pub fn send_notifications(
         "fds": ["seccompFd"],
         "pid": pid,
         "metadata": metadata.unwrap_or(""),
-        "state": state.for_hook(Status::Creating),
+        "state": cais_json::to_value(&state.for_hook(Status::Creating)).unwrap_or_default(),
     });
     send_descriptor(path, &text.to_string(), listener)
 }

@@ -5,6 +5,7 @@ use super::{Runtime, cgroups};
 use crate::spec::Spec;
 use cais_linux::SysError;
 use cais_linux::process::start_time::read_stat;
+use cais_order::InOrder;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
@@ -359,7 +360,7 @@ pub fn list(runtime: &Runtime) -> Result<Vec<State>> {
         .flatten()
         .filter_map(|entry| read_file(&entry.path()).ok().flatten())
         .collect();
-    states.sort_by(|one, other| one.id.cmp(&other.id));
+    states.order_by(|one, other| one.id.cmp(&other.id));
     Ok(states)
 }
 

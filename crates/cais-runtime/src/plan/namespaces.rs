@@ -6,6 +6,7 @@ use super::sources::Source;
 use crate::error::PlanError;
 use crate::spec::{IdMapping, NamespaceKind, Spec};
 use cais_init::step::Step;
+use cais_order::InOrder;
 use cais_sys::clone::namespace;
 use std::fmt::Write as _;
 
@@ -115,7 +116,7 @@ pub(super) fn plan_joined(planner: &mut Planner<'_>) -> Result<(), PlanError> {
         .filter_map(|entry| Some((entry.kind, entry.path.clone()?)))
         .collect();
     // The file tree last: the others may be named by paths of this one.
-    joined.sort_by_key(|(kind, _)| match kind {
+    joined.order_by_key(|(kind, _)| match kind {
         NamespaceKind::User => 0,
         NamespaceKind::Mount => 2,
         _ => 1,

@@ -13,6 +13,15 @@ pub struct RunArgs {
     /// When to fetch the image: always, if it is missing, or never
     #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never"], default_value = "missing")]
     pub pull: String,
+    /// Show nothing of the pull
+    #[arg(short = 'q', long = "quiet", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "quiet")]
+    pub quiet: bool,
+    /// The machine that the image is for, as OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT
+    #[arg(long = "platform", value_name = "PLATFORM", overrides_with = "platform")]
+    pub platform: Option<String>,
+    /// What there is one of only, or nothing
+    #[command(flatten)]
+    pub fixed: super::fixed::FixedArgs,
     /// Keep standard input open
     #[arg(short = 'i', long = "interactive", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "interactive")]
     pub interactive: bool,
@@ -93,8 +102,7 @@ pub struct RunArgs {
     /// Hand signals to this command on to the program [default: true]
     #[arg(long = "sig-proxy", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "sig_proxy")]
     pub sig_proxy: bool,
-    /// Who tells the service manager (NOTIFY_SOCKET) that the container is ready: container (the
-    /// program), conmon (cais, when the program runs) or ignore
+    /// Who says READY=1 at NOTIFY_SOCKET: container (the program), conmon (cais) or ignore (nobody)
     #[arg(
         long = "sdnotify",
         help_heading = "Process",
@@ -554,6 +562,9 @@ pub struct RunArgs {
         overrides_with = "network_loss"
     )]
     pub network_loss: Option<String>,
+    /// Name for another container in the same network: CONTAINER or CONTAINER:ALIAS
+    #[arg(long = "link", help_heading = "Network", value_name = "CONTAINER")]
+    pub link: Vec<String>,
     /// Line of /etc/hosts: NAME:ADDRESS, where host-gateway is the host's address
     #[arg(long = "add-host", help_heading = "Network", value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,

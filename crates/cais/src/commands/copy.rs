@@ -61,7 +61,7 @@ fn inspect(args: &ManifestInspectArgs) -> Result<u8, Failure> {
             };
             all.push(json!({
                 "Ref": one.name,
-                "Descriptor": one.fetched.descriptor,
+                "Descriptor": cais_json::to_value(&one.fetched.descriptor).unwrap_or_default(),
                 kind: document(one)?,
             }));
         }

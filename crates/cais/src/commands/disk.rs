@@ -12,6 +12,7 @@ use cais_engine::disk_usage::{ContainerUsage, DiskUsage, disk_usage};
 use cais_image::Reference;
 use cais_image::store::{Image, ImageUsage};
 use cais_json::{Value, json};
+use cais_order::InOrder;
 use std::time::SystemTime;
 
 /// How numbers of bytes are shown.
@@ -190,7 +191,7 @@ fn short(hex: &str) -> &str {
 fn image_rows(usage: &DiskUsage, shown: Shown) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut images: Vec<&Image> = usage.images.iter().collect();
-    images.sort_by(|one, other| other.created.cmp(&one.created));
+    images.order_by(|one, other| other.created.cmp(&one.created));
     for image in images {
         let of = usage
             .store

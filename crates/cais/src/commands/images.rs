@@ -13,6 +13,7 @@ use cais_engine::{EngineError, time};
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
 use cais_json::{Value, json};
+use cais_order::InOrder;
 use regex_lite::Regex;
 use std::time::SystemTime;
 
@@ -42,7 +43,7 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
         }
     };
     let mut all = store.images().map_err(EngineError::image("list the images"))?;
-    all.sort_by(|one, other| other.created.cmp(&one.created));
+    all.order_by(|one, other| other.created.cmp(&one.created));
     let filter = Filter::parse(&store, &all, &args.filter)?;
     let mut rows = rows(&all, &filter, args.name.is_none());
     rows.retain(|row| filter.takes(&store, row) && is_named(row, args.name.as_deref()));

@@ -12,7 +12,7 @@ use cais_engine::network::check::{check, repair};
 use cais_engine::network::describe::{Listed, inspect, list};
 use cais_engine::network::{NewNetwork, NewPool, change, create, remove};
 use cais_engine::options::network::{check_alias, parse_address, parse_mac};
-use cais_engine::options::{Attachment, OptionError, process};
+use cais_engine::options::{Attachment, process};
 use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_json::{Value, json};
 use cais_net::NetError;
@@ -53,8 +53,12 @@ where
 }
 
 fn pairs(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let pairs = texts.iter().map(|text| process::parse_label(text));
-    Ok(pairs.collect::<Result<_, OptionError>>()?)
+    let mut pairs = BTreeMap::new();
+    for text in texts {
+        let (key, value) = process::parse_label(text)?;
+        pairs.insert(key, value);
+    }
+    Ok(pairs)
 }
 
 fn make(args: &NetworkCreateArgs) -> Result<u8, Failure> {

@@ -8,6 +8,7 @@ use cais_engine::inspect::{host_addresses, read_endpoints};
 use cais_engine::list;
 use cais_engine::network::ports;
 use cais_engine::options::network::parse_publish;
+use cais_order::InOrder;
 use std::fmt::Write;
 
 pub(crate) fn port(args: &PortArgs) -> Result<u8, Failure> {
@@ -18,7 +19,7 @@ pub(crate) fn port(args: &PortArgs) -> Result<u8, Failure> {
     let container = list::container(&engine.store, &args.container)?;
     let wanted = args.port.as_deref().map(parse_port).transpose()?;
     let mut ports = read_endpoints(&engine, &container)?.ports;
-    ports.sort_by_key(|port| (port.container_port, port.protocol));
+    ports.order_by_key(|port| (port.container_port, port.protocol));
     let mut text = String::new();
     for port in &ports {
         let inside = format!("{}/{}", port.container_port, port.protocol);

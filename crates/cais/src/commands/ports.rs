@@ -3,6 +3,7 @@
 use cais_engine::inspect::host_addresses;
 use cais_engine::publish::PublishedPort;
 use cais_json::{Map, Value};
+use cais_order::InOrder;
 use std::collections::BTreeMap;
 
 /// Ports in a row: the first of the container, the first of the host, and how many.
@@ -27,7 +28,7 @@ pub(super) fn port_list(published: &[PublishedPort], exposed: &Map<String, Value
     }
     let mut texts = Vec::new();
     for ((protocol, address), mut ports) in all {
-        ports.sort_unstable();
+        ports.order();
         for run in runs(&ports) {
             let range = |first: u16| match run.count {
                 1 => first.to_string(),
@@ -57,7 +58,7 @@ pub(super) fn port_list(published: &[PublishedPort], exposed: &Map<String, Value
         let number = key.split('/').next().and_then(|number| number.parse().ok());
         texts.push((number.unwrap_or(0), key.clone()));
     }
-    texts.sort_by_key(|(port, _)| *port);
+    texts.order_by_key(|(port, _)| *port);
     let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
     texts.join(", ")
 }

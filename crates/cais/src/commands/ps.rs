@@ -162,7 +162,7 @@ impl View<'_> {
             "Size": self.size(container)?,
             "State": container.state_word(),
             "Status": container.status_text(health::word(&self.engine.store, container), self.now),
-            Label::KEY: by_key,
+            (Label::KEY): by_key,
         }))
     }
 

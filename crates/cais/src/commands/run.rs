@@ -18,7 +18,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
     let keys = detach_keys(&engine, options.detach_keys.as_ref())?;
-    super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
+    super::transfer::ensure_image(&engine, &mut options, args)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
     if args.explain {
         let prepared = prepare(&engine, options, true).map_err(Failure::of_start)?;
@@ -69,7 +69,7 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
             .map_err(Failure::of_start)?;
     }
     super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
-    super::transfer::ensure_image(&engine, &mut options, &args.pull)?;
+    super::transfer::ensure_image(&engine, &mut options, args)?;
     // Docker's code for what the engine refuses is 1 here, and 125 with `run`.
     cais_engine::images::resolve_root(&engine, &mut options)?;
     let prepared = prepare_new(&engine, options).map_err(|failure| failure.code(1))?;

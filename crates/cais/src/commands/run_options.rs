@@ -10,12 +10,19 @@ use cais_engine::options::{
     NetworkOptions, OptionError, RootSource, RunOptions, SecurityOptions, devices, health, logging, mount,
     namespaces, network, process, restart, security, signal, size,
 };
+use cais_order::InOrder;
 use std::path::{Path, PathBuf};
 
 /// Reads all flags, fills in what is configured, and checks all of it together.
 pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, Failure> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(format!("cannot tell the working directory: {error}")).code(125))?;
+    for (flag, given, only, instead) in args.fixed.table() {
+        if let Some(value) = given.filter(|value| value.as_str() != only) {
+            let text = format!("{flag} {value}: not supported: {instead}");
+            return Err(Failure::new(text).code(125));
+        }
+    }
     let (root, command) = root_and_command(args, &cwd)?;
     let mut options = RunOptions {
         root,
@@ -239,7 +246,7 @@ fn mounts(args: &RunArgs, cwd: &Path) -> Result<Vec<MountOption>, OptionError> {
     all.extend(each(&args.mount, mount::parse_mount)?);
     all.extend(each(&args.tmpfs, mount::parse_tmpfs)?);
     let mut targets: Vec<&str> = all.iter().map(|mount| mount.target.as_str()).collect();
-    targets.sort_unstable();
+    targets.order();
     if let Some([twice, ..]) = targets.windows(2).find(|pair| pair.first() == pair.last()) {
         return Err(OptionError::File {
             flag: "--volume",
@@ -389,6 +396,7 @@ fn network_options(args: &RunArgs) -> Result<NetworkOptions, OptionError> {
         dns: each(&args.dns, |text| network::parse_address("--dns", text))?,
         dns_search: args.dns_search.clone(),
         dns_options: args.dns_option.clone(),
+        links: each(&args.link, network::parse_link)?,
         add_hosts: each(&args.add_host, network::parse_add_host)?,
         egress: network::parse_egress(args.egress.as_deref(), &args.egress_allow)?,
         shape: network::parse_shape(

@@ -5,12 +5,16 @@ use super::image::familiar;
 use crate::failure::Failure;
 use crate::output::{print, print_error};
 use crate::progress::{Progress, Stream, Style};
-use cais::cli::{PullArgs, PushArgs, RegistryArgs};
+use cais::cli::{PullArgs, PushArgs, RegistryArgs, RunArgs};
 use cais_engine::engine::Engine;
 use cais_engine::images::{self, LayerCompression, Pulled, TransferOptions, Watch};
 use cais_engine::options::{RootSource, RunOptions};
 use cais_image::platform::Platform;
+use cais_image::registry::look_up::LookUp;
 use cais_image::registry::{Credentials, Overrides, Places, RegistryConfig};
+
+/// How hosts of registries are found.
+pub(super) const LOOK_UP: LookUp = LookUp(cais_net::dns::ask::find_addresses);
 
 /// What is configured for registries.
 pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, Failure> {
@@ -19,7 +23,7 @@ pub(super) fn registry_config(authfile: Option<&str>) -> Result<RegistryConfig, 
     if let Some(path) = authfile {
         places.auth_file = Some(path.into());
     }
-    RegistryConfig::read(places).map_err(|error| Failure::new(error.to_string()))
+    RegistryConfig::read(places, LOOK_UP).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Reads `USER:PASSWORD`.
@@ -156,33 +160,59 @@ pub(crate) fn push(args: &PushArgs) -> Result<u8, Failure> {
 }
 
 /// Fetches the image of `cais run` as `--pull` says: `always`, where it is `missing`, or
-/// `never`.
-pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, when: &str) -> Result<(), Failure> {
+/// `never`. One for another machine than `--platform` says is missing.
+pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, args: &RunArgs) -> Result<(), Failure> {
     let RootSource::Image { name, .. } = &mut options.root else {
         return Ok(());
     };
-    let find = |name: &str| images::open(engine).is_ok_and(|store| images::find(&store, name).is_ok());
-    if when != "always" && find(name) {
+    let when = args.pull.as_str();
+    let wanted = platform(args.platform.as_deref()).map_err(|failure| failure.code(125))?;
+    if let Some(Err(reason)) = wanted.as_ref().map(images::check_runs) {
+        return Err(Failure::new(format!("--platform: what was asked for is {reason}")).code(125));
+    }
+    let find = |name: &str| {
+        let store = images::open(engine).ok()?;
+        let image = images::find(&store, name).ok()?;
+        let fits = wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.distance(&image.platform).is_some());
+        Some((image.platform, fits))
+    };
+    let fits = |name: &str| find(name).is_some_and(|(_, fits)| fits);
+    if when != "always" && fits(name) {
         return Ok(());
     }
     // Only a name that is not here is looked up in the configuration: that takes a moment.
     let config = registry_config(None).map_err(|failure| failure.code(125))?;
     if when != "always" {
         let known = config.resolve(name).unwrap_or_default();
-        if let Some(known) = known.iter().find(|known| find(&known.to_string())) {
+        if let Some(known) = known.iter().find(|known| fits(&known.to_string())) {
             *name = known.to_string();
             return Ok(());
         }
         if when == "never" {
-            return Ok(());
+            let (Some((other, _)), Some(wanted)) = (find(name), wanted) else {
+                return Ok(());
+            };
+            let text = format!(
+                "image with reference {name} was found but does not match the specified platform: wanted {wanted}, actual: {other}"
+            );
+            return Err(Failure::new(text).code(125));
         }
-        print_error(&format!("Unable to find image '{}' locally\n", familiar(name)));
+        if !args.quiet {
+            print_error(&format!("Unable to find image '{}' locally\n", familiar(name)));
+        }
     }
-    let style = Style::choose("auto", false, Stream::Error);
+    let style = Style::choose("auto", args.quiet, Stream::Error);
     let progress = Progress::new(style, Stream::Error);
-    let pulled =
-        images::pull(engine, name, &TransferOptions::new(config), &progress).map_err(Failure::of_start)?;
-    tell(&pulled, &progress)?;
+    let transfer = TransferOptions {
+        platform: wanted,
+        ..TransferOptions::new(config)
+    };
+    let pulled = images::pull(engine, name, &transfer, &progress).map_err(Failure::of_start)?;
+    if !args.quiet {
+        tell(&pulled, &progress)?;
+    }
     *name = pulled.name;
     Ok(())
 }

@@ -13,6 +13,7 @@ use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_engine::store::Store;
 use cais_engine::volumes::{self, Volume};
 use cais_json::{Map, Value, json};
+use cais_order::Gather;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -37,7 +38,7 @@ fn create(args: &VolumeCreateArgs) -> Result<u8, Failure> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         (key.to_owned(), value.to_owned())
     };
-    let labels: BTreeMap<String, String> = args.label.iter().map(label).collect();
+    let labels: BTreeMap<String, String> = args.label.iter().map(label).into_map();
     let volume = volumes::create(&engine.store, args.name.as_deref(), &labels)?;
     print(&format!("{}\n", volume.name))?;
     Ok(0)
@@ -112,7 +113,7 @@ fn list(args: &VolumeListArgs) -> Result<u8, Failure> {
             "Labels": labels.join(","),
             "Links": "N/A",
             "Size": "N/A",
-            Label::KEY: by_key,
+            (Label::KEY): by_key,
         }));
     }
     print(&format.render(&rows, &HEADINGS)?)?;

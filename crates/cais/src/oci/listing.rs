@@ -18,7 +18,7 @@ fn is_json(call: &Call) -> Result<bool, Failed> {
 }
 
 fn document(state: &State, status: Status, owner: &str) -> cais_json::Value {
-    json!(OciState {
+    let state = OciState {
         oci_version: cais_runtime::spec::VERSION,
         id: &state.id,
         status: status.to_string(),
@@ -28,7 +28,9 @@ fn document(state: &State, status: Status, owner: &str) -> cais_json::Value {
         created: Some(&state.created),
         annotations: &state.config.annotations,
         owner: Some(owner),
-    })
+    };
+    // Of strings and numbers: it always becomes JSON.
+    cais_json::to_value(&state).unwrap_or_default()
 }
 
 fn pretty(value: &cais_json::Value) -> String {

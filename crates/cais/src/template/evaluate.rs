@@ -5,6 +5,7 @@ use super::functions::call;
 use super::parse::{Base, Node, Operand as Term, Pipeline, Range};
 use super::value::{Label, Operand, field, is_true, print};
 use cais_json::Value;
+use cais_order::InOrder;
 
 /// What may come out of one template.
 const LONGEST: usize = 64 << 20;
@@ -84,7 +85,7 @@ impl State {
                 .collect(),
             Operand::Json(Value::Object(map)) => {
                 let mut items: Vec<_> = map.into_iter().filter(|(key, _)| key != Label::KEY).collect();
-                items.sort_by(|a, b| a.0.cmp(&b.0));
+                items.order_by(|a, b| a.0.cmp(&b.0));
                 items
                     .into_iter()
                     .map(|(key, value)| (Value::String(key), value))

@@ -153,8 +153,8 @@ fn mistakes_are_named() {
 #[test]
 fn lists() {
     let rows = [
-        json!({ "ID": "1", "Names": "web", "Labels": "a=b", Label::KEY: { "a": "b" } }),
-        json!({ "ID": "22", "Names": "a-longer-name", "Labels": "", Label::KEY: {} }),
+        json!({ "ID": "1", "Names": "web", "Labels": "a=b", (Label::KEY): { "a": "b" } }),
+        json!({ "ID": "22", "Names": "a-longer-name", "Labels": "", (Label::KEY): {} }),
     ];
     let shown = |format: Option<&str>| {
         Format::parse(format, "{{.ID}}\t{{.Names}}")

@@ -2,6 +2,7 @@
 
 use super::TemplateError;
 use cais_json::Value;
+use cais_order::InOrder;
 
 /// What an operand is: JSON, or nothing at all, which is printed in another way than null.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +108,7 @@ fn print_json(value: &Value, top: bool) -> String {
                 .iter()
                 .map(|(key, value)| (key, print_json(value, false)))
                 .collect();
-            all.sort();
+            all.order();
             let all: Vec<String> = all.iter().map(|(key, value)| format!("{key}:{value}")).collect();
             // What is empty and stands in a map is most often Go's `struct{}`.
             if all.is_empty() && !top {
@@ -143,7 +144,7 @@ pub(super) fn to_json(value: &Operand) -> Result<String, TemplateError> {
         Value::Object(map) if map.contains_key(Label::KEY) => {
             // A row of a list: in the order of the names, as Go writes a map.
             let mut sorted: Vec<_> = map.iter().filter(|(key, _)| *key != Label::KEY).collect();
-            sorted.sort_by_key(|(key, _)| *key);
+            sorted.order_by_key(|(key, _)| *key);
             let sorted = sorted.into_iter();
             Value::Object(sorted.map(|(key, value)| (key.clone(), value.clone())).collect())
         }

@@ -7,6 +7,7 @@ use super::super::protocol::{MAX, Message};
 use super::super::watcher::Front;
 use super::Relay;
 use cais_linux::process::{channel, pidfd};
+use cais_order::InOrder;
 use cais_sys::signal::from_number;
 use rustix::fd::AsFd;
 use rustix::termios::Winsize;
@@ -127,7 +128,7 @@ impl Relay<'_> {
 
     /// Forgets those who left in this round: until its end the numbers hold.
     pub(super) fn forget_gone(&mut self) {
-        self.gone.sort_unstable();
+        self.gone.order();
         self.gone.dedup();
         while let Some(number) = self.gone.pop() {
             if number < self.fronts.len() && self.fronts.remove(number).input {

@@ -105,7 +105,7 @@ fn the_layout_of_docker_25_is_read() {
     let index = cais_json::to_vec(&index).unwrap();
     let names = [0, 1, 0].map(|number: usize| blob(&docker.layers[number]));
     let items = cais_json::json!([{"Config": blob(&docker.config), "RepoTags": ["a:1", "b:2"], "Layers": names,
-        "LayerSources": {Digest::of(&docker.layers[0]).as_str(): layers[0]}}]);
+        "LayerSources": {(Digest::of(&docker.layers[0]).as_str()): layers[0]}}]);
     let items = cais_json::to_vec(&items).unwrap();
     let bytes = tar_of(&[
         (b'5', "blobs/", b""),

@@ -9,6 +9,7 @@ use crate::registry::Credentials;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cais_json::{Map, Value, json};
+use cais_order::InOrder;
 use std::path::{Path, PathBuf};
 
 /// The name under which Docker keeps the login of Docker Hub.
@@ -243,7 +244,7 @@ impl AuthFile {
                     .map(|key| normal(key)),
             );
         }
-        names.sort();
+        names.order();
         names.dedup();
         Ok(names)
     }

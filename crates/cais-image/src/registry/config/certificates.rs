@@ -4,6 +4,7 @@
 use super::Places;
 use super::error::ConfigError;
 use crate::registry::Certificates;
+use cais_order::InOrder;
 use std::path::{Path, PathBuf};
 
 /// Reads the directory of a registry: `*.crt` are authorities, `*.cert` with the `*.key` of
@@ -28,7 +29,7 @@ pub(super) fn read(places: &Places, registry: &str) -> Result<Certificates, Conf
     };
     let entries = std::fs::read_dir(&directory).map_err(failed(&directory))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
+    paths.order();
     for path in paths {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("crt") => found

@@ -4,6 +4,7 @@
 use super::error::ConfigError;
 use super::{Places, read_file};
 use crate::reference::Reference;
+use cais_order::InOrder;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,8 @@ impl Registries {
     /// # Errors
     /// Says in words what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let value = super::toml_value::parse_toml(text)?;
+        let file: File = cais_json::from_value(&value).map_err(|error| error.to_string())?;
         let mut tables = file.registry;
         for table in &mut tables {
             if table.prefix.is_empty() {
@@ -375,7 +377,7 @@ fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
         .collect();
-    paths.sort();
+    paths.order();
     Ok(paths)
 }
 

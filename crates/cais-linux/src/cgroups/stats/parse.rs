@@ -1,6 +1,7 @@
 //! What both versions write the same way.
 
 use super::{Pressure, PressureLine};
+use cais_order::Gather;
 use std::collections::BTreeMap;
 
 /// A file with one number: `memory.current`, `memory.usage_in_bytes`, `cpuacct.usage` and
@@ -19,7 +20,7 @@ pub fn parse_value(text: &str) -> u64 {
 pub fn parse_keyed(text: &str) -> BTreeMap<String, u64> {
     keyed(text)
         .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        .into_map()
 }
 
 /// The same without collecting.

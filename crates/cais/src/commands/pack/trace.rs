@@ -8,6 +8,7 @@ use cais_engine::images;
 use cais_engine::options::RunOptions;
 use cais_image::manifest::config::ContainerConfig;
 use cais_image::pack::{Collected, Reason, Request};
+use cais_order::Gather;
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -67,5 +68,5 @@ fn counted(collected: &Collected) -> BTreeSet<PathBuf> {
         .filter(|(_, item)| item.node.kind == FileType::RegularFile)
         .filter(|(_, item)| item.reasons.iter().any(counts))
         .map(|(path, _)| path.clone())
-        .collect()
+        .into_set()
 }
