@@ -220,10 +220,7 @@ impl List {
         if output.status.success() {
             return Ok(said.unwrap_or_default());
         }
-        let told = said
-            .as_ref()
-            .map(|said| explain(said))
-            .filter(|text| !text.is_empty());
+        let told = said.as_ref().map(explain).filter(|text| !text.is_empty());
         let text = told.unwrap_or_else(|| {
             let error = String::from_utf8_lossy(&output.stderr);
             format!("{}: {}", output.status, error.trim())
