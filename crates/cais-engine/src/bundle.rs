@@ -152,7 +152,7 @@ fn plan_namespaces(options: &RunOptions, facts: &BundleFacts) -> Vec<Namespace> 
     }
     match &asked.network {
         NetworkMode::None | NetworkMode::Networks(_) | NetworkMode::Cni(_) => {
-            add(NamespaceKind::Network, None)
+            add(NamespaceKind::Network, None);
         }
         NetworkMode::Host => {}
         NetworkMode::Path(path) => add(NamespaceKind::Network, path.to_str().map(str::to_owned)),
