@@ -47,6 +47,7 @@ mod network_upstream;
 mod oci_attacks;
 mod oci_bad_input;
 mod oci_kills;
+mod oci_naive;
 mod oci_netdevices;
 mod oci_races;
 mod oci_spec;

@@ -22,7 +22,7 @@ const MANY: [&str; 8] = [
     "CAP_SETGID",
 ];
 
-fn give_many(bundle: &mut Bundle) {
+pub(crate) fn give_many(bundle: &mut Bundle) {
     bundle.config["process"]["capabilities"] =
         json!({ "bounding": MANY, "effective": MANY, "permitted": MANY });
 }

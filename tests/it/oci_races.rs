@@ -440,3 +440,30 @@ fn cve_2025_23266_hooks_have_an_environment_of_their_own() {
     assert_eq!(bundle.run().code, 0);
     assert_eq!(fs::read(out.join("empty")).unwrap(), b"");
 }
+
+/// crun wrote a file for libkrun by its path in the root, through whatever link was there
+/// (CVE-2025-24965). There is no such file here: what a runtime has to say about a container
+/// stands in its own directory, and nothing of ours is written by a path of the image's.
+#[test]
+fn cve_2025_24965_no_file_of_the_runtime_is_written_into_the_root() {
+    let mut bundle = Bundle::new();
+    let canary = bundle.path("canary");
+    fs::write(&canary, "outside").unwrap();
+    for name in [".krun_config.json", ".cais-file", "config.json"] {
+        symlink(&canary, bundle.rootfs(name)).unwrap();
+    }
+    let names = |bundle: &Bundle| {
+        let mut names: Vec<_> = fs::read_dir(bundle.rootfs(""))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = names(&bundle);
+    bundle.sh("true");
+    assert_eq!(bundle.run().code, 0);
+    assert_eq!(names(&bundle), before);
+    assert_eq!(fs::read_to_string(&canary).unwrap(), "outside");
+}

@@ -115,7 +115,7 @@ fn start(engine: &Engine, planned: &Planned, stdio: [BorrowedFd<'_>; 3], timings
     Ok(create(&planned.plan, &around, &mut Alone)?)
 }
 
-fn open_null() -> Result<OwnedFd> {
+pub(crate) fn open_null() -> Result<OwnedFd> {
     open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SysError::new("open", "\"/dev/null\"", errno))
         .map_err(EngineError::system("open the null device"))

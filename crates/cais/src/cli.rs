@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod exec;
+pub mod fixed;
 mod groups;
 pub mod health;
 pub mod image;

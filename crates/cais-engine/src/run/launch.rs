@@ -177,13 +177,7 @@ fn launch_recorded(
         Some(make_pipes(options.interactive, prepared.owner)?)
     };
     state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .map_err(|errno| cais_linux::SysError::new("open", "\"/dev/null\"", errno))
-    .map_err(EngineError::system("open the null device"))?;
+    let null = crate::exec::open_null()?;
     let stdio = match pipes
         .as_ref()
         .map(|pipes| &pipes.theirs)

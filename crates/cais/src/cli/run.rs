@@ -16,12 +16,12 @@ pub struct RunArgs {
     /// Show nothing of the pull
     #[arg(short = 'q', long = "quiet", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "quiet")]
     pub quiet: bool,
-    /// The machine that the image is for, as OS/ARCHITECTURE[/VARIANT]
+    /// The machine that the image is for, as OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT
     #[arg(long = "platform", value_name = "PLATFORM", overrides_with = "platform")]
     pub platform: Option<String>,
     /// What there is one of only, or nothing
     #[command(flatten)]
-    pub fixed: FixedArgs,
+    pub fixed: super::fixed::FixedArgs,
     /// Keep standard input open
     #[arg(short = 'i', long = "interactive", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "interactive")]
     pub interactive: bool,
@@ -102,8 +102,7 @@ pub struct RunArgs {
     /// Hand signals to this command on to the program [default: true]
     #[arg(long = "sig-proxy", help_heading = "Process", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL", overrides_with = "sig_proxy")]
     pub sig_proxy: bool,
-    /// Who tells the service manager (NOTIFY_SOCKET) that the container is ready: container (the
-    /// program), conmon (cais, when the program runs) or ignore
+    /// Who says READY=1 at NOTIFY_SOCKET: container (the program), conmon (cais) or ignore (nobody)
     #[arg(
         long = "sdnotify",
         help_heading = "Process",
@@ -448,7 +447,7 @@ pub struct RunArgs {
         overrides_with = "cgroupns"
     )]
     pub cgroupns: Option<String>,
-    /// Network: a name, with settings as NAME:ip=ADDRESS,alias=NAME,mac-address=MAC; or none, host, container:NAME, ns:/PATH [default: bridge]
+    /// Network: a name, with settings as NAME:ip=ADDRESS,alias=NAME,mac-address=MAC; or none, host, container:NAME, ns:/PATH, cni:NAME [default: bridge]
     #[arg(
         long = "network",
         help_heading = "Network",
@@ -563,7 +562,7 @@ pub struct RunArgs {
         overrides_with = "network_loss"
     )]
     pub network_loss: Option<String>,
-    /// Name for another container in the same network: CONTAINER[:ALIAS]
+    /// Name for another container in the same network: CONTAINER or CONTAINER:ALIAS
     #[arg(long = "link", help_heading = "Network", value_name = "CONTAINER")]
     pub link: Vec<String>,
     /// Line of /etc/hosts: NAME:ADDRESS, where host-gateway is the host's address
@@ -598,83 +597,4 @@ pub struct RunArgs {
     /// The image ("host"), the command and its arguments; with --rootfs only the command
     #[arg(value_name = "IMAGE] [COMMAND", trailing_var_arg = true)]
     pub words: Vec<String>,
-}
-
-/// Docker's flags of which cais knows one value only, or none: they are read so that the answer
-/// says what to do instead.
-#[derive(Debug, Args)]
-pub struct FixedArgs {
-    /// Who runs the container: only "cais"
-    #[arg(long, value_name = "NAME")]
-    pub runtime: Option<String>,
-    /// How it is isolated: only "default"
-    #[arg(long, value_name = "KIND")]
-    pub isolation: Option<String>,
-    /// Driver of volumes: only "local"
-    #[arg(long, value_name = "DRIVER")]
-    pub volume_driver: Option<String>,
-    /// Whether signatures are not looked at: only "true"
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub disable_content_trust: Option<String>,
-    /// Not supported: devices are handed in by --device
-    #[arg(long, hide = true)]
-    pub gpus: Option<String>,
-    /// Not supported: --memory counts it
-    #[arg(long, hide = true)]
-    pub kernel_memory: Option<String>,
-    /// Not supported: layers have no quota of their own
-    #[arg(long, hide = true)]
-    pub storage_opt: Option<String>,
-}
-
-impl FixedArgs {
-    /// Flag, what was given, the one value that there is (none where it is empty), and what to
-    /// do instead.
-    #[must_use]
-    pub fn table(&self) -> [(&'static str, Option<&String>, &'static str, &'static str); 7] {
-        [
-            (
-                "--runtime",
-                self.runtime.as_ref(),
-                "cais",
-                "cais is the runtime; another engine can use it as `cais-runtime`",
-            ),
-            (
-                "--isolation",
-                self.isolation.as_ref(),
-                "default",
-                "the others are of Windows",
-            ),
-            (
-                "--volume-driver",
-                self.volume_driver.as_ref(),
-                "local",
-                "mount the file system on the host and bind it with --volume",
-            ),
-            (
-                "--disable-content-trust",
-                self.disable_content_trust.as_ref(),
-                "true",
-                "name the image by its digest",
-            ),
-            (
-                "--gpus",
-                self.gpus.as_ref(),
-                "",
-                "hand in the devices and libraries: --device /dev/nvidia0 --device /dev/nvidiactl --device /dev/nvidia-uvm, or --device /dev/dri",
-            ),
-            (
-                "--kernel-memory",
-                self.kernel_memory.as_ref(),
-                "",
-                "--memory counts the kernel's memory too",
-            ),
-            (
-                "--storage-opt",
-                self.storage_opt.as_ref(),
-                "",
-                "layers have no quota of their own; --read-only with --tmpfs DIR:size=SIZE bounds what is written",
-            ),
-        ]
-    }
 }
