@@ -165,7 +165,7 @@ pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, args: &Run
     let RootSource::Image { name, .. } = &mut options.root else {
         return Ok(());
     };
-    let when = args.pull.as_str();
+    let when = args.pull.as_deref().unwrap_or("missing");
     let wanted = platform(args.platform.as_deref()).map_err(|failure| failure.code(125))?;
     if let Some(Err(reason)) = wanted.as_ref().map(images::check_runs) {
         return Err(Failure::new(format!("--platform: what was asked for is {reason}")).code(125));
