@@ -6,6 +6,7 @@ use crate::network_support::{
 use crate::support::{Done, TestEnv, eventually};
 use std::fs;
 
+mod cni;
 mod flags;
 
 mod flows;
@@ -582,6 +583,26 @@ fn a_port_leads_elsewhere_at_once() {
     host.cais(&env, &["port", "rm", "web", "8080:81"]);
     assert_eq!(elements(), "");
     assert_sound(host, &env);
+}
+
+/// Connections that the monitor has passed on linger for a minute: the port is free all the
+/// same.
+#[test]
+fn a_port_that_the_monitor_served_is_free_again() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let flags = ["-p", "8080:80", "--network", "bridge"];
+    serve(&lan, &env, "web", &flags);
+    // The server closes first, and so the monitor.
+    lan.host.sh("socat -u TCP6:[::1]:8080 - | grep -q .");
+    let lingers = "ss -Htan state time-wait 'sport = 8080' | grep -q .";
+    eventually("the connection lingers", || lan.host.try_sh(lingers).code == 0);
+    lan.host.cais(&env, &["restart", "-t", "0", "web"]);
+    eventually("it answers again", || {
+        ask(&lan.host, "tcp", "::1", 8080).is_some()
+    });
+    lan.host.cais(&env, &["rm", "-f", "web"]);
+    serve(&lan, &env, "next", &flags);
+    assert!(ask(&lan.host, "tcp", "::1", 8080).is_some());
 }
 
 #[test]

@@ -23,13 +23,15 @@ const PACKAGES: &[&str] = &[
     "openssl",
     // What checkpoint and restore drive.
     "criu",
-    // Networks: who looks on from outside.
+    // Networks: who looks on from outside, and the plugins of CNI.
     "curl",
     "bind9-dnsutils",
     "iperf3",
     "iproute2",
     "nftables",
     "nginx-light",
+    "containernetworking-plugins",
+    "iptables",
     "socat",
     // What is packed.
     "postgresql",

@@ -151,7 +151,9 @@ fn plan_namespaces(options: &RunOptions, facts: &BundleFacts) -> Vec<Namespace> 
         IpcMode::Container(name) => add(NamespaceKind::Ipc, of(name, "ipc")),
     }
     match &asked.network {
-        NetworkMode::None | NetworkMode::Networks(_) => add(NamespaceKind::Network, None),
+        NetworkMode::None | NetworkMode::Networks(_) | NetworkMode::Cni(_) => {
+            add(NamespaceKind::Network, None);
+        }
         NetworkMode::Host => {}
         NetworkMode::Path(path) => add(NamespaceKind::Network, path.to_str().map(str::to_owned)),
         NetworkMode::Container(name) => add(NamespaceKind::Network, of(name, "net")),

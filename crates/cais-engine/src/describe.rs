@@ -114,6 +114,7 @@ impl Container {
             NetworkMode::None => vec!["none".to_owned()],
             NetworkMode::Host => vec!["host".to_owned()],
             NetworkMode::Container(_) | NetworkMode::Path(_) => Vec::new(),
+            NetworkMode::Cni(name) => vec![format!("cni:{name}")],
             NetworkMode::Networks(all) => all.iter().map(|one| one.network.clone()).collect(),
         }
     }

@@ -15,6 +15,7 @@
 pub(crate) mod attend;
 pub mod change;
 pub mod check;
+pub mod cni;
 pub(crate) mod connect;
 pub mod create;
 pub mod describe;

@@ -401,6 +401,9 @@ pub enum NetworkMode {
     Container(String),
     /// That of this file (`ns:/path`).
     Path(PathBuf),
+    /// An interface that programs of CNI make by the configuration of this name
+    /// (`cni:NAME`).
+    Cni(String),
     /// Interfaces in these networks, the first one's gateway by default for the rest of the
     /// world.
     Networks(Vec<Attachment>),

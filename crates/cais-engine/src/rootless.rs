@@ -122,8 +122,14 @@ pub fn choose_maps(options: &RunOptions) -> Result<Maps> {
 /// # Errors
 /// Where the user asks for one (`asked`), or for a published port.
 pub fn choose_network(options: &mut RunOptions, asked: bool) -> Result<()> {
-    let NetworkMode::Networks(networks) = &options.namespaces.network else {
-        return Ok(());
+    let networks = match &options.namespaces.network {
+        NetworkMode::Networks(networks) => networks,
+        NetworkMode::Cni(name) => {
+            return Err(EngineError::Invalid(format!(
+                "--network cni:{name}: only root can have CNI plugins make interfaces"
+            )));
+        }
+        _ => return Ok(()),
     };
     if asked || !options.network.publish.is_empty() || options.network.publish_all {
         let name = networks.first().map_or("bridge", |first| &first.network);

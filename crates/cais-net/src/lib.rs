@@ -6,6 +6,7 @@
 //! function of them.
 
 pub mod bridge;
+pub mod cni;
 pub mod dns;
 pub mod egress;
 pub mod endpoint;

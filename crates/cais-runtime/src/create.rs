@@ -173,9 +173,17 @@ pub fn create<C: Companion>(
     drop(sources);
     clock.lap("open the root and the mounts");
     (around.checkpoint)("record the container");
-    companion.while_the_stub_works(process)?;
+    let prepared = companion.while_the_stub_works(process);
     let mut ear = Ear::new(Some(plan), ours.as_fd());
     let mut terminal = None;
+    if let Err(error) = prepared {
+        // Where the stub failed first, that explains why nothing could be done for it.
+        if pidfd::await_end(process.pidfd.as_fd(), Some(Duration::ZERO)).is_ok_and(|ended| ended) {
+            listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
+            check_end(ear, &unfinished)?;
+        }
+        return Err(error);
+    }
     if plan.awaits_hooks {
         (around.checkpoint)("run the hooks");
         await_hooks(&mut ear, process, companion, &mut clock, &mut terminal)?;

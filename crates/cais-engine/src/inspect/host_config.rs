@@ -321,6 +321,7 @@ pub(super) fn network_mode(mode: &NetworkMode) -> String {
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::Container(name) => format!("container:{name}"),
         NetworkMode::Path(path) => format!("ns:{}", path.display()),
+        NetworkMode::Cni(name) => format!("cni:{name}"),
         NetworkMode::Networks(all) => all
             .first()
             .map_or_else(|| "bridge".to_owned(), |one| one.network.clone()),

@@ -111,7 +111,7 @@ fn describe_ports(container: &Container, published: &[PublishedPort]) -> Value {
     if published.is_empty()
         && !matches!(
             container.record.options.namespaces.network,
-            NetworkMode::Networks(_)
+            NetworkMode::Networks(_) | NetworkMode::Cni(_)
         )
     {
         return Value::Object(all);

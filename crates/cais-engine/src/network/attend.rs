@@ -32,7 +32,7 @@ pub(crate) fn attendants(
     if endpoints
         .endpoints
         .iter()
-        .any(|each| each.driver == Driver::Bridge)
+        .any(|each| each.driver == Driver::Bridge && each.host_interface.is_some())
     {
         all.push(Box::new(Guard::new(store, id)));
     }

@@ -1,10 +1,11 @@
 //! Connecting a container that is being started, and taking it out again.
 
-use super::plan;
+use super::{cni, plan};
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::options::NetworkMode;
 use crate::run::Prepared;
 use crate::state::RunState;
 use crate::store::Store;
@@ -18,6 +19,7 @@ use cais_net::reserve::{Reserved, reserve};
 use cais_net::{bridge, host, namespace, veth};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use std::net::IpAddr;
 
 /// What a connected container holds in the monitor.
 #[derive(Debug, Default)]
@@ -38,6 +40,9 @@ pub(crate) fn connect(
     state: &RunState,
     checkpoints: &Checkpoints,
 ) -> Result<Connected> {
+    if let NetworkMode::Cni(name) = &prepared.record.options.namespaces.network {
+        return cni::connect(engine, prepared, name, state, checkpoints);
+    }
     let Some(planned) = &prepared.network else {
         return Ok(Connected::default());
     };
@@ -116,10 +121,25 @@ pub(super) fn ensure_bridge(
 }
 
 fn reserve_ports(engine: &Engine, prepared: &Prepared, networks: &NetworkStore) -> Result<Vec<Reserved>> {
-    let options = &prepared.record.options.network;
     let Some(target) = prepared.network.as_ref().and_then(Endpoints::published_to) else {
         return Ok(Vec::new());
     };
+    let options = &prepared.record.options.network;
+    if options.publish.is_empty() && !options.publish_all {
+        return Ok(Vec::new());
+    }
+    let own = networks.find(&target.network)?.publish_address;
+    reserve_all(engine, prepared, own)
+}
+
+/// Keeps the ports that the user wants published. `own` is the address that the network
+/// names for those that name none.
+pub(super) fn reserve_all(
+    engine: &Engine,
+    prepared: &Prepared,
+    own: Option<IpAddr>,
+) -> Result<Vec<Reserved>> {
+    let options = &prepared.record.options.network;
     let mut mappings = options.publish.clone();
     if options.publish_all {
         let all = options.expose.iter().map(|exposed| publish::PortMapping {
@@ -130,14 +150,11 @@ fn reserve_ports(engine: &Engine, prepared: &Prepared, networks: &NetworkStore) 
         });
         mappings.extend(all);
     }
-    if mappings.is_empty() {
-        return Ok(Vec::new());
-    }
-    let own = networks.find(&target.network)?.publish_address;
+    let networks = engine.store.networks();
     let fallback = own.or(engine.config.publish_address.value);
     let mut reserved: Vec<Reserved> = Vec::new();
     for mapping in &mappings {
-        reserved.extend(reserve(networks, mapping, fallback)?);
+        reserved.extend(reserve(&networks, mapping, fallback)?);
     }
     Ok(reserved)
 }
@@ -195,6 +212,9 @@ pub(crate) fn disconnect(store: &Store, id: &ContainerId) -> Result<()> {
             });
     }
     plan::release(&networks, &endpoints);
+    if cni::is_theirs(&endpoints) {
+        result = result.and(cni::release(store, &endpoints));
+    }
     result?;
     Ok(networks.forget_endpoints(id.as_str())?)
 }

@@ -13,7 +13,7 @@ use cais_net::publish::{Protocol, PublishedPort};
 use cais_net::reserve::Reserved;
 use rustix::event::PollFlags;
 use rustix::fd::AsFd;
-use rustix::net::{SocketFlags, accept_with, listen};
+use rustix::net::{SocketFlags, accept_with, listen, sockopt};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 use stream::Connection;
@@ -96,6 +96,10 @@ impl Forwarding {
             .as_ref()
             .filter(|_| serves && reserved.port.protocol == Protocol::Tcp)
         {
+            // What lingers of its connections (TIME_WAIT) must not keep the port from the next
+            // container, nor what lingers of earlier ones this socket from listening. Nobody
+            // shares a port with one that listens.
+            sockopt::set_socket_reuseaddr(socket, true).unwrap_or_default();
             // One that cannot listen still keeps the port.
             listen(socket, BACKLOG).unwrap_or_default();
         }

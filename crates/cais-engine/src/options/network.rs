@@ -28,7 +28,7 @@ pub fn parse_networks(texts: &[String]) -> Result<NetworkMode, OptionError> {
                 return Err(OptionError::Conflict {
                     one: "--network",
                     other: "a second --network",
-                    why: ": none, host, container: and ns: stand alone",
+                    why: ": none, host, container:, ns: and cni: stand alone",
                 });
             }
         }
@@ -57,6 +57,12 @@ fn parse_network(text: &str) -> Result<NetworkMode, OptionError> {
             return Err(OptionError::form(NETWORK, text, "container:NAME"));
         }
         return Ok(NetworkMode::Container(name.to_owned()));
+    }
+    if let Some(name) = text.strip_prefix("cni:") {
+        if name.is_empty() {
+            return Err(OptionError::form(NETWORK, text, "cni:NAME"));
+        }
+        return Ok(NetworkMode::Cni(name.to_owned()));
     }
     if let Some(path) = text.strip_prefix("ns:") {
         if !path.starts_with('/') {

@@ -117,7 +117,10 @@ fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), Option
 
 /// Ports need an interface of ours.
 fn check_ports(options: &RunOptions) -> Result<(), OptionError> {
-    if matches!(options.namespaces.network, NetworkMode::Networks(_)) {
+    if matches!(
+        options.namespaces.network,
+        NetworkMode::Networks(_) | NetworkMode::Cni(_)
+    ) {
         return Ok(());
     }
     let network = &options.network;

@@ -447,7 +447,7 @@ pub struct RunArgs {
         overrides_with = "cgroupns"
     )]
     pub cgroupns: Option<String>,
-    /// Network: a name, with settings as NAME:ip=ADDRESS,alias=NAME,mac-address=MAC; or none, host, container:NAME, ns:/PATH [default: bridge]
+    /// Network: a name, with settings as NAME:ip=ADDRESS,alias=NAME,mac-address=MAC; or none, host, container:NAME, ns:/PATH, cni:NAME [default: bridge]
     #[arg(
         long = "network",
         help_heading = "Network",

@@ -211,7 +211,7 @@ impl View<'_> {
     fn ports(&self, container: &Container) -> Result<String, Failure> {
         // Without networks of its own there is nothing to reach it by.
         let mode = &container.record.options.namespaces.network;
-        if !container.is_running() || !matches!(mode, NetworkMode::Networks(_)) {
+        if !container.is_running() || !matches!(mode, NetworkMode::Networks(_) | NetworkMode::Cni(_)) {
             return Ok(String::new());
         }
         let published = read_endpoints(self.engine, container)?.ports;
