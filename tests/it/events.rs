@@ -155,7 +155,10 @@ fn what_inspect_says_before_it_ran() {
     let inspect = |format: &str| env.ok(&["inspect", "-f", format, "web"]).trim().to_owned();
     assert_eq!(inspect("{{json .LogPath}} {{json .HostsPath}}"), r#""" """#);
     let keys = env.ok(&["inspect", "web"]);
-    assert!(!keys.contains("\"Tmpfs\"") && !keys.contains("\"Sysctls\""), "{keys}");
+    assert!(
+        !keys.contains("\"Tmpfs\"") && !keys.contains("\"Sysctls\""),
+        "{keys}"
+    );
 }
 
 #[test]
