@@ -176,7 +176,7 @@ pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, args: &Run
             _ => Ok(()),
         };
     };
-    let when = args.pull.as_str();
+    let when = args.pull.as_deref().unwrap_or("missing");
     let find = |name: &str| {
         let store = images::open(engine).ok()?;
         let image = images::find(&store, name).ok()?;
