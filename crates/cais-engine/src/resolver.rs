@@ -10,6 +10,7 @@
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::lock::ContainerLock;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::network::{hold, links};
 use crate::options::{NetworkMode, NetworkOptions, RunOptions};
@@ -130,6 +131,46 @@ pub(crate) fn withdraw(store: &Store, id: &ContainerId) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Takes back the names of containers that do not run: whoever changed their networks was
+/// killed, or told their names when they had just ended.
+///
+/// # Errors
+/// Where a file cannot be written or removed.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    let directory = store.run().join("resolvers");
+    for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let (id, beside) = name.split_once('.').unwrap_or((&name, ""));
+        let Some(id) = ContainerId::parse(id) else {
+            continue;
+        };
+        let is_abandoned = beside
+            .parse()
+            .is_ok_and(|writer| ProcessName::read(writer).is_none());
+        if is_abandoned {
+            std::fs::remove_file(entry.path()).unwrap_or_default();
+        }
+        if store.state(&id).exists() {
+            continue;
+        }
+        // Held by whoever starts it.
+        let lock = ContainerLock::try_acquire(store, &id)?;
+        if lock.is_none() && store.container(&id).exists() {
+            continue;
+        }
+        if !store.state(&id).exists() {
+            withdraw(store, &id)?;
+            hold::release(store, &id)?;
+        }
+        if let Some(lock) = lock {
+            lock.release();
+        }
+    }
+    Ok(())
 }
 
 fn write_config(path: &Path, config: &ResolverConfig) -> Result<()> {

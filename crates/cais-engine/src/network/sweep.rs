@@ -9,6 +9,7 @@ use super::connect::disconnect;
 use super::remove;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::lock::ContainerLock;
 use crate::state::ProcessName;
 use crate::store::Store;
 use cais_net::firewall::Firewall;
@@ -159,8 +160,7 @@ fn finish_work(store: &Store, networks: &NetworkStore) -> Result<()> {
         for name in hidden(directory) {
             let path = directory.join(&name);
             if let Some((work, maker)) = Work::parse(&name) {
-                if !maker.is_alive() {
-                    finish(store, networks, &work)?;
+                if !maker.is_alive() && finish(store, networks, &work)? {
                     remove_quietly(&path)?;
                 }
             } else if is_abandoned(&name) {
@@ -177,18 +177,29 @@ fn is_abandoned(name: &str) -> bool {
     pid.is_some_and(|pid| ProcessName::read(pid).is_none())
 }
 
-fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<()> {
+/// Finishes it. False where somebody has the container who is making, changing or ending it:
+/// then it is left to a later sweep.
+fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<bool> {
     match work {
         Work::Change { container, network } => {
             let Some(id) = ContainerId::parse(container) else {
-                return Ok(());
+                return Ok(true);
             };
-            change::take_out(store, &id, network)
+            let lock = ContainerLock::try_acquire(store, &id)?;
+            if lock.is_none() && store.container(&id).exists() {
+                return Ok(false);
+            }
+            let taken = change::take_out(store, &id, network);
+            if let Some(lock) = lock {
+                lock.release();
+            }
+            taken?;
         }
         // What the files say holds.
-        Work::Ports => Ok(Firewall::open(networks)?.rebuild()?),
-        Work::Remove { network } => remove::finish(networks, network),
+        Work::Ports => Firewall::open(networks)?.rebuild()?,
+        Work::Remove { network } => remove::finish(networks, network)?,
     }
+    Ok(true)
 }
 
 #[cfg(test)]
