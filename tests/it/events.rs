@@ -149,6 +149,19 @@ fn what_inspect_says_while_it_runs() {
 }
 
 #[test]
+fn what_inspect_says_before_it_ran() {
+    let env = TestEnv::new();
+    env.ok(&["create", "--name", "web", "host", "true"]);
+    let inspect = |format: &str| env.ok(&["inspect", "-f", format, "web"]).trim().to_owned();
+    assert_eq!(inspect("{{json .LogPath}} {{json .HostsPath}}"), r#""" """#);
+    let keys = env.ok(&["inspect", "web"]);
+    assert!(
+        !keys.contains("\"Tmpfs\"") && !keys.contains("\"Sysctls\""),
+        "{keys}"
+    );
+}
+
+#[test]
 fn links_that_are_not_there_cannot_be_removed() {
     let env = TestEnv::new();
     env.ok(&["create", "--name", "web", "host", "true"]);

@@ -99,6 +99,8 @@ fn images_for_other_machines() {
         "does not match the specified platform",
     );
     refused(&["--platform", "linux/", "here"], "platform");
+    refused(&["--platform", "linux/386", "host", "true"], "this machine's own");
+    assert_eq!(env.sh(&["--platform", own], "echo ok").stdout, "ok\n");
     let done = env.cais(&["create", "--platform", other, "there"]);
     assert!(done.code == 125 && done.stderr.contains(&why), "{}", done.stderr);
 }

@@ -51,7 +51,10 @@ impl Layout {
     pub(crate) fn layer(&self, directory: &Path) -> (Value, String) {
         let archive = self.path.join("layer.tar");
         let (from, to) = (directory.to_str().unwrap(), archive.to_str().unwrap());
-        run("tar", &["--sort=name", "-C", from, "-cf", to, "."]);
+        // With extended attributes, which tar writes in PAX form.
+        let attributes = ["--xattrs", "--xattrs-include=*"];
+        let words = ["--sort=name", "-C", from, "-cf", to, "."];
+        run("tar", &[&attributes[..], &words].concat());
         self.archive(&archive)
     }
 
@@ -83,6 +86,16 @@ impl Layout {
     }
 }
 
+/// Gives a file an attribute of its user, and the capability to bind low ports (capabilities(7),
+/// "File capabilities").
+fn add_attributes(file: &Path) {
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(file, "user.note", b"two\0parts", none).unwrap();
+    let mut capability = [0; 20];
+    capability[..8].copy_from_slice(&[1, 0, 0, 2, 0, 4, 0, 0]);
+    rustix::fs::setxattr(file, "security.capability", &capability, none).unwrap();
+}
+
 /// An image of two layers: busybox, and one that adds, changes and hides.
 pub(crate) fn make_image(env: &TestEnv) -> Layout {
     let layout = Layout::new(env.path("layout"));
@@ -92,6 +105,7 @@ pub(crate) fn make_image(env: &TestEnv) -> Layout {
     fs::create_dir_all(above.join("etc")).unwrap();
     fs::write(above.join("etc/new"), "new").unwrap();
     fs::write(above.join("etc/.wh.old"), "").unwrap();
+    add_attributes(&above.join("etc/new"));
     let layers = [layout.layer(&below), layout.layer(&above)];
     let config = json!({
         "Env": ["PATH=/bin", "A=from-image"], "WorkingDir": "/etc", "User": "ana", "StopSignal": "SIGUSR1",

@@ -119,7 +119,25 @@ impl Drop for Registry {
     }
 }
 
-/// Every entry of a tree: path, kind, mode, owner, size, link, time.
+/// The extended attributes of a file, but for those that overlayfs keeps for itself.
+fn attributes(path: &Path) -> String {
+    let mut names = [0; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let names = String::from_utf8_lossy(&names[..length]).into_owned();
+    let mut all: Vec<String> = names
+        .split_terminator('\0')
+        .filter(|name| !name.contains(".overlay."))
+        .map(|name| {
+            let mut value = [0; 4096];
+            let length = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
+            format!("{name}={:?}", &value[..length])
+        })
+        .collect();
+    all.sort();
+    all.join(",")
+}
+
+/// Every entry of a tree: path, kind, mode, owner, size, link, time, extended attributes.
 pub(crate) fn entries(root: &Path) -> Vec<String> {
     let format = "%P|%y|%m|%U:%G|%s|%l|%T@\\n";
     let listed = ok(&[
@@ -139,6 +157,8 @@ pub(crate) fn entries(root: &Path) -> Vec<String> {
             if fields.get(1) == Some(&"d") {
                 fields[4] = "";
             }
+            let attributes = attributes(&root.join(fields[0]));
+            fields.push(&attributes);
             fields.join("|")
         })
         .filter(|line| {
@@ -185,6 +205,8 @@ fn there_and_back_by_a_registry() {
     let name = format!("{}/team/pier:1", registry.address);
     env.ok(&["tag", "quay.io/team/pier:1", &name]);
     let ours = tree_of(&env, &name);
+    let both = |line: &String| line.contains("user.note=") && line.contains("security.capability=");
+    assert!(ours.iter().any(both), "{ours:?}");
     assert!(env.ok(&["push", &name]).contains("digest: sha256:"));
     env.ok(&["rmi", &name]);
     env.ok(&["rmi", "quay.io/team/pier:1"]);
@@ -222,6 +244,26 @@ fn there_and_back_by_a_registry() {
         let again = env.ok(&["pull", &target]);
         assert!(again.contains("Image is up to date"), "{again}");
         env.ok(&["rmi", &target]);
+    }
+}
+
+/// The reference tool reads what we write, in both forms of a layout.
+#[test]
+#[ignore = "needs Debian's oci-image-tool: `cargo xtask test` installs it and runs this"]
+fn the_reference_tool_finds_our_layouts_valid() {
+    let env = TestEnv::new();
+    let layout = make_image(&env);
+    env.ok(&["load", "-i", layout.path.to_str().unwrap()]);
+    let path = |name: &str| env.path(name).to_str().unwrap().to_owned();
+    let (copied, archive, unpacked) = (path("copied"), path("archive.tar"), path("archive"));
+    env.ok(&["copy", "cais:quay.io/team/pier:1", &format!("oci:{copied}:1")]);
+    let name = "quay.io/team/pier:1";
+    env.ok(&["save", "--format", "oci-archive", "-o", &archive, name]);
+    fs::create_dir_all(&unpacked).unwrap();
+    ok(&["tar", "-C", &unpacked, "-xf", &archive]);
+    for directory in [&copied, &unpacked] {
+        let said = ok(&["oci-image-tool", "validate", "--type", "image", directory]);
+        assert!(said.contains("Validation succeeded"), "{said}");
     }
 }
 

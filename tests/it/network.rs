@@ -12,6 +12,7 @@ mod flags;
 mod flows;
 mod kills;
 mod many;
+mod ports;
 mod six;
 
 /// Starts a container that answers at port 80 with the address of whoever asks.
@@ -469,140 +470,6 @@ fn containers_are_connected_while_they_run() {
     assert!(links.contains("eth0") && links.contains("eth1"), "{links}");
     host.cais(&env, &["rm", "-f", "box"]);
     assert_nothing_left(host, &env);
-}
-
-#[test]
-fn ports_of_a_running_container_are_changed() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    let host = &lan.host;
-    serve(&lan, &env, "web", &["--network", "bridge"]);
-    assert_eq!(
-        host.cais(&env, &["port", "add", "web", "8080:80"]),
-        "80/tcp -> 8080\n"
-    );
-    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080).as_deref(), Some(OUTSIDE4));
-    // The monitor keeps it.
-    eventually("the port is kept", || {
-        host.try_sh("socat -u TCP-LISTEN:8080 /dev/null & sleep 0.1; kill $! 2>/dev/null && exit 1 || exit 0")
-            .code
-            == 0
-    });
-    eventually("::1 is served", || ask(host, "tcp", "::1", 8080).is_some());
-    assert_sound(host, &env);
-    host.cais(&env, &["port", "rm", "web", "8080:80"]);
-    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
-    let none = host.try_cais(&env, &["port", "rm", "web", "8080:80"]);
-    assert!(none.stderr.contains("publishes no such port"), "{}", none.stderr);
-    assert_sound(host, &env);
-}
-
-/// What a port was led to counts no more when the command has ended, though the kernel
-/// forgets it a tick later.
-#[test]
-fn a_port_leads_elsewhere_at_once() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    let host = &lan.host;
-    let script = format!("{} & exec {}", tcp_echo(80), tcp_echo(81));
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "bridge",
-        "host",
-        "sh",
-        "-c",
-        &script,
-    ];
-    host.cais(&env, &words);
-    eventually("the servers listen", || {
-        host.try_cais(
-            &env,
-            &[
-                "exec",
-                "web",
-                "sh",
-                "-c",
-                "test $(ss -Hltn | grep -c ':8[01] ') = 2",
-            ],
-        )
-        .code
-            == 0
-    });
-    let elements = || {
-        let text = host.sh("nft list map inet $(nft list tables | grep -o 'cais.*') pub_any4");
-        text.lines()
-            .filter(|line| line.contains(" 8080 "))
-            .map(str::trim)
-            .collect::<String>()
-    };
-    // The monitor lets go of a port a little after the command.
-    let publish = |mapping: &str| {
-        eventually("the port is published", || {
-            host.try_cais(&env, &["port", "add", "web", mapping]).code == 0
-        });
-    };
-    for round in 0..20 {
-        for inside in ["80", "81"] {
-            let mapping = format!("8080:{inside}");
-            publish(&mapping);
-            let found = elements();
-            assert!(
-                found.contains(&format!(" . {inside}")) && !found.contains("expires"),
-                "{round}: {found}"
-            );
-            host.cais(&env, &["port", "rm", "web", &mapping]);
-        }
-        // The same again, and by another container.
-        let flags = [
-            "run",
-            "--rm",
-            "--network",
-            "bridge",
-            "-p",
-            "8080:80",
-            "host",
-            "true",
-        ];
-        eventually("the port is free", || host.try_cais(&env, &flags).code == 0);
-        host.cais(&env, &flags);
-    }
-    publish("8080:81");
-    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080).as_deref(), Some(OUTSIDE4));
-    assert_sound(host, &env);
-    host.cais(&env, &["port", "rm", "web", "8080:81"]);
-    assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
-    // In a table of an earlier version elements get no end: they are removed.
-    publish("8080:81");
-    let file = env.path("table").display().to_string();
-    host.sh(&format!(
-        "T=$(nft list tables | grep -o 'cais.*'); (echo delete table inet $T; nft list table inet $T | grep -v 'flags timeout\\|gc-interval') > {file} && nft -f {file}"
-    ));
-    assert!(!elements().is_empty());
-    host.cais(&env, &["port", "rm", "web", "8080:81"]);
-    assert_eq!(elements(), "");
-    assert_sound(host, &env);
-}
-
-/// Connections that the monitor has passed on linger for a minute: the port is free all the
-/// same.
-#[test]
-fn a_port_that_the_monitor_served_is_free_again() {
-    let (lan, env) = (Lan::new(), TestEnv::new());
-    let flags = ["-p", "8080:80", "--network", "bridge"];
-    serve(&lan, &env, "web", &flags);
-    // The server closes first, and so the monitor.
-    lan.host.sh("socat -u TCP6:[::1]:8080 - | grep -q .");
-    let lingers = "ss -Htan state time-wait 'sport = 8080' | grep -q .";
-    eventually("the connection lingers", || lan.host.try_sh(lingers).code == 0);
-    lan.host.cais(&env, &["restart", "-t", "0", "web"]);
-    eventually("it answers again", || {
-        ask(&lan.host, "tcp", "::1", 8080).is_some()
-    });
-    lan.host.cais(&env, &["rm", "-f", "web"]);
-    serve(&lan, &env, "next", &flags);
-    assert!(ask(&lan.host, "tcp", "::1", 8080).is_some());
 }
 
 #[test]

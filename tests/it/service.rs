@@ -91,6 +91,23 @@ fn others_say_it_or_nobody() {
     assert!(socket.recv(&mut [0u8; 16]).is_err());
     assert_eq!(run("container").stdout, "/run/notify/notify.sock\nthere\n");
     assert_eq!(run("somebody").code, 125);
+    // The unit that starts all containers speaks for none of them.
+    env.ok(&[
+        "create",
+        "--name",
+        "policy",
+        "--restart",
+        "always",
+        "host",
+        "sleep",
+        "1000",
+    ]);
+    env.ok(&["start", "policy"]);
+    env.ok(&["kill", "policy"]);
+    env.ok(&["wait", "policy"]);
+    assert!(told(&env, &["system", "start-all"]).status().unwrap().success());
+    assert_eq!(env.field("policy", "Status"), "running");
+    assert!(socket.recv(&mut [0u8; 16]).is_err());
     // Without a manager there is nothing of all that.
     assert_eq!(env.sh(&["--sdnotify", "container"], script).stdout, "none\n");
 }

@@ -20,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "docker-registry",
     "skopeo",
     "umoci",
+    "oci-image-tool",
     "openssl",
     // What checkpoint and restore drive.
     "criu",

@@ -1,6 +1,6 @@
 //! The integration tests in a virtual machine: Debian's own kernel and systemd with cgroup
-//! v2, and with `--all` the hybrid and the old layout too. QEMU emulates the processor, so
-//! this is for correctness and says nothing of speed.
+//! v2, and with `--all` the hybrid and the old layout too, each as root and then as an ordinary
+//! user. QEMU emulates the processor, so this is for correctness and says nothing of speed.
 //!
 //! The image is built once from Debian's packages and kept below target/vm; each run gets
 //! a second disk with the executables, and its writes to the image are dropped.
@@ -32,28 +32,35 @@ const MODULES: [&str; 7] = [
     "drivers/block/virtio_blk.ko",
     "fs/overlayfs/overlay.ko",
 ];
-/// The longest that one machine may take.
+/// The longest that one machine may take, for the small set and for all tests.
 const LIMIT: Duration = Duration::from_secs(1500);
+const LIMIT_OF_ALL: Duration = Duration::from_secs(3 * 3600);
 /// The line that ends a run, with the exit code behind it.
 const MARK: &str = "cais-vm-test-result:";
 
 /// The tests that CI runs in a machine.
 const SMALL_SET: &str = "basic";
+/// The tests of an ordinary user's containers have this in their names.
+const ROOTLESS: &str = "rootless";
 
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
-    let (all, filter) = match arguments {
-        [] => (false, SMALL_SET),
-        ["--all"] => (true, ""),
-        ["--all", filter] => (true, *filter),
-        [filter] => (false, *filter),
-        _ => return Err("cargo xtask vm-test [--all] [FILTER]".to_owned()),
+    let (all, filters) = match arguments {
+        [] => (false, SMALL_SET.to_owned()),
+        ["--all", filters @ ..] => (true, filters.join(" ")),
+        filters => (false, filters.join(" ")),
+    };
+    let sets = if all {
+        // What was asked for as root, then the same machine's ordinary user.
+        vec![format!("--skip {ROOTLESS} {filters}"), ROOTLESS.to_owned()]
+    } else {
+        vec![filters]
     };
     workspace::ensure_packages(&PACKAGES)?;
     if own_executable().is_none() {
         workspace::run("cargo", &["build", "--release", "--locked"], &[])?;
     }
     let bed = Bed::ensure()?;
-    let disk = bed.make_disk(&test_executable()?, filter)?;
+    let disk = bed.make_disk(&test_executable()?, &sets)?;
     let layouts: &[(&str, &str)] = &[
         ("cgroup v2", "systemd.unified_cgroup_hierarchy=1"),
         (
@@ -72,7 +79,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     };
     for (name, options) in layouts {
         println!("vm-test: {name}");
-        bed.boot(&disk, options)?;
+        bed.boot(&disk, options, if all { LIMIT_OF_ALL } else { LIMIT })?;
     }
     Ok(())
 }
@@ -206,7 +213,7 @@ impl Bed {
     }
 
     /// The second disk: the executables and the script that runs them.
-    fn make_disk(&self, tests: &Path, filter: &str) -> Result<PathBuf, String> {
+    fn make_disk(&self, tests: &Path, sets: &[String]) -> Result<PathBuf, String> {
         let tree = self.path("disk");
         fs::remove_dir_all(&tree).unwrap_or_default();
         let failed = |error: std::io::Error| format!("disk: {error}");
@@ -214,8 +221,12 @@ impl Bed {
         let executable = own_executable().unwrap_or_else(|| workspace::built("release").join("cais"));
         fs::copy(executable, tree.join("cais")).map_err(failed)?;
         fs::copy(tests, tree.join("it")).map_err(failed)?;
+        let runs: String = sets
+            .iter()
+            .map(|set| format!("/mnt/it --test-threads 2 {set} || failed=$?\n"))
+            .collect();
         let script = format!(
-            "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais\ngrep cgroup /proc/self/mounts\ncriu check\n/mnt/cais doctor\ncd / && /mnt/it --test-threads 2 {filter}\necho \"{MARK} $?\"\n"
+            "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais\ngrep cgroup /proc/self/mounts\ncriu check\n/mnt/cais doctor\ncd /\nfailed=0\n{runs}echo \"{MARK} $failed\"\n"
         );
         fs::write(tree.join("run"), script).map_err(failed)?;
         self.command("chmod", &["755", &text(&tree.join("run"))])?;
@@ -229,7 +240,7 @@ impl Bed {
     }
 
     /// Boots the machine, shows what the tests print, and tells how they ended.
-    fn boot(&self, disk: &Path, options: &str) -> Outcome {
+    fn boot(&self, disk: &Path, options: &str, limit: Duration) -> Outcome {
         let began = Instant::now();
         let drive = |path: &Path| format!("file={},if=virtio,format=raw,snapshot=on", path.display());
         let append = format!(
@@ -268,44 +279,11 @@ impl Bed {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("qemu-system-x86_64: {error}"))?;
-        let result = self.listen(&mut machine, began);
+        let result = listen(&mut machine, began, limit);
         // It powers off by itself, unless something went wrong.
         machine.kill().unwrap_or_default();
         machine.wait().map(drop).unwrap_or_default();
         result
-    }
-
-    fn listen(&self, machine: &mut std::process::Child, began: Instant) -> Outcome {
-        let output = machine.stdout.take().ok_or("no console")?;
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                if sender
-                    .send(String::from_utf8_lossy(&line).trim_end().to_owned())
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
-        loop {
-            let left = LIMIT.saturating_sub(began.elapsed());
-            let Ok(line) = lines.recv_timeout(left) else {
-                return Err(format!(
-                    "the machine ended, or took more than {} s, without a result",
-                    LIMIT.as_secs()
-                ));
-            };
-            println!("  vm| {line}");
-            if let Some(code) = line.split_once(MARK).map(|(_, code)| code.trim()) {
-                println!("vm-test: {:.0} s", began.elapsed().as_secs_f64());
-                return if code == "0" {
-                    Ok(())
-                } else {
-                    Err(format!("the tests in the machine failed ({code})"))
-                };
-            }
-        }
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Outcome {
@@ -317,6 +295,40 @@ impl Bed {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("{program} {}: {status}", arguments.join(" "))),
             Err(error) => Err(format!("{program}: {error}")),
+        }
+    }
+}
+
+/// Shows what the machine prints, and waits for its result.
+fn listen(machine: &mut std::process::Child, began: Instant, limit: Duration) -> Outcome {
+    let output = machine.stdout.take().ok_or("no console")?;
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).trim_end().to_owned())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let Ok(line) = lines.recv_timeout(left) else {
+            return Err(format!(
+                "the machine ended, or took more than {} s, without a result",
+                limit.as_secs()
+            ));
+        };
+        println!("  vm| {line}");
+        if let Some(code) = line.split_once(MARK).map(|(_, code)| code.trim()) {
+            println!("vm-test: {:.0} s", began.elapsed().as_secs_f64());
+            return if code == "0" {
+                Ok(())
+            } else {
+                Err(format!("the tests in the machine failed ({code})"))
+            };
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn finish_run(
     errors.note(remove_notes(&crate::exec::directory(store, id)));
     errors.note(remove_notes(&crate::service::directory(store, id)));
     if state.remove {
-        errors.note(remove_files(store, id, false));
+        errors.note(remove_files(store, id));
     }
     // The state goes last: as long as it is there, the next command knows what is left.
     if errors.is_empty() {
@@ -105,23 +105,23 @@ fn remove_cgroup(path: &str) -> Result<()> {
 
 /// Removes a container that does not run: its name, then its files. The record goes
 /// first, so that a removal that breaks off leaves something that is plainly half made.
-/// With `volumes`, or where it was made with `--rm`, the volumes that are its own go along.
+/// Where it was made with `--rm`, the volumes that are its own go along.
 ///
 /// # Errors
 /// The first of the errors met.
-pub fn remove_container(store: &Store, id: &ContainerId, volumes: bool) -> Result<()> {
-    remove_files(store, id, volumes)?;
+pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
+    remove_files(store, id)?;
     remove_file(&store.state(id))
 }
 
 /// Removes what outlives a run. A removal that breaks off is found by the state, or by
 /// the missing record.
-fn remove_files(store: &Store, id: &ContainerId, volumes: bool) -> Result<()> {
+fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
     let mut errors = Errors::default();
     let record = Record::read(store, id);
     let directory = store.container(id);
     let own = record.as_ref().ok().and_then(Option::as_ref);
-    let own = own.filter(|record| volumes || record.options.remove);
+    let own = own.filter(|record| record.options.remove);
     if let Some(record) = own {
         // Without the record a sweep finds them by this.
         errors.note(crate::volumes::mark_anonymous(store, &record.options));

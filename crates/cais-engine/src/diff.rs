@@ -65,6 +65,7 @@ pub fn changes_of(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf
             walk(&upper, &place, &[PathBuf::from("/")], &mut found)?;
         }
         found.order();
+        leave_out_places(&mut found, &directory.join("upper"), &lower);
         Ok(found)
     };
     if !engine.rootless {
@@ -76,6 +77,67 @@ pub fn changes_of(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf
         Ok(encode(&found))
     })?;
     Ok(decode(&bytes))
+}
+
+/// Where something of ours is mounted in every container: what lies below is made at the start
+/// if it is missing, and no change of the program's. Docker has a layer of its own for it.
+const PLACES: [&str; 10] = [
+    "/dev",
+    "/dev/console",
+    "/dev/pts",
+    "/dev/shm",
+    "/etc",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/proc",
+    "/sys",
+];
+
+/// Takes those places out, as long as nothing is in them.
+fn leave_out_places(found: &mut Vec<(PathBuf, Change)>, upper: &Path, lower: &[PathBuf]) {
+    // From below, so that a directory is looked at after what is in it.
+    for place in PLACES.iter().rev().map(Path::new) {
+        let Ok(index) = found.binary_search_by(|(path, _)| path.as_path().cmp(place)) else {
+            continue;
+        };
+        let has_more = found
+            .get(index + 1)
+            .is_some_and(|(path, _)| path.starts_with(place));
+        let is_ours = found.get(index).is_some_and(|(_, change)| match change {
+            Change::Added => is_empty(&inside(upper, place)),
+            // Copied up for what was made in it.
+            Change::Changed => place == Path::new("/etc") && is_same(upper, lower, place),
+            Change::Deleted => false,
+        });
+        if is_ours && !has_more {
+            found.remove(index);
+        }
+    }
+}
+
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Whether it is a file without content, or a directory: whoever asks knows what is in that.
+fn is_empty(path: &Path) -> bool {
+    let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => true,
+        FileType::RegularFile => stat.st_size == 0,
+        _ => false,
+    })
+}
+
+/// Whether a directory has the owner and the mode that it has below.
+fn is_same(upper: &Path, lower: &[PathBuf], place: &Path) -> bool {
+    let look = |root: &Path| {
+        let stat = statat(CWD, inside(root, place), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_mode, stat.st_uid, stat.st_gid))
+    };
+    let above = look(upper);
+    above.is_some() && lower.iter().find_map(|layer| look(layer)) == above
 }
 
 /// Letter and path of each change, with a nul byte behind it: no path holds one.
@@ -228,6 +290,35 @@ mod tests {
         ];
         assert_eq!(decode(&encode(&changes)), changes);
         assert_eq!(decode(b""), []);
+    }
+
+    #[test]
+    fn places_of_ours_are_no_changes() {
+        let base = std::env::temp_dir().join(format!("cais-diff-places-{}", std::process::id()));
+        let (upper, lower) = (base.join("upper"), base.join("lower"));
+        for directory in ["upper/etc", "upper/dev", "upper/proc", "lower/etc"] {
+            fs::create_dir_all(base.join(directory)).unwrap();
+        }
+        for file in ["etc/hosts", "etc/hostname"] {
+            fs::write(upper.join(file), "").unwrap();
+        }
+        let layers = [lower];
+        let look = || {
+            let mut found = changes(&upper, &layers).unwrap();
+            leave_out_places(&mut found, &upper, &layers);
+            let shown = found
+                .iter()
+                .map(|(path, change)| format!("{} {}", change.letter(), path.display()));
+            shown.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(look(), "");
+        fs::write(upper.join("etc/hosts"), "x").unwrap();
+        assert_eq!(look(), "C /etc, A /etc/hosts");
+        fs::write(upper.join("etc/hosts"), "").unwrap();
+        fs::write(upper.join("etc/own"), "").unwrap();
+        fs::write(upper.join("dev/own"), "").unwrap();
+        assert_eq!(look(), "A /dev, A /dev/own, C /etc, A /etc/own");
+        fs::remove_dir_all(base).unwrap();
     }
 
     #[test]

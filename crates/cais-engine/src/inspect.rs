@@ -45,6 +45,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         let init = container.init();
         init.map_or_else(String::new, |init| format!("/proc/{}/root/etc/{name}", init.pid))
     };
+    let has_log = options.log.driver.is_file() && record.last_start.is_some();
     let mut described = json!({
         "Id": record.id.as_str(),
         "Created": record.created,
@@ -55,7 +56,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": if options.log.driver.is_file() { log::path(&directory).display().to_string() } else { String::new() },
+        "LogPath": if has_log { log::path(&directory).display().to_string() } else { String::new() },
         "Name": format!("/{}", record.name),
         "RestartCount": restart_count(container),
         "Driver": "overlay",

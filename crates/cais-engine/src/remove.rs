@@ -7,6 +7,7 @@ use crate::id::ContainerId;
 use crate::list;
 use crate::lock::ContainerLock;
 use crate::monitor::door::nudge;
+use crate::options::RunOptions;
 use crate::state::{Container, RunState, Status};
 use crate::stop::{kill, mark};
 use crate::store::Store;
@@ -37,8 +38,18 @@ pub fn remove_all(store: &Store, names: &[String], how: Removal, told: &mut dyn 
             }
         }
     }
+    // Volumes go when all records have gone that are to: each is looked for in those that stay.
+    let mut own = Vec::new();
     for name in names {
-        told(name, remove_one(store, name, how, &killed));
+        told(
+            name,
+            remove_one(store, name, how, &killed).map(|left| own.extend(left.map(|left| (name, left)))),
+        );
+    }
+    for (name, options) in own {
+        if let Err(error) = crate::volumes::remove_anonymous(store, &options) {
+            told(name, Err(error));
+        }
     }
 }
 
@@ -47,10 +58,19 @@ pub fn remove_all(store: &Store, names: &[String], how: Removal, told: &mut dyn 
 /// # Errors
 /// [`EngineError::Running`] without `force`, and what removing meets.
 pub fn remove(store: &Store, name: &str, how: Removal) -> Result<()> {
-    remove_one(store, name, how, &BTreeSet::new())
+    match remove_one(store, name, how, &BTreeSet::new())? {
+        Some(options) => crate::volumes::remove_anonymous(store, &options),
+        None => Ok(()),
+    }
 }
 
-fn remove_one(store: &Store, name: &str, how: Removal, killed: &BTreeSet<ContainerId>) -> Result<()> {
+/// Returns the options of a container whose volumes are still to go.
+fn remove_one(
+    store: &Store,
+    name: &str,
+    how: Removal,
+    killed: &BTreeSet<ContainerId>,
+) -> Result<Option<RunOptions>> {
     let container = list::container(store, name)?;
     let id = container.record.id.clone();
     if let Some(state) = &container.state {
@@ -65,17 +85,21 @@ fn remove_one(store: &Store, name: &str, how: Removal, killed: &BTreeSet<Contain
     }
     let Some(lock) = ContainerLock::acquire(store, &id)? else {
         // It removed itself at its end.
-        return Ok(());
+        return Ok(None);
     };
     if RunState::read(store, &id)?.is_some() {
         return Err(EngineError::Running(container.record.name));
     }
-    cleanup::remove_container(store, &id, how.volumes)?;
+    if how.volumes {
+        // Killed from here on, a sweep finds them.
+        crate::volumes::mark_anonymous(store, &container.record.options)?;
+    }
+    cleanup::remove_container(store, &id)?;
     lock.release();
     if !container.record.options.remove || container.state.is_none() {
         events::container(store, &container.record, "destroy", &[]);
     }
-    Ok(())
+    Ok(how.volumes.then_some(container.record.options))
 }
 
 /// Notes that the container is to end, and kills it. One that has ended is no error.

@@ -58,7 +58,7 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
     };
     if named.is_err() {
         // What was made is half made: the error that counts is the one that stopped it.
-        cleanup::remove_container(store, id, false).unwrap_or_default();
+        cleanup::remove_container(store, id).unwrap_or_default();
     }
     named.map(|()| lock)
 }

@@ -93,7 +93,7 @@ fn sweep_after_boot(store: &Store) -> Result<()> {
         // Held by whoever starts it.
         if let Some(lock) = ContainerLock::try_acquire(store, &id)? {
             if RunState::read(store, &id)?.is_none() {
-                cleanup::remove_container(store, &id, false)?;
+                cleanup::remove_container(store, &id)?;
             }
             lock.release();
         }
@@ -154,7 +154,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         }
     }
     if remove {
-        cleanup::remove_container(store, id, false)?;
+        cleanup::remove_container(store, id)?;
     }
     lock.release();
     Ok(false)

@@ -81,6 +81,9 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Where hosts are.
     pub look_up: LookUp,
+    /// Whether to ask a token server for a refresh token, as a login does (distribution,
+    /// "Token Authentication Specification", `offline_token`).
+    pub offline: bool,
 }
 
 impl Default for Options {
@@ -96,6 +99,7 @@ impl Default for Options {
             chunk: 16 << 20,
             clock: Arc::new(SystemClock::default()),
             look_up: LookUp::default(),
+            offline: false,
         }
     }
 }
@@ -135,7 +139,7 @@ impl Registry {
             name: name.to_owned(),
             host: host.to_owned(),
             wire: Wire::new(&options, insecure, address::is_loopback(host)),
-            auth: Authenticator::new(name, options.credentials.clone()),
+            auth: Authenticator::new(name, options.credentials.clone(), options.offline),
             options,
             scheme,
             reached: AtomicBool::new(false),
@@ -157,6 +161,12 @@ impl Registry {
         let call = Call::new(Method::GET, self.base()?, Vec::new(), "registry API (/v2/)");
         let answer = self.exchange(&call, Payload::None)?;
         self.expect(&call, answer, &[200]).map(drop)
+    }
+
+    /// The refresh token that a token server gave, where one was asked for.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<String> {
+        self.auth.refresh_token()
     }
 
     /// What the server wanted the user to know since the last call (`Warning` of the

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod exec;
 pub mod fixed;
+mod flags;
 mod groups;
 pub mod health;
 pub mod image;

@@ -30,6 +30,10 @@ pub(super) fn describe(container: &Container, spec: Option<&Spec>) -> Value {
         .map(|(other, alias)| format!("/{other}:/{}/{alias}", container.record.name))
         .collect();
     all.insert("Links".to_owned(), or_null(&links));
+    // Docker leaves these out where there is nothing in them.
+    all.retain(|key, value| {
+        !matches!(key.as_str(), "Sysctls" | "Tmpfs") || value.as_object().is_none_or(|map| !map.is_empty())
+    });
     Value::Object(all)
 }
 

@@ -79,7 +79,7 @@ pub fn create(engine: &Engine, prepared: &Prepared) -> Result<ContainerId> {
         });
         if written.is_err() {
             // What was made is half made: the error that counts is the one that stopped it.
-            cleanup::remove_container(store, id, false).unwrap_or_default();
+            cleanup::remove_container(store, id).unwrap_or_default();
         }
         lock.release();
         written
@@ -104,7 +104,7 @@ fn forget_failed(engine: &Engine, prepared: &Prepared) {
     let record = crate::record::Record::read(&engine.store, id);
     let complete = matches!(record, Ok(Some(_))) && !prepared.record.options.remove;
     if !complete && !engine.store.state(id).exists() {
-        cleanup::remove_container(&engine.store, id, false).unwrap_or_default();
+        cleanup::remove_container(&engine.store, id).unwrap_or_default();
         prepared.forget_volumes(engine);
     }
 }

@@ -150,7 +150,7 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
         Ok(started) => started,
         Err(error) => {
             if prepared.record.options.remove {
-                cleanup::remove_container(&engine.store, &prepared.record.id, true).unwrap_or_default();
+                cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
             }
             lock.release();
             send(Message::Failed(exit_code(&error), &chain(&error)));

@@ -2,8 +2,9 @@
 //! files another.
 
 use crate::{Digest, Hasher};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What is decoded at a time.
 const PIECE: usize = 256 * 1024;
@@ -49,60 +50,107 @@ enum Piece {
     Failed(io::Error),
 }
 
-/// The end that decodes.
-pub(crate) struct Decoding {
-    full: Sender<Piece>,
-    empty: Receiver<Vec<u8>>,
+/// What lies between the two ends. (The channels of the standard library would be 16 KB of the
+/// executable.)
+#[derive(Default)]
+struct Between {
+    state: Mutex<State>,
+    changed: Condvar,
 }
+
+#[derive(Default)]
+struct State {
+    full: VecDeque<Piece>,
+    empty: Vec<Vec<u8>>,
+    /// One end has gone away.
+    left: bool,
+}
+
+impl Between {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic ends the process: the lock is never poisoned.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what `take` finds, or for the other end to go away.
+    fn wait<T>(&self, take: impl Fn(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = take(&mut state) {
+                return Some(found);
+            }
+            if state.left {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn put(&self, piece: Piece) {
+        self.lock().full.push_back(piece);
+        self.changed.notify_one();
+    }
+
+    fn give_back(&self, piece: Vec<u8>) {
+        self.lock().empty.push(piece);
+        self.changed.notify_one();
+    }
+
+    fn leave(&self) {
+        self.lock().left = true;
+        self.changed.notify_one();
+    }
+}
+
+/// The end that decodes.
+pub(crate) struct Decoding(Arc<Between>);
 
 /// The end that reads what was decoded.
 pub(crate) struct Decoded {
-    full: Receiver<Piece>,
-    empty: Sender<Vec<u8>>,
+    between: Arc<Between>,
     piece: Vec<u8>,
     place: usize,
     end: Option<Hasher>,
 }
 
+impl Drop for Decoding {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Drop for Decoded {
+    fn drop(&mut self) {
+        self.between.leave();
+    }
+}
+
 /// The two ends. When one goes away, the other one stops.
 pub(crate) fn ahead() -> (Decoding, Decoded) {
-    let (to, full) = channel();
-    let (back, empty) = channel();
-    for _ in 0..PIECES {
-        // The other end is here.
-        back.send(Vec::new()).unwrap_or_default();
-    }
+    let between = Arc::new(Between::default());
+    between.lock().empty = vec![Vec::new(); PIECES];
     let decoded = Decoded {
-        full,
-        empty: back,
+        between: between.clone(),
         piece: Vec::new(),
         place: 0,
         end: None,
     };
-    (Decoding { full: to, empty }, decoded)
+    (Decoding(between), decoded)
 }
 
 impl Decoding {
     /// Reads `archive` to its end, or until nobody wants it any more.
     pub(crate) fn run(self, mut archive: impl Read) {
         let mut hasher = Hasher::sha256();
-        while let Ok(mut piece) = self.empty.recv() {
-            let sent = match fill(&mut archive, &mut piece) {
-                Ok(()) if piece.is_empty() => {
-                    self.full.send(Piece::End(hasher)).unwrap_or_default();
-                    return;
-                }
+        let between = &self.0;
+        while let Some(mut piece) = between.wait(|state| state.empty.pop().filter(|_| !state.left)) {
+            match fill(&mut archive, &mut piece) {
+                Ok(()) if piece.is_empty() => return between.put(Piece::End(hasher)),
                 Ok(()) => {
                     hasher.update(&piece);
-                    self.full.send(Piece::Bytes(piece))
+                    between.put(Piece::Bytes(piece));
                 }
-                Err(error) => {
-                    self.full.send(Piece::Failed(error)).unwrap_or_default();
-                    return;
-                }
-            };
-            if sent.is_err() {
-                return;
+                Err(error) => return between.put(Piece::Failed(error)),
             }
         }
     }
@@ -130,19 +178,17 @@ impl Read for Decoded {
             if self.end.is_some() {
                 return Ok(0);
             }
-            let stopped = || io::Error::other("what decodes the layer has stopped");
-            let used = match self.full.recv() {
-                Ok(Piece::Bytes(piece)) => std::mem::replace(&mut self.piece, piece),
-                Ok(Piece::End(hasher)) => {
+            let used = match self.between.wait(|state| state.full.pop_front()) {
+                Some(Piece::Bytes(piece)) => std::mem::replace(&mut self.piece, piece),
+                Some(Piece::End(hasher)) => {
                     self.end = Some(hasher);
                     continue;
                 }
-                Ok(Piece::Failed(error)) => return Err(error),
-                Err(_gone) => return Err(stopped()),
+                Some(Piece::Failed(error)) => return Err(error),
+                None => return Err(io::Error::other("what decodes the layer has stopped")),
             };
             self.place = 0;
-            // It may have come to its end already.
-            self.empty.send(used).unwrap_or_default();
+            self.between.give_back(used);
         }
         let there = &self.piece[self.place..];
         let length = there.len().min(bytes.len());
@@ -153,9 +199,9 @@ impl Read for Decoded {
 }
 
 impl Digesting for Decoded {
-    fn digest(self) -> Digest {
+    fn digest(mut self) -> Digest {
         // Without an end the reader has failed before.
-        self.end.unwrap_or_else(Hasher::sha256).finish()
+        self.end.take().unwrap_or_else(Hasher::sha256).finish()
     }
 }
 

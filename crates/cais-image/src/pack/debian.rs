@@ -3,6 +3,7 @@
 
 use super::host::Host;
 use cais_order::Gather;
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -117,26 +118,38 @@ impl Packages {
         family
     }
 
-    /// The configuration of packages: their conffiles, and the directories below `/var` and
-    /// `/srv` that they come with.
+    /// The configuration of packages: their conffiles, the links to these in their directories
+    /// (a site that is enabled, say), and the directories below `/var` and `/srv` that they come
+    /// with.
     ///
     /// # Errors
     /// As read(2).
     pub fn configuration(&self, host: &Host, family: &[String]) -> Result<Vec<Part>, Errno> {
         let mut parts = Vec::new();
+        let conffiles: BTreeSet<&PathBuf> = family
+            .iter()
+            .filter_map(|package| self.packages.get(package))
+            .flat_map(|known| &known.conffiles)
+            .filter(|path| !is_for_a_whole_system(path))
+            .into_set();
         for package in family {
-            let conffiles = self.packages.get(package).map(|known| &known.conffiles);
-            let mut paths: Vec<PathBuf> = conffiles.into_iter().flatten().cloned().collect();
-            paths.retain(|path| !is_for_a_whole_system(path));
+            let own = self.packages.get(package).map(|known| &known.conffiles);
+            let own = own.into_iter().flatten();
+            let mut paths: Vec<PathBuf> = own.filter(|path| conffiles.contains(path)).cloned().collect();
             for path in self.files(host, package)? {
                 let below = ["/var/", "/srv/"]
                     .iter()
                     .any(|start| path.as_os_str().as_bytes().starts_with(start.as_bytes()));
                 let is_directory = |path: &Path| {
                     let node = host.resolve(path).map(|found| found.node.kind);
-                    node == Ok(rustix::fs::FileType::Directory)
+                    node == Ok(FileType::Directory)
                 };
-                if below && !is_for_a_whole_system(&path) && is_directory(&path) {
+                if is_for_a_whole_system(&path) || !is_directory(&path) {
+                    continue;
+                }
+                if path.starts_with("/etc") {
+                    paths.extend(links_to(host, &path, &conffiles)?);
+                } else if below {
                     paths.push(path);
                 }
             }
@@ -179,6 +192,18 @@ impl Packages {
 /// The name without the architecture.
 fn base(list: &str) -> &str {
     list.split(':').next().unwrap_or(list)
+}
+
+/// The links in a directory that lead to one of these files: whoever installs a package, or
+/// its administrator, makes them.
+fn links_to(host: &Host, directory: &Path, files: &BTreeSet<&PathBuf>) -> Result<Vec<PathBuf>, Errno> {
+    let mut links = host.names(directory)?;
+    links.iter_mut().for_each(|name| *name = directory.join(&*name));
+    links.retain(|path| {
+        let is_link = host.node(path).is_ok_and(|node| node.kind == FileType::Symlink);
+        is_link && host.resolve(path).is_ok_and(|found| files.contains(&found.path))
+    });
+    Ok(links)
 }
 
 /// What belongs to the init system, to other programs, or to people.
@@ -284,5 +309,33 @@ mod tests {
         let parts = packages.configuration(&host, &packages.family("web")).unwrap();
         let paths: Vec<_> = parts.iter().map(|part| part.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["/etc/web/web.conf"]);
+    }
+
+    #[test]
+    fn links_to_configuration_belong_to_it() {
+        let root = std::env::temp_dir().join(format!("cais-debian-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            std::fs::write(root.join(path), text).unwrap();
+        };
+        write("var/lib/dpkg/status", STATUS);
+        let list = "/.\n/etc\n/etc/web\n/etc/web/on\n/var/web\n";
+        write("var/lib/dpkg/info/web-common.list", list);
+        write("var/web/index", "");
+        write("etc/web/web.conf", "");
+        write("etc/web/on/plain", "");
+        for (link, target) in [
+            ("site", "../web.conf"),
+            ("far", "/etc/passwd"),
+            ("gone", "nothing"),
+        ] {
+            std::os::unix::fs::symlink(target, root.join("etc/web/on").join(link)).unwrap();
+        }
+        let host = Host::open(&root).unwrap();
+        let packages = Packages::read(&host).unwrap();
+        let parts = packages.configuration(&host, &packages.family("web")).unwrap();
+        let paths: Vec<_> = parts.iter().map(|part| part.path.to_str().unwrap()).collect();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(paths, ["/etc/web/web.conf", "/etc/web/on/site", "/var/web"]);
     }
 }

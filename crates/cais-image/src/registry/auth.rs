@@ -25,6 +25,8 @@ const TOKEN_LIMIT: u64 = 1 << 20;
 pub(super) struct Authenticator {
     registry: String,
     credentials: Option<Credentials>,
+    /// Whether a refresh token is asked for, to be kept in place of the password.
+    offline: bool,
     state: Mutex<State>,
 }
 
@@ -75,12 +77,19 @@ pub(super) struct Asker<'a> {
 }
 
 impl Authenticator {
-    pub(super) fn new(registry: &str, credentials: Option<Credentials>) -> Self {
+    pub(super) fn new(registry: &str, credentials: Option<Credentials>, offline: bool) -> Self {
         Self {
             registry: registry.to_owned(),
             credentials,
+            offline,
             state: Mutex::default(),
         }
+    }
+
+    /// The newest refresh token that the token server gave.
+    pub(super) fn refresh_token(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.refresh.clone()
     }
 
     /// What to send without being asked: nothing before the first challenge.
@@ -234,6 +243,9 @@ impl Authenticator {
             add("scope", &scope.to_string())?;
         }
         add("client_id", "cais")?;
+        if self.offline {
+            add("offline_token", "true")?;
+        }
         let basic = self.credentials.as_ref().and_then(Credentials::basic);
         let call = Call::new(Method::GET, url, Vec::new(), "token");
         match (self.token(&call, basic.as_deref(), &[], asker), &self.credentials) {
@@ -267,6 +279,7 @@ impl Authenticator {
         let scope = scope.join(" ");
         let mut form = grant.to_vec();
         form.extend([("service", service.unwrap_or("")), ("client_id", "cais")]);
+        form.extend(self.offline.then_some(("access_type", "offline")));
         form.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
         let pairs: Vec<String> = form
             .iter()

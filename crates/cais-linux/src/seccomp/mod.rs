@@ -18,6 +18,8 @@
 //! | `compile` | the two steps above for all architectures, and the limits |
 //! | `interpret` | runs a program on one system call, for tests and explanations |
 
+#![allow(unexpected_cfgs, reason = "cfg(fuzzing) is set where fuzz targets are built")]
+
 pub mod arch;
 mod assemble;
 pub mod cache;
@@ -34,6 +36,9 @@ mod resolve;
 pub mod syscalls;
 #[cfg(test)]
 mod tests;
+
+#[cfg(fuzzing)]
+pub mod reading;
 
 pub use arch::Arch;
 pub use cais_sys::seccomp::SockFilter;

@@ -1,32 +1,26 @@
 //! Flags of `run` that have one value, or none.
 
-use clap::Args;
+use super::flags::{flag_kind, flag_take, flag_type, flags};
 
-/// Docker's flags of which cais knows one value only, or none: they are read so that the answer
-/// says what to do instead.
-#[derive(Debug, Args)]
-pub struct FixedArgs {
-    /// Who runs the container: only "cais"
-    #[arg(long, value_name = "NAME")]
-    pub runtime: Option<String>,
-    /// How it is isolated: only "default"
-    #[arg(long, value_name = "KIND")]
-    pub isolation: Option<String>,
-    /// Driver of volumes: only "local"
-    #[arg(long, value_name = "DRIVER")]
-    pub volume_driver: Option<String>,
-    /// Whether signatures are not looked at: only "true"
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub disable_content_trust: Option<String>,
-    /// Not supported: devices are handed in by --device
-    #[arg(long, hide = true)]
-    pub gpus: Option<String>,
-    /// Not supported: --memory counts it
-    #[arg(long, hide = true)]
-    pub kernel_memory: Option<String>,
-    /// Not supported: layers have no quota of their own
-    #[arg(long, hide = true)]
-    pub storage_opt: Option<String>,
+flags! {
+    /// Docker's flags of which cais knows one value only, or none: they are read so that the answer
+    /// says what to do instead.
+    pub struct FixedArgs {
+        /// Who runs the container: only "cais"
+        runtime: one "runtime" as "NAME";
+        /// How it is isolated: only "default"
+        isolation: one "isolation" as "KIND";
+        /// Driver of volumes: only "local"
+        volume_driver: one "volume-driver" as "DRIVER";
+        /// Whether signatures are not looked at: only "true"
+        disable_content_trust: one "disable-content-trust", alone "true", hidden true;
+        /// Not supported: devices are handed in by --device
+        gpus: one "gpus", hidden true;
+        /// Not supported: --memory counts it
+        kernel_memory: one "kernel-memory", hidden true;
+        /// Not supported: layers have no quota of their own
+        storage_opt: one "storage-opt", hidden true;
+    }
 }
 
 impl FixedArgs {

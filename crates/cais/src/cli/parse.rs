@@ -144,7 +144,7 @@ pub(super) fn parse_filter(text: &str) -> Result<String, String> {
 }
 
 /// A truth value as Go reads it.
-fn parse_bool(text: &str) -> Result<bool, String> {
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),

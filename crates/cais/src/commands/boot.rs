@@ -5,6 +5,8 @@ use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::SystemInstallArgs;
 use cais_engine::boot;
+use cais_engine::engine::Engine;
+use cais_engine::service::Service;
 use std::path::Path;
 
 pub(crate) fn install(args: &SystemInstallArgs) -> Result<u8, Failure> {
@@ -23,7 +25,11 @@ pub(crate) fn install(args: &SystemInstallArgs) -> Result<u8, Failure> {
 }
 
 pub(crate) fn start_all() -> Result<u8, Failure> {
-    let engine = privileged_engine()?;
+    let engine = Engine {
+        // What the manager gave is for the unit, and not for one of its containers.
+        service: Service::default(),
+        ..privileged_engine()?
+    };
     sweep(&engine);
     let boot::StartedAll { started, failed } = boot::start_all(&engine)?;
     for name in started {

@@ -63,12 +63,14 @@ pub(crate) fn login(args: &LoginArgs) -> Result<u8, Failure> {
     if let Some(kept) = kept {
         print("Authenticating with existing credentials...\n")?;
         match verify(&config, &registry, &kept, args.insecure) {
-            Ok(()) => return print("Login Succeeded\n").map(|()| 0),
+            Ok(_) => return print("Login Succeeded\n").map(|()| 0),
             Err(failure) => print_error(&format!("Login did not succeed, error: {}\n", failure.text())),
         }
     }
     let credentials = ask(args, &registry)?;
-    verify(&config, &registry, &credentials, args.insecure)?;
+    let token = verify(&config, &registry, &credentials, args.insecure)?;
+    // What the registry gives in place of the password can do less, and can be taken back.
+    let credentials = token.map_or(credentials, Credentials::IdentityToken);
     file.store(&registry, &credentials).map_err(failed)?;
     if !file.has_helper(&registry) {
         print_error(&format!(
@@ -82,23 +84,26 @@ pub(crate) fn login(args: &LoginArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Asks the registry whether it takes the login.
+/// Asks the registry whether it takes the login; the refresh token that it gives for it, if it
+/// gives one.
 fn verify(
     config: &RegistryConfig,
     registry: &str,
     credentials: &Credentials,
     insecure: bool,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let mut options = config
         .options(registry, "")
         .map_err(|error| Failure::new(error.to_string()))?;
     options.credentials = Some(credentials.clone());
     options.insecure |= insecure;
+    options.offline = true;
     let failed = |error: cais_image::registry::RegistryError| {
         Failure::new(format!("cannot log in to {registry}: {error}"))
     };
     let client = Registry::new(registry, options).map_err(failed)?;
-    client.ping().map_err(failed)
+    client.ping().map_err(failed)?;
+    Ok(client.refresh_token())
 }
 
 /// Name and password from the command line, standard input, or who sits at the terminal.

@@ -162,14 +162,21 @@ pub(crate) fn push(args: &PushArgs) -> Result<u8, Failure> {
 /// Fetches the image of `cais run` as `--pull` says: `always`, where it is `missing`, or
 /// `never`. One for another machine than `--platform` says is missing.
 pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, args: &RunArgs) -> Result<(), Failure> {
-    let RootSource::Image { name, .. } = &mut options.root else {
-        return Ok(());
-    };
-    let when = args.pull.as_str();
     let wanted = platform(args.platform.as_deref()).map_err(|failure| failure.code(125))?;
     if let Some(Err(reason)) = wanted.as_ref().map(images::check_runs) {
         return Err(Failure::new(format!("--platform: what was asked for is {reason}")).code(125));
     }
+    let RootSource::Image { name, .. } = &mut options.root else {
+        let own = Platform::of_processor();
+        return match wanted {
+            Some(wanted) if own.distance(&wanted).is_none() => Err(Failure::new(format!(
+                "--platform {wanted}: what runs is this machine's own, which is for {own}"
+            ))
+            .code(125)),
+            _ => Ok(()),
+        };
+    };
+    let when = args.pull.as_deref().unwrap_or("missing");
     let find = |name: &str| {
         let store = images::open(engine).ok()?;
         let image = images::find(&store, name).ok()?;

@@ -17,17 +17,18 @@ pub(super) fn run(sides: &Sides) -> Result<Value, String> {
 
 pub(super) fn run_detached(sides: &Sides) -> Result<Value, String> {
     Ok(sides.in_turn(ROUNDS, |engine, _| {
-        let took = engine.time(&engine.run_words("run", &["-d", "--name", "d"], &["/bin/sleep", "1000"]));
-        engine.remove(&["d"])?;
+        let took =
+            engine.time(&engine.run_words("run", &["-d", "--name", "bench-d"], &["/bin/sleep", "1000"]));
+        engine.remove(&["bench-d"])?;
         took
     }))
 }
 
 pub(super) fn exec(sides: &Sides) -> Result<Value, String> {
     for engine in &sides.engines {
-        engine.ok(&engine.run_words("run", &["-d", "--name", "e"], &["/bin/sleep", "1000"]))?;
+        engine.ok(&engine.run_words("run", &["-d", "--name", "bench-e"], &["/bin/sleep", "1000"]))?;
     }
-    Ok(sides.in_turn(ROUNDS, |engine, _| engine.time(&["exec", "e", "/bin/true"])))
+    Ok(sides.in_turn(ROUNDS, |engine, _| engine.time(&["exec", "bench-e", "/bin/true"])))
 }
 
 /// A first process that does not handle SIGTERM: the peers wait ten seconds for it, so they
@@ -38,9 +39,9 @@ pub(super) fn stop(sides: &Sides) -> Result<Value, String> {
         let rounds = if engine.name == "cais" { 10 } else { 1 };
         let mut times = Vec::new();
         for _ in 0..rounds {
-            engine.ok(&engine.run_words("run", &["-d", "--name", "s"], &["/bin/sleep", "1000"]))?;
-            times.push(engine.time(&["stop", "s"])?);
-            engine.remove(&["s"])?;
+            engine.ok(&engine.run_words("run", &["-d", "--name", "bench-s"], &["/bin/sleep", "1000"]))?;
+            times.push(engine.time(&["stop", "bench-s"])?);
+            engine.remove(&["bench-s"])?;
         }
         times.sort_by(f64::total_cmp);
         let median = times.get(times.len() / 2).copied();
@@ -64,16 +65,16 @@ pub(super) fn logs(sides: &Sides) -> Result<Value, String> {
             "podman" => &["--log-driver", "k8s-file"],
             _ => &[],
         };
-        let flags = [&["-d", "--name", "l"], options].concat();
+        let flags = [&["-d", "--name", "bench-l"], options].concat();
         engine.ok(&engine.run_words("run", &flags, &["/bin/busybox", "sh", "-c", &script]))?;
-        engine.ok(&["wait", "l"])?;
-        let took = engine.time(&["logs", "l"])?;
+        engine.ok(&["wait", "bench-l"])?;
+        let took = engine.time(&["logs", "bench-l"])?;
         let rate = f64::from(megabytes) / (took / 1e3);
         all.insert(
             engine.name.to_owned(),
             json!({ "megabytes": rate, "read": megabytes }),
         );
-        engine.remove(&["l"])?;
+        engine.remove(&["bench-l"])?;
     }
     Ok(Value::Object(all))
 }
