@@ -2,7 +2,7 @@
 //! go and change their ports. After the next command nothing is left.
 
 use crate::network_support::Site;
-use crate::support::eventually;
+use crate::support::is_soon;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::Stdio;
@@ -99,13 +99,16 @@ fn a_hundred_kills_under_load() {
         over.store(true, Ordering::SeqCst);
     });
     site.clear();
-    eventually("the next command leaves nothing", || {
+    let left = || [site.leftovers(), site.env.leftovers()].concat();
+    let leaves_nothing = is_soon(|| {
         let mut sweep = site.lan.host.inside(&site.env.command(&["ps", "-a"]));
         sweep.stdout(Stdio::null()).status().unwrap();
         site.clear();
-        site.leftovers().is_empty() && site.env.leftovers().is_empty()
+        left().is_empty()
     });
-    site.ok(&["network", "check"]);
+    assert!(leaves_nothing, "the next command leaves nothing: {:#?}", left());
+    let check = site.cais(&["network", "check"]);
+    assert_eq!((check.code, check.stdout.as_str()), (0, ""), "{}", check.stderr);
     site.ok(&["run", "--rm", "--network", "net", "-p", "9000:80", "host", "true"]);
 }
 

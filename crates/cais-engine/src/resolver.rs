@@ -10,7 +10,6 @@
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::lock::ContainerLock;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::network::{hold, links};
 use crate::options::{NetworkMode, NetworkOptions, RunOptions};
@@ -133,41 +132,23 @@ pub(crate) fn withdraw(store: &Store, id: &ContainerId) -> Result<()> {
     }
 }
 
-/// Takes back the names of containers that do not run: whoever changed their networks was
-/// killed, or told their names when they had just ended.
+/// Takes the names of containers out of the networks that are there no more: a command that
+/// changed one may have been killed while it ended.
 ///
 /// # Errors
-/// Where a file cannot be written or removed.
+/// Where a file cannot be written.
 pub(crate) fn sweep(store: &Store) -> Result<()> {
-    let directory = store.run().join("resolvers");
-    for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let (id, beside) = name.split_once('.').unwrap_or((&name, ""));
-        let Some(id) = ContainerId::parse(id) else {
-            continue;
-        };
-        let is_abandoned = beside
-            .parse()
-            .is_ok_and(|writer| ProcessName::read(writer).is_none());
-        if is_abandoned {
+    let entries = std::fs::read_dir(store.run().join("resolvers"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_str().unwrap_or_default().to_owned();
+        let writer = name.split_once('.').and_then(|(_, pid)| pid.parse().ok());
+        if writer.is_some_and(|pid| ProcessName::read(pid).is_none()) {
+            // Written beside and never renamed. Somebody else may have been faster.
             std::fs::remove_file(entry.path()).unwrap_or_default();
         }
-        if store.state(&id).exists() {
-            continue;
-        }
-        // Held by whoever starts it.
-        let lock = ContainerLock::try_acquire(store, &id)?;
-        if lock.is_none() && store.container(&id).exists() {
-            continue;
-        }
-        if !store.state(&id).exists() {
+        let id = ContainerId::parse(&name);
+        if let Some(id) = id.filter(|id| !store.state(id).exists()) {
             withdraw(store, &id)?;
-            hold::release(store, &id)?;
-        }
-        if let Some(lock) = lock {
-            lock.release();
         }
     }
     Ok(())

@@ -38,8 +38,7 @@ pub fn sweep(store: &Store) -> Result<()> {
     sweep_leases(store);
     let volumes = crate::volumes::sweep(store);
     let networks = crate::network::sweep::sweep(store);
-    let names = crate::resolver::sweep(store);
-    first.and(volumes).and(networks).and(names)
+    first.and(volumes).and(networks)
 }
 
 /// Up to so many containers are all looked through before each start.

@@ -10,6 +10,7 @@ use super::remove;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
+use crate::resolver;
 use crate::state::ProcessName;
 use crate::store::Store;
 use cais_net::firewall::Firewall;
@@ -134,6 +135,7 @@ pub(crate) fn sweep(store: &Store) -> Result<()> {
             disconnect(store, &id)?;
         }
     }
+    resolver::sweep(store)?;
     let is_left_behind = |lease: &lease::Lease| {
         let maker = ProcessName {
             pid: lease.maker.0,
@@ -177,8 +179,7 @@ fn is_abandoned(name: &str) -> bool {
     pid.is_some_and(|pid| ProcessName::read(pid).is_none())
 }
 
-/// Finishes it. False where somebody has the container who is making, changing or ending it:
-/// then it is left to a later sweep.
+/// Tells whether it is finished.
 fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<bool> {
     match work {
         Work::Change { container, network } => {
@@ -187,13 +188,13 @@ fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<bool> {
             };
             let lock = ContainerLock::try_acquire(store, &id)?;
             if lock.is_none() && store.container(&id).exists() {
+                // Somebody ends it or changes it: after that.
                 return Ok(false);
             }
-            let taken = change::take_out(store, &id, network);
-            if let Some(lock) = lock {
-                lock.release();
-            }
-            taken?;
+            change::take_out(store, &id, network)?;
+            // Killed between the file and the elements: what the files say holds.
+            Firewall::open(networks)?.rebuild()?;
+            lock.into_iter().for_each(ContainerLock::release);
         }
         // What the files say holds.
         Work::Ports => Firewall::open(networks)?.rebuild()?,
