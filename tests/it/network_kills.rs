@@ -2,7 +2,7 @@
 //! go and change their ports. After the next command nothing is left.
 
 use crate::network_support::Site;
-use crate::support::eventually;
+use crate::support::is_soon;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::Stdio;
@@ -99,12 +99,39 @@ fn a_hundred_kills_under_load() {
         over.store(true, Ordering::SeqCst);
     });
     site.clear();
-    eventually("the next command leaves nothing", || {
+    let left = || [site.leftovers(), site.env.leftovers()].concat();
+    let leaves_nothing = is_soon(|| {
         let mut sweep = site.lan.host.inside(&site.env.command(&["ps", "-a"]));
         sweep.stdout(Stdio::null()).status().unwrap();
         site.clear();
-        site.leftovers().is_empty() && site.env.leftovers().is_empty()
+        left().is_empty()
     });
-    site.ok(&["network", "check"]);
+    assert!(leaves_nothing, "the next command leaves nothing: {:#?}", left());
+    let check = site.cais(&["network", "check"]);
+    assert_eq!((check.code, check.stdout.as_str()), (0, ""), "{}", check.stderr);
     site.ok(&["run", "--rm", "--network", "net", "-p", "9000:80", "host", "true"]);
+}
+
+#[test]
+fn names_of_nobody_are_taken_back() {
+    let site = Site::new();
+    site.ok(&["network", "create", "net"]);
+    site.start("web", &["--network", "net"], "sleep 1000");
+    let known = site.env.path("run/resolvers");
+    let file = std::fs::read_dir(&known)
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
+    // As a command leaves it that was killed while it changed the networks of a container that
+    // has ended, and beside it a file that was never renamed.
+    let other = known.join("0123456789abcdef".repeat(4));
+    std::fs::copy(&file, &other).unwrap();
+    let beside = known.join(format!("{}.4194304", file.file_name().unwrap().to_string_lossy()));
+    std::fs::copy(&file, &beside).unwrap();
+    site.ok(&["ps", "-a"]);
+    assert!(file.exists() && !other.exists() && !beside.exists());
+    site.ok(&["rm", "-f", "web"]);
+    site.ok(&["network", "rm", "net"]);
 }

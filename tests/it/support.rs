@@ -296,7 +296,8 @@ pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     assert!(is_soon(is_so), "not so after ten seconds: {what}");
 }
 
-fn is_soon(mut is_so: impl FnMut() -> bool) -> bool {
+/// The same; tells whether it became so within ten seconds.
+pub(crate) fn is_soon(mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         if Instant::now() >= deadline {

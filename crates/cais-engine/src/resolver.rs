@@ -132,6 +132,28 @@ pub(crate) fn withdraw(store: &Store, id: &ContainerId) -> Result<()> {
     }
 }
 
+/// Takes the names of containers out of the networks that are there no more: a command that
+/// changed one may have been killed while it ended.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    let entries = std::fs::read_dir(store.run().join("resolvers"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_str().unwrap_or_default().to_owned();
+        let writer = name.split_once('.').and_then(|(_, pid)| pid.parse().ok());
+        if writer.is_some_and(|pid| ProcessName::read(pid).is_none()) {
+            // Written beside and never renamed. Somebody else may have been faster.
+            std::fs::remove_file(entry.path()).unwrap_or_default();
+        }
+        let id = ContainerId::parse(&name);
+        if let Some(id) = id.filter(|id| !store.state(id).exists()) {
+            withdraw(store, &id)?;
+        }
+    }
+    Ok(())
+}
+
 fn write_config(path: &Path, config: &ResolverConfig) -> Result<()> {
     match write_json(path, config) {
         Err(EngineError::Store { source, .. }) if source.kind() == ErrorKind::NotFound => {

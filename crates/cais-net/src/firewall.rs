@@ -183,16 +183,19 @@ impl Firewall {
     ///
     /// Ports are given an end instead, at the kernel's next tick. The kernel frees what was
     /// deleted after a grace period of RCU, some ten milliseconds, and lets whoever closes a
-    /// socket of netfilter wait for it, with the lock that all transactions need.
+    /// socket of netfilter wait for it, with the lock that all transactions need. Those of UDP
+    /// are deleted all the same: a client that goes on sending within the tick would be led to
+    /// the old place for as long as it sends.
     ///
     /// # Errors
     /// Where the kernel refuses.
     pub fn remove(&mut self, elements: &Elements) -> Result<()> {
         let (mut expiring, mut rest) = (Elements::new(), Elements::new());
         for set in SETS {
-            if let Some(found) = elements.get(set.name).filter(|found| !found.is_empty()) {
-                let part = if set.expires { &mut expiring } else { &mut rest };
-                part.insert(set.name, found.clone());
+            for element in elements.get(set.name).into_iter().flatten() {
+                let may_wait = set.expires && !is_udp(element);
+                let part = if may_wait { &mut expiring } else { &mut rest };
+                part.entry(set.name).or_default().push(element.clone());
             }
         }
         if !expiring.is_empty() && !self.expire(&expiring) {
@@ -329,6 +332,13 @@ impl Firewall {
     pub fn socket(&mut self) -> &mut Socket {
         &mut self.socket
     }
+}
+
+/// Whether the element of a port is one of UDP: a key ends with protocol and port.
+fn is_udp(element: &Element) -> bool {
+    const UDP: u8 = 17;
+    let at = element.key.len().checked_sub(8);
+    at.and_then(|at| element.key.get(at)) == Some(&UDP)
 }
 
 /// The elements of some ports.

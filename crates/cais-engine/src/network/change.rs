@@ -246,8 +246,9 @@ pub(super) fn take_out(store: &Store, id: &ContainerId, network_id: &str) -> Res
     {
         veth::detach(&mut veth::open_inside(inside.as_fd())?, gone)?;
     }
-    move_ports(&networks, &endpoints, &after)?;
+    // The file first: whoever makes the table anew goes by it.
     networks.write_endpoints(&after)?;
+    move_ports(&networks, &endpoints, &after)?;
     release(&networks, &endpoints.container, gone);
     if let Some(record) = &record {
         resolver::announce(store, record)?;

@@ -9,6 +9,8 @@ use super::connect::disconnect;
 use super::remove;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
+use crate::lock::ContainerLock;
+use crate::resolver;
 use crate::state::ProcessName;
 use crate::store::Store;
 use cais_net::firewall::Firewall;
@@ -133,6 +135,7 @@ pub(crate) fn sweep(store: &Store) -> Result<()> {
             disconnect(store, &id)?;
         }
     }
+    resolver::sweep(store)?;
     let is_left_behind = |lease: &lease::Lease| {
         let maker = ProcessName {
             pid: lease.maker.0,
@@ -159,8 +162,7 @@ fn finish_work(store: &Store, networks: &NetworkStore) -> Result<()> {
         for name in hidden(directory) {
             let path = directory.join(&name);
             if let Some((work, maker)) = Work::parse(&name) {
-                if !maker.is_alive() {
-                    finish(store, networks, &work)?;
+                if !maker.is_alive() && finish(store, networks, &work)? {
                     remove_quietly(&path)?;
                 }
             } else if is_abandoned(&name) {
@@ -177,18 +179,28 @@ fn is_abandoned(name: &str) -> bool {
     pid.is_some_and(|pid| ProcessName::read(pid).is_none())
 }
 
-fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<()> {
+/// Tells whether it is finished.
+fn finish(store: &Store, networks: &NetworkStore, work: &Work) -> Result<bool> {
     match work {
         Work::Change { container, network } => {
             let Some(id) = ContainerId::parse(container) else {
-                return Ok(());
+                return Ok(true);
             };
-            change::take_out(store, &id, network)
+            let lock = ContainerLock::try_acquire(store, &id)?;
+            if lock.is_none() && store.container(&id).exists() {
+                // Somebody ends it or changes it: after that.
+                return Ok(false);
+            }
+            change::take_out(store, &id, network)?;
+            // Killed between the file and the elements: what the files say holds.
+            Firewall::open(networks)?.rebuild()?;
+            lock.into_iter().for_each(ContainerLock::release);
         }
         // What the files say holds.
-        Work::Ports => Ok(Firewall::open(networks)?.rebuild()?),
-        Work::Remove { network } => remove::finish(networks, network),
+        Work::Ports => Firewall::open(networks)?.rebuild()?,
+        Work::Remove { network } => remove::finish(networks, network)?,
     }
+    Ok(true)
 }
 
 #[cfg(test)]
