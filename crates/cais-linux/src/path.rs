@@ -40,7 +40,8 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &Path, limit: u64) -> Result<Opti
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return Err(refuse(Errno::INVAL));
     }
-    let mut bytes = Vec::new();
+    // Most fit in one read.
+    let mut bytes = Vec::with_capacity(4096);
     let mut limited = std::fs::File::from(file).take(limit.saturating_add(1));
     limited
         .read_to_end(&mut bytes)
@@ -49,4 +50,15 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &Path, limit: u64) -> Result<Opti
         return Err(refuse(Errno::FBIG));
     }
     Ok(Some(bytes))
+}
+
+/// Reads a file of /proc. They have no size, so that the standard library would begin with 32
+/// bytes and read eight times.
+///
+/// # Errors
+/// As open(2) and read(2).
+pub fn read_proc(path: &str) -> std::io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    std::fs::File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -1,6 +1,7 @@
 //! Which hierarchies are mounted: from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
 use crate::error::{Result, SysError};
+use crate::path::read_proc;
 use std::path::PathBuf;
 
 /// A mounted hierarchy.
@@ -45,8 +46,7 @@ impl Layout {
     /// Where /proc cannot be read.
     pub fn read() -> Result<Self> {
         const PATH: &str = "/proc/self/mountinfo";
-        let text = std::fs::read_to_string(PATH)
-            .map_err(|error| SysError::from_io("read", format!("{PATH:?}"), &error))?;
+        let text = read_proc(PATH).map_err(|error| SysError::from_io("read", format!("{PATH:?}"), &error))?;
         Ok(parse_layout(&text))
     }
 

@@ -1,5 +1,7 @@
 //! When a process started: with its id, a name that no other process has.
 
+use crate::path::read_proc;
+
 /// What /proc/PID/stat says of a process (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -20,7 +22,7 @@ impl Stat {
 /// Reads it for the process that has this id now; `None` where there is none.
 #[must_use]
 pub fn read_stat(pid: i32) -> Option<Stat> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read_proc(&format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&stat)
 }
 
