@@ -77,11 +77,16 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     } else {
         layouts.get(..1).unwrap_or(&[])
     };
+    let mut failed = Vec::new();
     for (name, options) in layouts {
         println!("vm-test: {name}");
-        bed.boot(&disk, options, if all { LIMIT_OF_ALL } else { LIMIT })?;
+        let outcome = bed.boot(&disk, options, if all { LIMIT_OF_ALL } else { LIMIT });
+        failed.extend(outcome.err().map(|error| format!("{name}: {error}")));
     }
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(failed.join("\n"))
 }
 
 /// The executable under test, where the caller has one already, as for the tests themselves.
