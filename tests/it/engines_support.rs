@@ -16,7 +16,8 @@ impl Bench {
     pub(crate) fn new(name: &str) -> Self {
         let base = PathBuf::from(format!("/var/tmp/cais-engine-{name}-{}", std::process::id()));
         fs::create_dir_all(&base).unwrap();
-        std::os::unix::fs::symlink(executable(), base.join("cais-runtime")).unwrap();
+        // A copy: an ordinary user may not reach the place where it was built.
+        fs::copy(executable(), base.join("cais-runtime")).unwrap();
         make_rootfs(&base.join("rootfs"));
         Self {
             base,

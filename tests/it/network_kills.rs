@@ -111,3 +111,27 @@ fn a_hundred_kills_under_load() {
     assert_eq!((check.code, check.stdout.as_str()), (0, ""), "{}", check.stderr);
     site.ok(&["run", "--rm", "--network", "net", "-p", "9000:80", "host", "true"]);
 }
+
+#[test]
+fn names_of_nobody_are_taken_back() {
+    let site = Site::new();
+    site.ok(&["network", "create", "net"]);
+    site.start("web", &["--network", "net"], "sleep 1000");
+    let known = site.env.path("run/resolvers");
+    let file = std::fs::read_dir(&known)
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
+    // As a command leaves it that was killed while it changed the networks of a container that
+    // has ended, and beside it a file that was never renamed.
+    let other = known.join("0123456789abcdef".repeat(4));
+    std::fs::copy(&file, &other).unwrap();
+    let beside = known.join(format!("{}.4194304", file.file_name().unwrap().to_string_lossy()));
+    std::fs::copy(&file, &beside).unwrap();
+    site.ok(&["ps", "-a"]);
+    assert!(file.exists() && !other.exists() && !beside.exists());
+    site.ok(&["rm", "-f", "web"]);
+    site.ok(&["network", "rm", "net"]);
+}

@@ -52,8 +52,10 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
         "cais-image",
         "cais-engine",
         "cais-init",
+        "cais-json",
         "cais-linux",
         "cais-net",
+        "cais-order",
         "cais-runtime",
         "cais-sys",
     ];

@@ -7,10 +7,8 @@ use serde::Serialize;
 /// Makes a [`Value`] of JSON with expressions in it. An expression can be of any type that
 /// serde writes as JSON; what it cannot write becomes `null`.
 ///
-/// ```
-/// let name = "web";
-/// let value = cais_json::json!({ "Name": name, "Ports": [80, 443], "State": { "Pid": null } });
-/// assert_eq!(value.to_string(), r#"{"Name":"web","Ports":[80,443],"State":{"Pid":null}}"#);
+/// ```text
+/// json!({ "Name": name, "Ports": [80, 443], "State": { "Pid": null } })
 /// ```
 #[macro_export]
 macro_rules! json {
@@ -95,4 +93,15 @@ pub fn list() -> Vec<Value> {
 #[inline(never)]
 pub fn put(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.insert(key.to_owned(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn entries_lists_and_expressions() {
+        let name = "web";
+        let value = crate::json!({ "Name": name, "Ports": [80, 443], "State": { "Pid": null } });
+        let want = r#"{"Name":"web","Ports":[80,443],"State":{"Pid":null}}"#;
+        assert_eq!(value.to_string(), want);
+    }
 }
