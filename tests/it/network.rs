@@ -529,7 +529,11 @@ fn firewalls_of_others_are_named() {
         ],
     );
     for protocol in ["tcp", "udp"] {
-        assert!(ask(&lan.outside, protocol, HOST4, 8080).is_some(), "{protocol}");
-        assert!(ask(&lan.outside, protocol, HOST6, 8080).is_some(), "{protocol}");
+        // A datagram may be lost on a busy machine.
+        for address in [HOST4, HOST6] {
+            eventually(&format!("{protocol} is answered at {address}"), || {
+                ask(&lan.outside, protocol, address, 8080).is_some()
+            });
+        }
     }
 }
