@@ -21,7 +21,10 @@ fn fill_text(text: &str, name: &str, table: &str) -> Option<String> {
 
 /// A Markdown table.
 pub(crate) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(head.len()));
+    // A name may be a pipeline.
+    let names = head.iter().map(|name| name.replace('|', "\\|"));
+    let names = names.collect::<Vec<_>>().join(" | ");
+    let mut text = format!("| {names} |\n|{}\n", " --- |".repeat(head.len()));
     for row in rows {
         text.push_str(&format!("| {} |\n", row.join(" | ")));
     }
@@ -40,5 +43,11 @@ mod tests {
             Some("a\n<!-- bench:x -->\nnew\n<!-- bench:end -->\nb <!-- bench:end -->\n")
         );
         assert_eq!(fill_text(page, "y", "new\n"), None);
+    }
+
+    #[test]
+    fn a_pipeline_is_one_column() {
+        let rows = [vec!["1".to_owned()]];
+        assert_eq!(markdown(&["a | b"], &rows), "| a \\| b |\n| --- |\n| 1 |\n");
     }
 }
