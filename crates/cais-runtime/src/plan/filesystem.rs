@@ -36,6 +36,13 @@ pub(super) fn plan_mounts(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             destination: mount.destination.clone(),
             source,
         })?;
+        let is_empty = matches!(
+            mount.kind.as_deref(),
+            Some("proc" | "sysfs" | "devpts" | "mqueue" | "tmpfs")
+        );
+        if !is_empty || flags.copy_up || flags.bind || flags.rbind {
+            planner.join_cgroups();
+        }
         // By any name, /proc, /sys and /dev are what they are.
         let mount = Mount {
             destination: clean_path(&mount.destination),

@@ -33,10 +33,8 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
             &Step::HoldSignals {},
         );
     }
-    // The cgroup comes first: all that follows is counted in it, and the cgroup
-    // namespace takes the cgroup of its making as its root.
-    planner.join_cgroups();
-    // Joined namespaces next: what is made later belongs to them.
+    planner.await_cgroup();
+    // Joined namespaces first: what is made later belongs to them.
     namespaces::plan_joined(&mut planner)?;
     namespaces::plan_time(&mut planner);
     // A session of its own, before a terminal can become its own.
@@ -47,8 +45,10 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Nothing mounted from here on may travel to the host.
     filesystem::plan_propagation(&mut planner)?;
     planner.attach_root();
-    // Mounts in the order of the configuration: a later one may stand on an earlier.
+    // Mounts in the order of the configuration: a later one may stand on an earlier. The
+    // cgroup is joined before the first that needs it or that copies anything.
     filesystem::plan_mounts(&mut planner)?;
+    planner.join_cgroups();
     // Nodes and links need the /dev that the mounts made.
     devices::plan_devices(&mut planner)?;
     planner.plan_stdio();
@@ -142,6 +142,8 @@ pub(super) struct Planner<'a> {
     pub(super) null: Option<Slot>,
     /// How many trees the stub opens itself.
     opened_inside: u16,
+    /// Whether the cgroup is joined.
+    is_in_cgroup: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -163,6 +165,7 @@ impl<'a> Planner<'a> {
             joins_container: false,
             null: None,
             opened_inside: 0,
+            is_in_cgroup: false,
         })
     }
 
@@ -183,18 +186,27 @@ impl<'a> Planner<'a> {
         namespaces::has(self.spec, namespace::USER)
     }
 
-    fn join_cgroups(&mut self) {
-        if self.facts.foreign_cgroup && !self.joins_container {
+    /// Somebody else makes the cgroup.
+    fn await_cgroup(&mut self) {
+        if self.facts.foreign_cgroup {
             self.plan.awaits_cgroup = true;
             self.step(
                 "systemd makes the cgroup and moves this process into it",
                 &Step::AwaitCgroup {},
             );
         }
+    }
+
+    /// Joins the cgroup, once: the caller makes it while the steps before are carried out. The
+    /// cgroup namespace takes it as its root.
+    pub(super) fn join_cgroups(&mut self) {
+        if std::mem::replace(&mut self.is_in_cgroup, true) {
+            return;
+        }
         for index in 0..self.facts.tasks {
             let tasks = self.source(Source::Tasks(index));
             self.step(
-                "limits hold from the first moment; the child's own write takes no lock",
+                "limits hold from here on; the child's own write takes no lock",
                 &Step::JoinCgroup { tasks },
             );
         }
