@@ -1,13 +1,15 @@
-/* Which functions of a program run, in the order of their first use: executes it step by
- * step with its children (until those execute something else).
+/* Which functions of a program run, in the order of their first use: a breakpoint stands at
+ * each of them until it is reached, in the program and in its children until those execute
+ * something else.
  *
- * steps SYMBOLS PROGRAM ARGUMENTS…
+ * first_use SYMBOLS PROGRAM ARGUMENTS…
  *
- * SYMBOLS is the output of `nm --numeric-sort` of the program, which is not relocated. The
- * names go to descriptor 3, one a line.
+ * SYMBOLS is the output of `nm --numeric-sort` of the program, which is not relocated; looked
+ * at are functions of Rust. Their names go to descriptor 3, one a line.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +22,12 @@
 struct symbol {
     unsigned long address;
     char *name;
-    int used;
+    unsigned char byte;
 };
 
 static struct symbol *symbols;
 static size_t count;
+static const unsigned char trap = 0xcc;
 
 static void read_symbols(const char *path) {
     FILE *file = fopen(path, "r");
@@ -36,6 +39,8 @@ static void read_symbols(const char *path) {
     while (fgets(line, sizeof line, file)) {
         if (sscanf(line, "%lx %c %7999s", &address, &kind, name) != 3 || !strchr("tTwW", kind))
             continue;
+        if (strncmp(name, "_ZN", 3) && strncmp(name, "_R", 2))
+            continue;
         if (count == room)
             symbols = realloc(symbols, (room = room * 2 + 1024) * sizeof *symbols);
         symbols[count++] = (struct symbol){address, strdup(name), 0};
@@ -43,28 +48,53 @@ static void read_symbols(const char *path) {
     fclose(file);
 }
 
-/* Names the function at an address if it is used for the first time. */
-static void use(unsigned long address, FILE *out) {
-    static size_t last;
+static int open_memory(pid_t pid) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", pid);
+    return open(path, O_RDWR);
+}
+
+static void set_all(pid_t pid) {
+    int memory = open_memory(pid);
+    for (size_t at = 0; at < count; at++)
+        if (pread(memory, &symbols[at].byte, 1, symbols[at].address) != 1)
+            exit(125);
+    for (size_t at = 0; at < count; at++)
+        if (pwrite(memory, &trap, 1, symbols[at].address) != 1)
+            exit(125);
+    close(memory);
+}
+
+/* The first of the functions at an address; several where the linker made one of them. */
+static size_t find(unsigned long address) {
     size_t low = 0, high = count;
-    if (last + 1 < count && symbols[last].address <= address && address < symbols[last + 1].address)
-        return;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (symbols[middle].address <= address)
+        if (symbols[middle].address < address)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low == 0 || low == count)
+    return low;
+}
+
+/* A breakpoint was reached: it goes, and the program runs on from there. */
+static void reach(pid_t pid, FILE *out) {
+    struct user_regs_struct registers;
+    size_t at;
+    int memory;
+    if (ptrace(PTRACE_GETREGS, pid, 0, &registers))
         return;
-    last = low - 1;
-    /* Functions that were folded into one have several names: all of them. */
-    for (size_t same = last + 1; same-- > 0 && symbols[same].address == symbols[last].address;)
-        if (!symbols[same].used) {
-            symbols[same].used = 1;
-            fprintf(out, "%s\n", symbols[same].name);
-        }
+    at = find(registers.rip - 1);
+    if (at == count || symbols[at].address != registers.rip - 1)
+        return;
+    memory = open_memory(pid);
+    pwrite(memory, &symbols[at].byte, 1, symbols[at].address);
+    close(memory);
+    registers.rip--;
+    ptrace(PTRACE_SETREGS, pid, 0, &registers);
+    for (; at < count && symbols[at].address == registers.rip; at++)
+        fprintf(out, "%s\n", symbols[at].name);
 }
 
 int main(int argc, char **argv) {
@@ -100,14 +130,13 @@ int main(int argc, char **argv) {
                 ptrace(PTRACE_DETACH, pid, 0, 0);
                 continue;
             }
+            set_all(pid);
         } else if (status >> 16 == 0 && WSTOPSIG(status) == SIGTRAP) {
-            struct user_regs_struct registers;
-            if (ptrace(PTRACE_GETREGS, pid, 0, &registers) == 0)
-                use(registers.rip, out);
+            reach(pid, out);
         } else if (status >> 16 == 0 && WSTOPSIG(status) != SIGSTOP) {
             signal = WSTOPSIG(status);
         }
-        ptrace(PTRACE_SINGLESTEP, pid, 0, signal);
+        ptrace(PTRACE_CONT, pid, 0, signal);
     }
     fclose(out);
     return code;
