@@ -237,7 +237,7 @@ fn make_member(hierarchy: &Hierarchy, path: &str, adopt: bool) -> Result<Member>
 
 /// Gives a group the CPUs and memory nodes of the one above, from the top down: it starts
 /// with none.
-fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
+pub(super) fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
     for file in v1::cpuset::FILES {
         let mut above = String::new();
         for end in path
@@ -262,7 +262,7 @@ fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
 }
 
 /// Offers the controllers to the groups below, from the top down to the one above `path`.
-fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result<()> {
+pub(super) fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result<()> {
     let offered: Vec<&str> = offered
         .split_whitespace()
         .filter(|name| v2::CONTROLLERS.contains(name))
