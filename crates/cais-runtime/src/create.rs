@@ -175,21 +175,8 @@ pub fn create<C: Companion>(
     (around.checkpoint)("set the limits of the process");
     plan.limits.apply(process.pid)?;
     (around.checkpoint)("open the sources");
-    let rest = plan.sources.get(sent..).unwrap_or(&[]);
-    let before = rest
-        .iter()
-        .take_while(|source| !matches!(source, Source::Tasks(_)));
-    let (first, later) = rest.split_at(before.count());
-    send_sources(plan, around, (&ours, userns.as_ref()), first)?;
-    clock.lap("open the root and the mounts");
-    (around.checkpoint)("complete the cgroup");
-    let tasks = companion.complete_cgroup()?;
-    clock.lap("complete the cgroup");
-    (around.checkpoint)("send the sources");
-    let with_tasks = Surroundings { tasks, ..*around };
-    send_sources(plan, &with_tasks, (&ours, userns.as_ref()), later)?;
-    drop(with_tasks);
-    clock.lap("open more mounts");
+    open_for_stub(plan, around, (&ours, userns.as_ref()), sent, companion)?;
+    clock.lap("open the mounts, complete the cgroup");
     (around.checkpoint)("record the container");
     let prepared = companion.while_the_stub_works(process);
     let mut ear = Ear::new(Some(plan), ours.as_fd());
@@ -442,6 +429,28 @@ fn send_plan(plan: &Plan, around: &Surroundings<'_>, ours: &OwnedFd) -> Result<u
         .collect();
     send_slots(plan, around, ours, &fds)?;
     Ok(lent.len())
+}
+
+/// Opens what the stub waits for and sends it in the order in which it is used: the root, then
+/// the other mounts, then what joins it to its cgroup, which is made last.
+fn open_for_stub<C: Companion>(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    channel: (&OwnedFd, Option<&OwnedFd>),
+    sent: usize,
+    companion: &mut C,
+) -> Result<(), C::Error> {
+    let rest = plan.sources.get(sent..).unwrap_or(&[]);
+    let is_tasks = |source: &Source| matches!(source, Source::Tasks(_));
+    let (before, joins) = rest.split_at(rest.iter().position(is_tasks).unwrap_or(rest.len()));
+    let (root, others) = before.split_at(before.len().min(1));
+    send_sources(plan, around, channel, root)?;
+    send_sources(plan, around, channel, others)?;
+    (around.checkpoint)("complete the cgroup");
+    let tasks = companion.complete_cgroup()?;
+    (around.checkpoint)("send the sources");
+    let around = Surroundings { tasks, ..*around };
+    Ok(send_sources(plan, &around, channel, joins)?)
 }
 
 /// Opens sources and sends them for the next slots.
