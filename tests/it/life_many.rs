@@ -53,6 +53,7 @@ fn start(env: &TestEnv) {
 }
 
 #[test]
+#[ignore = "needs memory for a thousand containers: `cargo xtask test` runs this"]
 fn a_thousand_are_removed_without_a_trace() {
     let env = TestEnv::new();
     start(&env);
