@@ -58,6 +58,7 @@ mod pack_peers;
 mod parallel;
 mod registry_faults;
 mod rootless;
+mod rootless_network;
 mod security;
 mod service;
 mod support;
