@@ -27,6 +27,8 @@ mod images_peers;
 mod images_registries;
 mod images_trees;
 mod inspect;
+mod inspect_values;
+mod kill_calls;
 mod kill_steps;
 mod life;
 mod life_full;

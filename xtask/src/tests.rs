@@ -9,6 +9,8 @@ const PACKAGES: &[&str] = &[
     "bsdutils",
     "util-linux",
     "procps",
+    // Who kills commands at a system call.
+    "strace",
     // The engines that run containers with this runtime in runc's place.
     "docker.io",
     "containerd",

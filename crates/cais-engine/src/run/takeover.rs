@@ -69,7 +69,7 @@ fn monitor_main(
     state.monitor = this;
     state.write(store, &record.id)?;
     // The rules for its ports are the kernel's; the sockets that kept them are gone.
-    let attendants = equip::attendants(store, record, &state, Connected::default())?;
+    let attendants = equip::attendants(store, record, &state, Connected::default(), None)?;
     lock.release();
     // The command may be gone.
     channel::send(front.as_fd(), b"g", &[]).unwrap_or_default();
