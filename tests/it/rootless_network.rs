@@ -90,7 +90,7 @@ fn ports_are_published() {
         &format!(
             "cais run -d --name web -p 8080:80 -p 8080:81/udp host {SERVER} >/dev/null
              until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
-             for a in 127.0.0.1 192.0.2.1 [::1]; do ask TCP:$a:8080; done
+             for a in 127.0.0.1 192.0.2.1 [::1] 192.0.2.9:81; do ask TCP:$(echo $a:8080 | sed s/:81:8080/:81/); done
              until echo x | socat -t 1 - UDP:127.0.0.1:8080 | grep datagram; do :; done
              cais run --rm -p 8080:80 host true 2>&1 | grep -o 'taken by container web'
              cais run --rm -p 80:80 host true 2>&1 | grep -o 'are for root'
@@ -103,8 +103,9 @@ fn ports_are_published() {
         lines(&done),
         [
             "from 172.17.0.1",
+            "from 192.0.2.1",
             "from 172.17.0.1",
-            "from 172.17.0.1",
+            "from 192.0.2.9",
             "datagram from 172.17.0.1",
             "taken by container web",
             "are for root",

@@ -91,6 +91,16 @@ pub fn inside<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>) 
 /// The same without privilege: as root of the user namespace that the network namespace
 /// belongs to, from which nobody comes back, so in another process.
 fn inside_apart<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (mut action, mut done) = (Some(action), None);
+    enter_apart(namespace, &mut || done = action.take().map(|action| action()))?;
+    done.unwrap_or_else(|| {
+        Err(NetError::Invalid(
+            "a process in another network namespace was killed".to_owned(),
+        ))
+    })
+}
+
+fn enter_apart(namespace: BorrowedFd<'_>, action: &mut dyn FnMut()) -> Result<()> {
     let failed = |call| {
         move |errno| NetError::System {
             action: "enter a network namespace".to_owned(),
@@ -98,12 +108,15 @@ fn inside_apart<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>
         }
     };
     let owner = cais_sys::namespace::owner(namespace).map_err(failed("ioctl NS_GET_USERNS"))?;
-    let done = cais_sys::clone::apart(|| {
-        enter(owner.as_fd(), NEWUSER)?;
-        enter(namespace, NEWNET)?;
-        action()
-    });
-    done.map_err(failed("clone3"))?
+    let mut entered = Ok(());
+    let mut errand = || {
+        entered = enter(owner.as_fd(), NEWUSER).and_then(|()| enter(namespace, NEWNET));
+        if entered.is_ok() {
+            action();
+        }
+    };
+    cais_sys::clone::apart(&mut errand).map_err(failed("clone3"))?;
+    entered
 }
 
 /// How many sockets of TCP there are in a namespace: those that nobody has open any more but

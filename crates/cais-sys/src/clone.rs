@@ -274,27 +274,24 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
     exit_now(0)
 }
 
-/// Does `work` in a process of its own that shares this one's memory and descriptors, and
-/// returns what it returned: for what a process cannot undo, such as entering a user namespace.
-/// This process stands still meanwhile; everything that the other one opens or allocates is
-/// this one's afterwards.
+/// Does `work` in a process of its own that shares this one's memory and descriptors: for what
+/// a process cannot undo, such as entering a user namespace. This process stands still
+/// meanwhile; everything that the other one opens, allocates or writes is this one's afterwards.
 ///
 /// # Errors
-/// As clone3(2); `ECHILD` where the other process was killed.
+/// As clone3(2). A `work` that was killed left no result.
 #[cfg(not(feature = "stub"))]
-pub fn apart<T>(work: impl FnOnce() -> T) -> Result<T, Errno> {
+pub fn apart(work: &mut dyn FnMut()) -> Result<(), Errno> {
     use core::cell::RefCell;
     const CLONE_FILES: u64 = 0x400;
     const CLONE_VFORK: u64 = 0x4000;
     /// Like a thread's: touched page by page.
     const STACK: usize = 1024 * 1024;
-    struct Errand<F, T>(RefCell<(Option<F>, Option<T>)>);
-    unsafe extern "C" fn run<T, F: FnOnce() -> T>(errand: *const Errand<F, T>) -> ! {
+    type Errand<'a> = RefCell<&'a mut dyn FnMut()>;
+    unsafe extern "C" fn run(errand: *const Errand<'_>) -> ! {
         // SAFETY: the caller stands still (CLONE_VFORK) and keeps it until this process is gone.
-        let cell = unsafe { &(*errand).0 };
-        let work = cell.borrow_mut().0.take();
-        let done = work.map(|work| work());
-        cell.borrow_mut().1 = done;
+        let errand = unsafe { &*errand };
+        errand.borrow_mut()();
         exit_now(0)
     }
     let protection = ProtFlags::READ | ProtFlags::WRITE;
@@ -307,7 +304,7 @@ pub fn apart<T>(work: impl FnOnce() -> T) -> Result<T, Errno> {
         stack_size: STACK as u64,
         ..CloneArgs::NONE
     };
-    let errand = Errand(RefCell::new((Some(work), None)));
+    let errand: Errand<'_> = RefCell::new(work);
     // SAFETY: the stack is the child's alone; this process goes on when the child is gone.
     let pid = check(unsafe { clone3_on_stack(&args, &errand, run) });
     let waited = pid.and_then(|pid| {
@@ -316,12 +313,7 @@ pub fn apart<T>(work: impl FnOnce() -> T) -> Result<T, Errno> {
     });
     // SAFETY: it was mapped above, and nobody runs on it any more.
     unsafe { rustix::mm::munmap(stack, STACK) }?;
-    waited?;
-    // The other process wrote here: what is known of it must be read anew.
-    let errand = core::hint::black_box(errand);
-    // A killed one has not let go of the cell; what it left half done is not looked at.
-    let done = errand.0.try_borrow_mut().ok().and_then(|mut cell| cell.1.take());
-    done.ok_or(Errno::CHILD)
+    waited.map(drop)
 }
 
 /// Which side of [`fork_sibling`] this is.

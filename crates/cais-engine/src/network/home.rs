@@ -19,6 +19,7 @@ use cais_net::bridge;
 use cais_net::namespace::seek_home;
 use cais_net::netlink::link;
 use cais_net::netlink::{Batch, Protocol, Socket};
+use cais_net::transparent;
 use cais_sys::clone::namespace;
 use cais_sys::process::{Forked, close_all_but, exit_now, fork_into, leave_terminal};
 use rustix::event::{PollFd, PollFlags};
@@ -202,6 +203,8 @@ fn keep(directory: &Path, users: &OwnedFd, waits: OwnedFd, says: OwnedFd) -> std
     let ready = bring_up_loopback()
         .map_err(|error| error.to_string())
         .and_then(|()| leave_terminal().map_err(|errno| errno.to_string()));
+    // Where the kernel cannot do it, containers see the bridge's address.
+    transparent::prepare_here().unwrap_or_default();
     let text = ready.as_ref().err().map_or("ok", String::as_str);
     rustix::io::write(&says, text.as_bytes())?;
     if ready.is_err() {

@@ -11,9 +11,10 @@ mod udp;
 use crate::monitor::attendant::Wanted;
 use cais_linux::SysError;
 use cais_net::NetError;
-use cais_net::namespace::at_home;
+use cais_net::namespace::{at_home, has_home};
 use cais_net::publish::{Protocol, PublishedPort};
 use cais_net::reserve::Reserved;
+use cais_net::transparent::take_address;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -68,8 +69,8 @@ impl Targets {
     }
 }
 
-/// Begins to connect to a container.
-fn connect_to(target: SocketAddr, kind: SocketType) -> Option<OwnedFd> {
+/// Begins to connect to a container, for this client.
+fn connect_to(target: SocketAddr, kind: SocketType, client: IpAddr) -> Option<OwnedFd> {
     let family = if target.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -82,6 +83,9 @@ fn connect_to(target: SocketAddr, kind: SocketType) -> Option<OwnedFd> {
             .map_err(NetError::system("pass a connection on"))
     };
     let socket = at_home(open).ok()?;
+    if has_home() {
+        take_address(&socket, client, target.is_ipv4()).ok()?;
+    }
     match connect(&socket, &target) {
         Ok(()) | Err(Errno::INPROGRESS) => Some(socket),
         Err(_) => None,
@@ -236,7 +240,8 @@ impl Forwarding {
         {
             let targets = targets.addresses(port, from.ip()).collect();
             // Where the container cannot be reached the client sees its connection end.
-            self.connections.extend(Connection::open(client, targets));
+            self.connections
+                .extend(Connection::open(client, from.ip(), targets));
         }
     }
 }

@@ -146,12 +146,15 @@ pub fn write_id_maps_within(
     uid_map: &str,
     gid_map: &str,
 ) -> Result<()> {
-    let written = cais_sys::clone::apart(|| {
-        cais_sys::namespace::enter(above, 0)
-            .map_err(|errno| SysError::new("setns", "the user namespace above", errno))?;
-        write_id_maps(process, uid_map, gid_map)
-    });
-    written.map_err(|errno| SysError::new("clone3", "", errno))?
+    // What it says where it is killed.
+    let mut written = Err(SysError::new("write", "uid_map, gid_map", Errno::CHILD));
+    let mut write = || {
+        written = cais_sys::namespace::enter(above, 0)
+            .map_err(|errno| SysError::new("setns", "the user namespace above", errno))
+            .and_then(|()| write_id_maps(process, uid_map, gid_map));
+    };
+    cais_sys::clone::apart(&mut write).map_err(|errno| SysError::new("clone3", "", errno))?;
+    written
 }
 
 /// Writes the id maps of a process that waits in a new user namespace

@@ -4,7 +4,7 @@ use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read};
 use rustix::net::{SendFlags, Shutdown, SocketType, send, shutdown, sockopt};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The most bytes that are on their way in one direction.
 const BUFFER: usize = 64 * 1024;
@@ -55,9 +55,9 @@ impl Direction {
     }
 }
 
-fn connect_to_next(targets: &mut Vec<SocketAddr>) -> Option<OwnedFd> {
+fn connect_to_next(targets: &mut Vec<SocketAddr>, client: IpAddr) -> Option<OwnedFd> {
     while !targets.is_empty() {
-        let server = super::connect_to(targets.remove(0), SocketType::STREAM);
+        let server = super::connect_to(targets.remove(0), SocketType::STREAM, client);
         if let Some(server) = server {
             nodelay(&server);
             return Some(server);
@@ -75,6 +75,8 @@ fn nodelay(socket: &OwnedFd) {
 #[derive(Debug)]
 pub(super) struct Connection {
     client: OwnedFd,
+    /// The client's address.
+    from: IpAddr,
     server: OwnedFd,
     /// Where else the container may listen.
     targets: Vec<SocketAddr>,
@@ -88,11 +90,12 @@ pub(super) struct Connection {
 impl Connection {
     /// Begins to connect to the first of these addresses of the container; to the next one
     /// where nobody listens there.
-    pub(super) fn open(client: OwnedFd, mut targets: Vec<SocketAddr>) -> Option<Self> {
-        let server = connect_to_next(&mut targets)?;
+    pub(super) fn open(client: OwnedFd, from: IpAddr, mut targets: Vec<SocketAddr>) -> Option<Self> {
+        let server = connect_to_next(&mut targets, from)?;
         nodelay(&client);
         Some(Self {
             client,
+            from,
             server,
             targets,
             connected: false,
@@ -133,7 +136,7 @@ impl Connection {
             match sockopt::socket_error(&self.server) {
                 Ok(Ok(())) => self.connected = true,
                 _ => {
-                    match connect_to_next(&mut self.targets) {
+                    match connect_to_next(&mut self.targets, self.from) {
                         Some(server) => self.server = server,
                         None => self.failed = true,
                     }
@@ -177,6 +180,8 @@ mod tests {
         }
     }
 
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     /// Where nobody listens.
     fn closed() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -205,7 +210,7 @@ mod tests {
         });
         let (client, _) = front.accept().unwrap();
         client.set_nonblocking(true).unwrap();
-        let mut connection = Connection::open(client.into(), vec![closed(), target]).unwrap();
+        let mut connection = Connection::open(client.into(), LOCAL, vec![closed(), target]).unwrap();
         turn(&mut connection);
         drop(connection);
         assert_eq!(asker.join().unwrap(), expected);
@@ -217,7 +222,7 @@ mod tests {
         let front = TcpListener::bind("127.0.0.1:0").unwrap();
         let asker = TcpStream::connect(front.local_addr().unwrap()).unwrap();
         let (client, _) = front.accept().unwrap();
-        if let Some(mut connection) = Connection::open(client.into(), vec![closed()]) {
+        if let Some(mut connection) = Connection::open(client.into(), LOCAL, vec![closed()]) {
             turn(&mut connection);
         }
         let mut asker = asker;

@@ -85,7 +85,7 @@ impl Flows {
         {
             self.flows.swap_remove(number);
         }
-        let server = super::connect_to(target(client.ip())?, SocketType::DGRAM)?;
+        let server = super::connect_to(target(client.ip())?, SocketType::DGRAM, client.ip())?;
         self.flows.push(Flow {
             client,
             server,
