@@ -102,12 +102,14 @@ const RUN: &[&str] = &[
 const ENDED: &[&str] = &["run", "-v", "/own", "--name", "victim", "host", "true"];
 
 #[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
 fn rm_with_volumes_at_every_call() {
     kill_a_command(&[RUN], &["rm", "-f", "-v", "victim"], &["", "running", "exited"]);
     kill_a_command(&[ENDED], &["rm", "-v", "victim"], &["", "exited"]);
 }
 
 #[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
 fn stop_kill_and_restart_at_every_call() {
     kill_a_command(&[RUN], &["stop", "victim"], &["running", "exited"]);
     kill_a_command(&[RUN], &["kill", "victim"], &["running", "exited"]);
@@ -115,6 +117,7 @@ fn stop_kill_and_restart_at_every_call() {
 }
 
 #[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
 fn rename_and_prune_at_every_call() {
     kill_a_command(&[RUN], &["rename", "victim", "other"], &["running"]);
     let ended = &["run", "--name", "victim", "host", "true"];

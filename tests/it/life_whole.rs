@@ -243,3 +243,39 @@ fn links_to_nothing_are_followed_to_what_is_made() {
         done.stderr
     );
 }
+
+/// Whether a process waits for a lock of flock(2).
+fn waits_for_a_lock(pid: u32) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&format!(" {pid} "));
+    locks.lines().any(waits)
+}
+
+/// What a start writes down is what was asked when it began, and not what it read before
+/// another command changed it: or two containers would have one name.
+#[test]
+fn a_start_does_not_undo_a_rename() {
+    let env = TestEnv::new();
+    for round in 0..8 {
+        env.ok(&["create", "--name", "web", "host", "sleep", "1000"]);
+        let id = env.ok(&["ps", "-aq", "--no-trunc"]);
+        let directory = fs::File::open(env.path("data/containers").join(id.trim())).unwrap();
+        flock(&directory, FlockOperation::LockExclusive).unwrap();
+        let commands: Vec<_> = [&["rename", "web", "other"][..], &["start", "web"]]
+            .into_iter()
+            .map(|words| {
+                let child = env.command(words).spawn().unwrap();
+                eventually("it waits for the container", || waits_for_a_lock(child.id()));
+                child
+            })
+            .collect();
+        flock(&directory, FlockOperation::Unlock).unwrap();
+        for mut command in commands {
+            assert!(command.wait().unwrap().success());
+        }
+        let listed = env.ok(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+        assert_eq!(listed, "other running\n", "round {round}");
+        env.ok(&["create", "--name", "web", "host", "true"]);
+        env.ok(&["rm", "-f", "other", "web"]);
+    }
+}

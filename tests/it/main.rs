@@ -32,6 +32,7 @@ mod kill_calls;
 mod kill_steps;
 mod life;
 mod life_full;
+mod life_many;
 mod life_model;
 mod life_whole;
 mod limits;

@@ -11,6 +11,8 @@ const PACKAGES: &[&str] = &[
     "procps",
     // Who kills commands at a system call.
     "strace",
+    // A small file system that is full.
+    "e2fsprogs",
     // The engines that run containers with this runtime in runc's place.
     "docker.io",
     "containerd",

@@ -67,6 +67,9 @@ pub struct RunState {
     /// How often its policy has started it again since the user did.
     #[serde(default)]
     pub restart_count: u32,
+    /// How it ended, where that could not be recorded yet: the disk is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Exit>,
 }
 
 impl RunState {
@@ -166,6 +169,9 @@ fn find_status(store: &Store, record: &Record, state: Option<&RunState>) -> Resu
             } else {
                 Status::Running { init, started }
             });
+        }
+        if let Some(exit) = &state.ended {
+            return Ok(Status::Exited(exit.clone()));
         }
         if state.restarting && state.monitor.is_alive() {
             return Ok(Status::Restarting(

@@ -78,6 +78,7 @@ pub(crate) fn launch(
         restarting: false,
         pipes: None,
         restart_count: start.restart_count,
+        ended: None,
     };
     checkpoints.pass("record the start");
     state.write(&engine.store, &id)?;

@@ -124,7 +124,7 @@ pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepar
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
+pub(crate) fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
     prepare_record(engine, record, false)
 }
 
