@@ -62,6 +62,7 @@ mod parallel;
 mod registry_faults;
 mod releases;
 mod rootless;
+mod rootless_network;
 mod security;
 mod service;
 mod support;

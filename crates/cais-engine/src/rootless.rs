@@ -60,8 +60,8 @@ fn plan_map(own: u32, range: Option<(u32, u32)>, keep: bool) -> Vec<IdMapping> {
     }
 }
 
-/// Whether the helper that writes maps is there (newuidmap(1)).
-fn has_helper(name: &str) -> bool {
+/// Whether a program is there: those that write maps (newuidmap(1)), pasta(1).
+pub(crate) fn has_helper(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
@@ -117,28 +117,39 @@ pub fn choose_maps(options: &RunOptions) -> Result<Maps> {
     Ok(maps)
 }
 
-/// The network: only root can connect one, so without a word there is none.
+/// The network: without a word there is none, since a start without one is many times as fast.
 ///
 /// # Errors
-/// Where the user asks for one (`asked`), or for a published port.
+/// For CNI, which only root can have.
 pub fn choose_network(options: &mut RunOptions, asked: bool) -> Result<()> {
-    let networks = match &options.namespaces.network {
-        NetworkMode::Networks(networks) => networks,
-        NetworkMode::Cni(name) => {
-            return Err(EngineError::Invalid(format!(
-                "--network cni:{name}: only root can have CNI plugins make interfaces"
-            )));
-        }
-        _ => return Ok(()),
-    };
-    if asked || !options.network.publish.is_empty() || options.network.publish_all {
-        let name = networks.first().map_or("bridge", |first| &first.network);
+    if let NetworkMode::Cni(name) = &options.namespaces.network {
         return Err(EngineError::Invalid(format!(
-            "--network {name}: only root can connect a container to a network or publish its ports: use --network host or none, or run cais as root"
+            "--network cni:{name}: only root can have CNI plugins make interfaces"
         )));
     }
-    options.namespaces.network = NetworkMode::None;
+    let network = &options.network;
+    let wants = asked
+        || !network.publish.is_empty()
+        || network.publish_all
+        || network.egress.is_some()
+        || !network.shape.is_plain();
+    if options.is_in_networks() && !wants {
+        options.namespaces.network = NetworkMode::None;
+    }
     Ok(())
+}
+
+/// Maps of a user namespace below the user's own ([`read_maps`]): in the ids of that one.
+#[must_use]
+pub fn map_below(above: &[IdMapping], maps: &[IdMapping]) -> Vec<IdMapping> {
+    let below = |map: &IdMapping| {
+        let is_in =
+            |known: &&IdMapping| map.host_id >= known.host_id && map.host_id - known.host_id < known.size;
+        let known = above.iter().find(is_in)?;
+        let host_id = known.container_id + (map.host_id - known.host_id);
+        Some(IdMapping { host_id, ..*map })
+    };
+    maps.iter().filter_map(below).collect()
 }
 
 /// Checks that ids of the program are mapped.
@@ -281,12 +292,7 @@ pub fn in_user_namespace(
         Forked::Parent(child) => child,
     };
     drop((waits, says));
-    let (uids, gids) = read_maps(false);
-    let maps = cais_runtime::plan::namespaces::render_maps(&uids, &gids);
-    let mapped = pidfd::open(child)
-        .and_then(stub::adopt)
-        .and_then(|process| stub::write_id_maps_by_helpers(&process, &maps.uid, &maps.gid));
-    let told = mapped.and_then(|()| {
+    let told = write_maps(child).and_then(|()| {
         rustix::io::write(&go, b"g")
             .map(drop)
             .map_err(|errno| SysError::new("write", "to the process in the user namespace", errno))
@@ -306,6 +312,14 @@ pub fn in_user_namespace(
             String::from_utf8_lossy(&bytes)
         )))
     }
+}
+
+/// Gives a process that waits in a new user namespace the maps of this user's containers.
+pub(crate) fn write_maps(child: Pid) -> cais_linux::Result<()> {
+    let (uids, gids) = read_maps(false);
+    let maps = cais_runtime::plan::namespaces::render_maps(&uids, &gids);
+    let process = stub::adopt(pidfd::open(child)?)?;
+    stub::write_id_maps_by_helpers(&process, &maps.uid, &maps.gid)
 }
 
 fn await_child(child: Pid) -> cais_linux::Result<i32> {
@@ -383,6 +397,11 @@ mod tests {
                 extent(1000, 1000, 1),
                 extent(1001, 101_000, 64_536)
             ]
+        );
+        let (above, kept) = (plan_map(1000, range, false), plan_map(1000, range, true));
+        assert_eq!(
+            map_below(&above, &kept),
+            [extent(0, 1, 1000), extent(1000, 0, 1), extent(1001, 1001, 64_536)]
         );
         let maps = (plan_map(5, None, false), plan_map(5, None, false));
         assert!(check_ids(&maps, 0, &[0]).is_ok());

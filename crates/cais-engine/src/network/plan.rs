@@ -33,7 +33,8 @@ pub(crate) fn plan(engine: &Engine, record: &Record) -> Result<Option<Endpoints>
         version: 1,
         container: record.id.as_str().to_owned(),
         name: record.name.clone(),
-        proxy: record.options.network.publish_mode == PublishMode::Proxy,
+        // An ordinary user's bridges are elsewhere: the monitor leads there.
+        proxy: engine.rootless || record.options.network.publish_mode == PublishMode::Proxy,
         ..Endpoints::default()
     };
     let result = plan_all(&engine.store, attachments, &mut planned)
