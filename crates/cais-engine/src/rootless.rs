@@ -266,7 +266,8 @@ pub fn check_limits(options: &RunOptions, delegation: Option<&Delegation>) -> Re
 }
 
 /// Does `work` as root of a user namespace with the maps of this user's containers, where the
-/// files that containers leave can be read and removed, and returns what it returned.
+/// files that containers leave can be read and removed, and layers be shown together, in a
+/// mount namespace of its own. Returns what it returned.
 ///
 /// # Errors
 /// Where there can be no such namespace; `work`'s own error as text.
@@ -281,8 +282,8 @@ pub fn in_user_namespace(
             .map_err(failed())
     };
     let ((waits, go), (result, says)) = (pipe()?, pipe()?);
-    let forked = fork_into(namespace::USER)
-        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER", errno))
+    let forked = fork_into(namespace::USER | namespace::MOUNT)
+        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER | CLONE_NEWNS", errno))
         .map_err(failed())?;
     let child = match forked {
         Forked::Child => {

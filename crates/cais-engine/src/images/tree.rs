@@ -4,6 +4,8 @@ use super::unpack::RECORD;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::options::RootSource;
+use crate::rootless::in_user_namespace;
+use crate::state::Container;
 use crate::store::ensure_directory;
 use crate::time;
 use cais_image::layer::{Decoder, Form, PackOptions, UnpackOptions, Unpacked, pack_layer, unpack_layer};
@@ -163,6 +165,19 @@ fn show(engine: &Engine, mut lower: Vec<PathBuf>) -> Result<OwnedFd> {
 /// Where there is no such container, or a file cannot be read.
 pub fn export(engine: &Engine, container: &str, output: impl Write) -> Result<()> {
     let container = crate::list::container(&engine.store, container)?;
+    if !engine.rootless {
+        return export_tree(engine, &container, output);
+    }
+    // Only there may this user show layers together.
+    in_user_namespace("export the container", || {
+        export_tree(engine, &container, output)
+            .map(|()| Vec::new())
+            .map_err(|error| crate::run::chain(&error))
+    })
+    .map(drop)
+}
+
+fn export_tree(engine: &Engine, container: &Container, output: impl Write) -> Result<()> {
     let upper = engine.store.container(&container.record.id).join("upper");
     let lower = match &container.record.options.root {
         RootSource::Host => vec![PathBuf::from("/")],
@@ -217,6 +232,11 @@ pub struct MountedImage {
 /// # Errors
 /// Where there is no such image, or it cannot be mounted.
 pub fn mount_image(engine: &Engine, name: &str) -> Result<PathBuf> {
+    if engine.rootless {
+        return Err(EngineError::Invalid(format!(
+            "cannot mount the image {name}: only root can mount something where others see it; `cais create` and `cais export` give its files as an archive"
+        )));
+    }
     engine.store.ensure()?;
     let store = super::open(engine)?;
     let image = super::find(&store, name)?;
