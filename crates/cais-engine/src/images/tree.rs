@@ -165,19 +165,18 @@ fn show(engine: &Engine, mut lower: Vec<PathBuf>) -> Result<OwnedFd> {
 /// Where there is no such container, or a file cannot be read.
 pub fn export(engine: &Engine, container: &str, output: impl Write) -> Result<()> {
     let container = crate::list::container(&engine.store, container)?;
-    if !engine.rootless {
-        return export_tree(engine, &container, output);
+    let mut output = output;
+    let mut work = || export_tree(engine, &container, &mut output).map(|()| Vec::new());
+    if engine.rootless {
+        // Only there may this user show layers together.
+        in_user_namespace("export the container", &mut work)
+    } else {
+        work()
     }
-    // Only there may this user show layers together.
-    in_user_namespace("export the container", || {
-        export_tree(engine, &container, output)
-            .map(|()| Vec::new())
-            .map_err(|error| crate::run::chain(&error))
-    })
     .map(drop)
 }
 
-fn export_tree(engine: &Engine, container: &Container, output: impl Write) -> Result<()> {
+fn export_tree(engine: &Engine, container: &Container, output: &mut impl Write) -> Result<()> {
     let upper = engine.store.container(&container.record.id).join("upper");
     let lower = match &container.record.options.root {
         RootSource::Host => vec![PathBuf::from("/")],
@@ -207,9 +206,9 @@ fn export_tree(engine: &Engine, container: &Container, output: impl Write) -> Re
     let root = rustix::fs::openat(&root, ".", flags, Mode::empty())
         .map_err(|errno| SysError::new("openat", "\".\"", errno))
         .map_err(EngineError::system("open the container's root"))?;
-    pack_layer(root.as_fd(), output, &PackOptions::new(form))
-        .map(drop)
-        .map_err(|error| EngineError::Invalid(format!("cannot export: {}", crate::run::chain(&error))))
+    pack_layer(root.as_fd(), &mut *output, &PackOptions::new(form))
+        .map_err(|error| EngineError::Invalid(format!("cannot export: {}", crate::run::chain(&error))))?;
+    output.flush().map_err(EngineError::store("write the archive"))
 }
 
 /// Where the mounts of images are.

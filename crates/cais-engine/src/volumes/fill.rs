@@ -32,10 +32,8 @@ pub(super) fn fill(engine: &Engine, options: &RunOptions, name: &str, target: &s
         return work();
     }
     // Only there may this user show layers together.
-    in_user_namespace(&format!("fill the volume {name}"), || {
-        work()
-            .map(|()| Vec::new())
-            .map_err(|error| crate::run::chain(&error))
+    in_user_namespace(&format!("fill the volume {name}"), &mut || {
+        work().map(|()| Vec::new())
     })
     .map(drop)
 }
