@@ -279,3 +279,48 @@ fn a_start_does_not_undo_a_rename() {
         env.ok(&["rm", "-f", "other", "web"]);
     }
 }
+
+/// Stops a command, or lets it go on.
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Whoever waits for the end of a run does not wait for that of the next one, which another
+/// command has started before it looked.
+#[test]
+fn the_end_of_one_run_is_not_that_of_the_next() {
+    let env = TestEnv::new();
+    let shared = env.path("shared");
+    fs::create_dir(&shared).unwrap();
+    let mount = format!("{}:/shared", shared.display());
+    let script = "trap 'touch /shared/asked' TERM; touch /shared/runs; \
+        while ! test -e /shared/end; do sleep 0.02; done; rm /shared/end; exit 9";
+    let flags = ["-v", &mount, "--name", "web"];
+    env.ok(&[&["run", "-d"][..], &flags, &["host", "sh", "-c", script]].concat());
+    eventually("it runs", || shared.join("runs").exists());
+    let slow = [&["wait", "web"][..], &["stop", "-t", "1000", "web"]].map(|words| {
+        let mut command = env.command(words);
+        command.stdout(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    });
+    eventually("it was asked", || shared.join("asked").exists());
+    for command in &slow {
+        eventually("it waits", || {
+            let wchan = fs::read_to_string(format!("/proc/{}/wchan", command.id())).unwrap();
+            wchan.contains("poll")
+        });
+        signal(command.id(), rustix::process::Signal::STOP);
+    }
+    fs::write(shared.join("end"), "").unwrap();
+    eventually("it has ended", || env.field("web", "Status") == "exited");
+    env.ok(&["start", "web"]);
+    for command in &slow {
+        signal(command.id(), rustix::process::Signal::CONT);
+    }
+    let [waited, stopped] = slow.map(|command| Done::from(command.wait_with_output().unwrap()));
+    assert_eq!(waited.stdout, "9\n");
+    assert_eq!((stopped.code, stopped.stdout.as_str()), (0, "web\n"));
+    assert_eq!(env.field("web", "Status"), "running");
+    env.ok(&["rm", "-f", "web"]);
+}

@@ -60,6 +60,7 @@ mod pack;
 mod pack_peers;
 mod parallel;
 mod registry_faults;
+mod releases;
 mod rootless;
 mod rootless_network;
 mod security;

@@ -81,6 +81,14 @@ impl RunState {
         read_json(&store.state(id))
     }
 
+    /// Whether a later state is of the same run: another command may have started the container
+    /// again. Another monitor takes over the same run, and one monitor starts the next run by
+    /// the restart policy.
+    #[must_use]
+    pub fn goes_on_in(&self, later: &Self) -> bool {
+        self.monitor == later.monitor || self.started == later.started
+    }
+
     /// Writes the state.
     ///
     /// # Errors
