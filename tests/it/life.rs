@@ -5,6 +5,7 @@ use crate::support::{Done, TestEnv, eventually};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+mod drivers;
 mod logs;
 
 /// Kills the monitor of a container.

@@ -21,11 +21,30 @@ impl Small {
         Self(path)
     }
 
+    /// An ext4 in a file, by way of a loop device.
+    fn mount_loop(env: &TestEnv) -> Self {
+        let (path, file) = (env.path("small"), env.path("small.img"));
+        fs::create_dir_all(&path).unwrap();
+        fs::File::create(&file).unwrap().set_len(16 << 20).unwrap();
+        let script = "mkfs.ext4 -q -b 1024 -m 0 \"$1\" && mount -o loop \"$1\" \"$2\"";
+        let mounted = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args([&file, &path])
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        Self(path)
+    }
+
     /// Leaves only so many pages free.
     fn fill(&self, pages: u64) {
         let status = rustix::fs::statvfs(&self.0).unwrap();
         let free = status.f_bfree.saturating_sub(pages) * status.f_bsize;
-        fs::write(self.0.join("fill"), vec![0u8; usize::try_from(free).unwrap()]).unwrap();
+        // It takes blocks for its own description too: the last write may come to nothing.
+        match fs::write(self.0.join("fill"), vec![0u8; usize::try_from(free).unwrap()]) {
+            Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{error}"),
+            _ => {}
+        }
     }
 
     fn empty(&self) {
@@ -103,4 +122,121 @@ fn every_command_fails_whole_or_succeeds() {
         let left = fs::read_dir(small.0.join("data/containers")).unwrap().count();
         assert_eq!(left, 0, "{words:?}");
     }
+}
+
+/// Commands on containers that are there, on a file system of a disk.
+#[test]
+#[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
+fn what_runs_is_looked_after_on_a_full_disk() {
+    let env = TestEnv::new();
+    let small = Small::mount_loop(&env);
+    let cais = |words: &[&str]| small.cais(&env, words);
+    let ok = |words: &[&str]| {
+        let done = cais(words);
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    };
+    // What ends something works without any room at all.
+    let commands: [(&[&str], bool); 10] = [
+        (&["stop", "live"], true),
+        (&["kill", "live"], true),
+        (&["rm", "done"], true),
+        (&["rm", "-f", "live"], true),
+        (&["exec", "live", "true"], true),
+        (&["pause", "live"], false),
+        (&["update", "-m", "64m", "live"], false),
+        (&["update", "--restart", "always", "live"], false),
+        (&["rename", "live", "other"], false),
+        (&["restart", "live"], false),
+    ];
+    for (words, always) in commands {
+        for blocks in 0.. {
+            ok(&["run", "-d", "--name", "live", "host", "sleep", "1000"]);
+            ok(&["run", "--name", "done", "host", "true"]);
+            let list = || ok(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+            let before = list();
+            small.fill(blocks);
+            let done = cais(words);
+            small.empty();
+            let what = format!("{words:?} with {blocks} blocks: {}", done.stderr);
+            if done.code != 0 {
+                assert!(!always && done.stderr.contains("o space left"), "{what}");
+                let after = list();
+                // What was stopped to be started again stays stopped.
+                let stopped = before.replace("live running", "live exited");
+                assert!(
+                    after == before || words[0] == "restart" && after == stopped,
+                    "{what}: {before} became {after}"
+                );
+            }
+            for id in ok(&["ps", "-aq"]).lines() {
+                ok(&["rm", "-f", id]);
+            }
+            for directory in ["data/containers", "data/names", "run/containers", "run/userns"] {
+                assert_eq!(
+                    fs::read_dir(small.0.join(directory)).unwrap().count(),
+                    0,
+                    "{what}"
+                );
+            }
+            if done.code == 0 {
+                break;
+            }
+            assert!(blocks < 60, "{what}");
+        }
+    }
+}
+
+/// A log that cannot be written for a while: the program goes on, what was lost is told, and
+/// how it ended is known.
+#[test]
+#[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
+fn a_log_on_a_full_disk() {
+    let env = TestEnv::new();
+    let small = Small::mount_loop(&env);
+    let cais = |words: &[&str]| {
+        let mut command = env.command(words);
+        command.env("CAIS_DATA", small.0.join("data"));
+        let done = Done::from(command.output().unwrap());
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    };
+    let script = "trap 'echo last; exit 7' TERM; echo first; while :; do echo more >/tmp/x; \
+        head -c 3000 /dev/zero | tr '\\0' y; echo; sleep 0.01; done";
+    cais(&[
+        "run", "-d", "--tmpfs", "/tmp", "--name", "talk", "host", "sh", "-c", script,
+    ]);
+    eventually("it talks", || cais(&["logs", "talk"]).contains("yyy"));
+    small.fill(0);
+    let length = || cais(&["logs", "talk"]).len();
+    let mut before = length();
+    eventually("nothing more is kept", || {
+        std::mem::replace(&mut before, length()) == before
+    });
+    small.empty();
+    eventually("the log goes on", || {
+        let done = small_logs(&env, &small);
+        done.stderr.contains("bytes of output were lost")
+    });
+    // And at the end: nothing can be written at all.
+    small.fill(0);
+    let mut before = length();
+    eventually("nothing more is kept", || {
+        std::mem::replace(&mut before, length()) == before
+    });
+    env.command(&["kill", "-s", "TERM", "talk"])
+        .env("CAIS_DATA", small.0.join("data"))
+        .status()
+        .unwrap();
+    let exit = || cais(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "talk"]);
+    eventually("it has ended", || exit() == "exited 7\n");
+    small.empty();
+    assert_eq!(exit(), "exited 7\n");
+    cais(&["rm", "talk"]);
+}
+
+fn small_logs(env: &TestEnv, small: &Small) -> Done {
+    let mut command = env.command(&["logs", "talk"]);
+    command.env("CAIS_DATA", small.0.join("data"));
+    Done::from(command.output().unwrap())
 }

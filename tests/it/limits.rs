@@ -131,6 +131,12 @@ fn process_limits() {
             .stdout,
         "100\n200\n"
     );
+    // Fewer than the start itself needs.
+    assert_eq!(
+        env.sh(&["--ulimit", "nofile=10:20"], "ulimit -n; ulimit -Hn")
+            .stdout,
+        "10\n20\n"
+    );
     assert_eq!(
         env.sh(&["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj")
             .stdout,

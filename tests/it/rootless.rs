@@ -13,14 +13,14 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 const USER: &str = "65534";
 
 /// A home, with an executable that the user can reach.
-struct Home {
-    base: PathBuf,
+pub(crate) struct Home {
+    pub(crate) base: PathBuf,
     /// What /etc/subuid and /etc/subgid say, for this user's commands alone.
     ranges: &'static str,
 }
 
 impl Home {
-    fn new(ranges: &'static str) -> Self {
+    pub(crate) fn new(ranges: &'static str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "run these tests as root");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let base = PathBuf::from(format!("/var/tmp/cais-home-{}-{number}", std::process::id()));
@@ -49,25 +49,29 @@ impl Home {
     /// Runs a script as the user; `cais` is the executable. Its mounts are its own, so that the
     /// ranges of ids are seen by nobody else.
     fn sh(&self, script: &str) -> Done {
-        self.sh_in(None, script)
+        self.sh_after(&["--mount"], "", script)
     }
 
     /// The same, in a cgroup.
-    fn sh_in(&self, group: Option<&Path>, script: &str) -> Done {
+    fn sh_in(&self, group: &Path, script: &str) -> Done {
+        let join = format!("echo $$ > {}/cgroup.procs; ", group.display());
+        self.sh_after(&["--mount"], &join, script)
+    }
+
+    /// The same, in new namespaces and after something that root does there.
+    pub(crate) fn sh_after(&self, namespaces: &[&str], before: &str, script: &str) -> Done {
         let base = self.base.display();
-        let join = group.map_or(String::new(), |group| {
-            format!("echo $$ > {}/cgroup.procs; ", group.display())
-        });
         let prepare = format!(
-            "{join}mount --make-rprivate / && for f in subuid subgid; do touch /etc/$f; mount --bind {base}/subids /etc/$f; done; \
-             exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all sh -c '. {base}/script'"
+            "mount --make-rprivate / && {before} for f in subuid subgid; do touch /etc/$f; mount --bind {base}/subids /etc/$f; done; \
+             setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all sh -c '. {base}/script'"
         );
         let script = format!(
             "cd {base}; export HOME={base} XDG_RUNTIME_DIR={base}/run PATH={base}:$PATH; unset CAIS_DATA CAIS_RUN\n{script}\n"
         );
         fs::write(self.base.join("script"), script).unwrap();
         let output = Command::new("unshare")
-            .args(["--mount", "sh", "-c", &prepare])
+            .args(namespaces)
+            .args(["sh", "-c", &prepare])
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -109,11 +113,32 @@ impl Drop for Home {
             assert_eq!(self.left(), Vec::<String>::new());
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
             assert!(!mounts.contains(self.base.to_str().unwrap()));
+            // Who keeps the networks hears by itself that nobody uses them any more.
+            for process in processes_with(&self.base) {
+                await_end(&process);
+            }
             let processes = processes_with(&self.base);
             assert!(processes.is_empty(), "{processes:?}");
         }
         fs::remove_dir_all(&self.base).unwrap_or_default();
     }
+}
+
+/// Waits for the end of a process, for ten seconds at most.
+fn await_end(process: &str) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let pid = process.rsplit('/').next().and_then(|pid| pid.parse().ok());
+    let Some(Ok(pidfd)) = pid
+        .and_then(rustix::process::Pid::from_raw)
+        .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+    else {
+        return;
+    };
+    let limit = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).unwrap();
 }
 
 /// Processes with this home in their environment: monitors and programs.
@@ -187,6 +212,44 @@ fn a_directory_as_root() {
     );
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines, ["one", "0", "two", "new", "three", "four", "there"]);
+}
+
+#[test]
+fn images_and_volumes() {
+    let home = Home::new("");
+    let text = home.ok(
+        "mkdir -p rootfs/data; echo mine > rootfs/data/file; tar -C rootfs -cf root.tar .
+         cais import -c 'CMD cat /data/file' root.tar box >/dev/null; cais run --rm box
+         cais run --rm -v kept:/data box sh -c 'echo more >> /data/file'
+         cais run --rm -v kept:/data box; cais run --rm -v other:/elsewhere box sh -c 'echo $(ls /elsewhere)-'
+         cais run --name changed box sh -c 'echo new > /data/new; rm /data/file'
+         cais diff changed; cais export changed | tar -t | grep data/; cais export -o x.tar changed; tar -tf x.tar | grep -c data/file
+         cais save -o box.tar box; cais rm changed; cais rmi box >/dev/null; cais load -q -i box.tar; cais run --rm box
+         cais image mount box 2>&1 | grep -o 'only root'; cais volume rm kept other; cais rmi box >/dev/null
+         cais system check; true",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "mine",
+            "mine",
+            "more",
+            "-",
+            "C /data",
+            "D /data/file",
+            "A /data/new",
+            "data/",
+            "data/new",
+            "0",
+            "changed",
+            "Loaded image: box:latest",
+            "mine",
+            "only root",
+            "kept",
+            "other",
+        ]
+    );
 }
 
 #[test]
@@ -299,7 +362,7 @@ fn limits_in_a_delegated_group() {
          cais run -d --name lim -m 64m host sleep 1000 >/dev/null; cais exec lim cat /proc/self/cgroup; cais rm -f lim; ls {} | grep -c cais-; true",
         group.display()
     );
-    let done = home.sh_in(Some(&own), &script);
+    let done = home.sh_in(&own, &script);
     fs::remove_dir(&own).unwrap_or_default();
     fs::remove_dir(&group).unwrap_or_default();
     let words: Vec<&str> = done.stdout.split_whitespace().collect();

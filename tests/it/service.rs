@@ -112,6 +112,32 @@ fn others_say_it_or_nobody() {
     assert_eq!(env.sh(&["--sdnotify", "container"], script).stdout, "none\n");
 }
 
+#[test]
+fn it_is_ready_when_it_is_well() {
+    let env = TestEnv::new();
+    let socket = manager(&env);
+    let flags = ["--sdnotify", "healthy", "--name", "web"];
+    let done = env.cais(&[&["run", "-d"][..], &flags, &["host", "sleep", "1000"]].concat());
+    assert!(
+        done.code == 125 && done.stderr.contains("no health check"),
+        "{}",
+        done.stderr
+    );
+    let health = ["--health-cmd", "test -e /tmp/well", "--health-interval", "50ms"];
+    let words = [&["run", "-d"][..], &flags, &health, &["host", "sleep", "1000"]].concat();
+    assert!(told(&env, &words).status().unwrap().success());
+    assert!(hear(&socket).starts_with("MAINPID="));
+    eventually("it was probed in vain", || {
+        env.ok(&["inspect", "-f", "{{.State.Health.FailingStreak}}", "web"]) != "0\n"
+    });
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0u8; 16]).is_err());
+    socket.set_nonblocking(false).unwrap();
+    env.ok(&["exec", "web", "touch", "/tmp/well"]);
+    assert_eq!(hear(&socket), "READY=1");
+    env.ok(&["rm", "-f", "web"]);
+}
+
 /// Serves one connection at descriptor 3, and says what it was told of it.
 const SERVE: &str = "import os, socket
 s = socket.socket(fileno=3)

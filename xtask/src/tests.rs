@@ -9,6 +9,10 @@ const PACKAGES: &[&str] = &[
     "bsdutils",
     "util-linux",
     "procps",
+    // Who kills commands at a system call.
+    "strace",
+    // A small file system that is full.
+    "e2fsprogs",
     // The engines that run containers with this runtime in runc's place.
     "docker.io",
     "containerd",

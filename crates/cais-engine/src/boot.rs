@@ -37,10 +37,9 @@ pub fn start_all(engine: &Engine) -> Result<StartedAll> {
         if !record.options.restart.wants_start_at_boot(exit.code, stopped) {
             continue;
         }
-        let name = record.name.clone();
-        match start_detached(engine, record) {
-            Ok(()) => done.started.push(name),
-            Err(error) => done.failed.push((name, error)),
+        match start_detached(engine, &record.id) {
+            Ok(()) => done.started.push(record.name),
+            Err(error) => done.failed.push((record.name, error)),
         }
     }
     Ok(done)

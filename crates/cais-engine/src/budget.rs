@@ -71,7 +71,7 @@ pub fn keep_budget(engine: &Engine, spared: &[Digest]) -> Result<Kept> {
     };
     total = total.saturating_sub(collect()?);
     let mut all = usage.images;
-    all.order_by_key(|image| image.used);
+    all.order_by_key(|image| store.last_used(image));
     for image in all {
         if total <= budget {
             break;

@@ -212,9 +212,7 @@ fn plan_environment(options: &RunOptions, facts: &BundleFacts, hostname: Option<
     }
     env.push(format!("HOME={}", facts.home));
     for entry in &options.env {
-        if let Some((key, value)) = entry.split_once('=') {
-            crate::exec::set_variable(&mut env, key, value);
-        }
+        crate::exec::put_variable(&mut env, entry);
     }
     env
 }

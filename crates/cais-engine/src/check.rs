@@ -191,14 +191,12 @@ fn check_names(engine: &Engine, repair: bool, findings: &mut Vec<Finding>) -> Re
         if holder.as_ref().is_some_and(|id| store.container(id).exists()) {
             continue;
         }
-        if repair {
-            let path = entry.path();
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(EngineError::store(format!("remove {}", path.display()))(error));
-                }
-                _ => {}
-            }
+        match holder {
+            Some(id) if repair => names::release(store, &name, &id)?,
+            // No link of ours at all.
+            None if repair => fs::remove_file(entry.path())
+                .map_err(EngineError::store(format!("remove {}", entry.path().display())))?,
+            _ => {}
         }
         findings.push(Finding {
             problem: format!("the name {name:?} leads to no container"),

@@ -29,7 +29,16 @@ pub fn finish_run(
 ) -> Result<()> {
     let mut errors = give_back(store, id, state, group);
     if !state.remove && store.container(id).join("container.json").exists() {
-        errors.note(exit.write(store, id));
+        let recorded = exit.write(store, id);
+        if recorded.is_err() && state.ended.is_none() {
+            // The state mostly lies on another file system: a sweep tries again.
+            let ended = RunState {
+                ended: Some(exit.clone()),
+                ..state.clone()
+            };
+            errors.note(ended.write(store, id));
+        }
+        errors.note(recorded);
     }
     errors.note(remove_file(&store.sockets().join(id.as_str())));
     errors.note(remove_file(&store.healths().join(id.as_str())));

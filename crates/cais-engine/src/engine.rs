@@ -26,11 +26,15 @@ impl Engine {
     /// are there already: the configuration went into their records.
     #[must_use]
     pub fn over(store: &Store) -> Self {
+        let rootless = !rustix::process::geteuid().is_root();
+        if rootless {
+            crate::network::home::register(store);
+        }
         Self {
             store: store.clone(),
             checkpoints: Checkpoints::default(),
             config: Config::default(),
-            rootless: !rustix::process::geteuid().is_root(),
+            rootless,
             service: Service::default(),
         }
     }
@@ -42,8 +46,12 @@ impl Engine {
     pub fn new(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let rootless = !rustix::process::geteuid().is_root();
         let checkpoints = Checkpoints::new(var("CAIS_TEST_KILL").as_deref());
+        let store = Store::locate(!rootless, &var)?;
+        if rootless {
+            crate::network::home::register(&store);
+        }
         Ok(Self {
-            store: Store::locate(!rootless, &var)?,
+            store,
             checkpoints,
             config: Config::load(&var)?,
             rootless,

@@ -292,9 +292,7 @@ fn plan_exec_process(
         adjust_for_user(&mut process);
     }
     for entry in &options.env {
-        if let Some((key, value)) = entry.split_once('=') {
-            set_variable(&mut process.env, key, value);
-        }
+        put_variable(&mut process.env, entry);
     }
     Ok(process)
 }
@@ -310,6 +308,14 @@ fn open_root(container: &crate::state::Container, init: &OwnedFd) -> Result<Owne
         Err(not_running())
     } else {
         Ok(root)
+    }
+}
+
+/// Takes over what the user says of a variable: `KEY=value`, or `KEY` for none.
+pub(crate) fn put_variable(env: &mut Vec<String>, entry: &str) {
+    match entry.split_once('=') {
+        Some((key, value)) => set_variable(env, key, value),
+        None => env.retain(|known| known.split_once('=').is_none_or(|(name, _)| name != entry)),
     }
 }
 

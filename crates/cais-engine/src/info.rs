@@ -84,7 +84,7 @@ pub fn read_info(engine: &Engine, version: &str) -> Result<Value> {
         "ContainersPaused": counts.paused,
         "ContainersStopped": counts.all - counts.running - counts.paused,
         "Images": images.len(),
-        "Driver": "overlay",
+        "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", backing(engine)]],
         "Plugins": {
             "Volume": ["local"],

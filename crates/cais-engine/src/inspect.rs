@@ -15,6 +15,7 @@ pub use network::{host_addresses, read_endpoints};
 use crate::disk::read_size;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::health::{Health, Verdict};
 use crate::images;
 use crate::log;
 use crate::options::{MountKind, MountOption, RootSource};
@@ -59,7 +60,7 @@ pub fn inspect_container(engine: &Engine, container: &Container, with_size: bool
         "LogPath": if has_log { log::path(&directory).display().to_string() } else { String::new() },
         "Name": format!("/{}", record.name),
         "RestartCount": restart_count(container),
-        "Driver": "overlay",
+        "Driver": "overlay2",
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
@@ -161,11 +162,21 @@ fn describe_state(engine: &Engine, container: &Container) -> Value {
     state
 }
 
-/// The state of its health, where it has a probe.
+/// The state of its health, where it has a probe and was started. What does not run is not
+/// well.
 fn describe_health(engine: &Engine, container: &Container) -> Option<Value> {
     container.record.options.health.active()?;
+    let status = match container.status {
+        Status::Created => return None,
+        Status::Exited(_) => Verdict::Unhealthy,
+        _ => Verdict::Starting,
+    };
     let known = crate::health::read(&engine.store, &container.record.id);
-    cais_json::to_value(&known.unwrap_or_default()).ok()
+    let unknown = Health {
+        status,
+        ..Health::default()
+    };
+    cais_json::to_value(&known.unwrap_or(unknown)).ok()
 }
 
 fn graph_driver(container: &Container, directory: &Path) -> Value {
@@ -182,7 +193,7 @@ fn graph_driver(container: &Container, directory: &Path) -> Value {
     for (key, name) in [("UpperDir", "upper"), ("WorkDir", "work")] {
         data.insert(key.to_owned(), directory.join(name).display().to_string().into());
     }
-    json!({ "Data": data, "Name": "overlay" })
+    json!({ "Data": data, "Name": "overlay2" })
 }
 
 fn mounts(engine: &Engine, mounts: &[MountOption]) -> Value {
@@ -204,6 +215,14 @@ fn mounts(engine: &Engine, mounts: &[MountOption]) -> Value {
             "Destination": mount.target,
             "Driver": "local",
             "Mode": host_config::mode(mount),
+            "RW": !mount.read_only,
+            "Propagation": "",
+        })),
+        MountKind::Tmpfs { .. } if mount.by_mount => Some(json!({
+            "Type": "tmpfs",
+            "Source": "",
+            "Destination": mount.target,
+            "Mode": "",
             "RW": !mount.read_only,
             "Propagation": "",
         })),

@@ -6,6 +6,7 @@ use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::record::Record;
 use crate::store::Store;
+use rustix::fs::{FlockOperation, flock};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
@@ -33,7 +34,7 @@ pub fn take(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
         match holder(store, name)? {
             // A rename that was killed half way, begun again.
             Some(holder) if holder == *id => return Ok(()),
-            Some(holder) if store.container(&holder).exists() && !is_left_behind(store, name, &holder)? => {
+            Some(holder) if store.container(&holder).exists() && !free_left_behind(store, name, &holder)? => {
                 return Err(EngineError::NameTaken {
                     name: name.to_owned(),
                     holder: holder.short().to_owned(),
@@ -66,22 +67,30 @@ fn has_other_name(store: &Store, name: &str, id: &ContainerId) -> bool {
     Record::read(store, id).is_ok_and(|record| record.is_some_and(|record| record.name != name))
 }
 
-/// Whether a link is what a rename left that was killed half way: its container has another
-/// name, and nobody is renaming it now.
-fn is_left_behind(store: &Store, name: &str, holder: &ContainerId) -> Result<bool> {
+/// Frees a name that a rename left which was killed half way: its container has another one,
+/// and nobody is renaming it now. Tells whether it was so.
+fn free_left_behind(store: &Store, name: &str, holder: &ContainerId) -> Result<bool> {
     if !has_other_name(store, name, holder) {
         return Ok(false);
     }
-    // Whoever renames it holds its lock: by then the record has one name or the other.
+    // Whoever renames it holds its lock: by then the record has one name or the other, and
+    // until the name is free it stays so.
     let Some(lock) = ContainerLock::acquire(store, holder)? else {
         return Ok(true);
     };
     let left = has_other_name(store, name, holder);
+    let freed = if left {
+        release(store, name, holder)
+    } else {
+        Ok(())
+    };
     lock.release();
-    Ok(left)
+    freed.map(|()| left)
 }
 
-/// Frees `name` if `id` has it.
+/// Frees `name` if `id` has it. Whoever frees a name looks and removes with the directory of
+/// names locked, or of two that find a name left over the slower one would take it from who
+/// got it in between.
 ///
 /// # Errors
 /// Where the link cannot be read or removed.
@@ -89,11 +98,18 @@ pub fn release(store: &Store, name: &str, id: &ContainerId) -> Result<()> {
     if holder(store, name)?.as_ref() != Some(id) {
         return Ok(());
     }
+    let failed = |source| EngineError::Store {
+        action: format!("free the name {name:?}"),
+        source,
+    };
+    let names = fs::File::open(store.names()).map_err(failed)?;
+    rustix::io::retry_on_intr(|| flock(&names, FlockOperation::LockExclusive))
+        .map_err(|errno| failed(errno.into()))?;
+    if holder(store, name)?.as_ref() != Some(id) {
+        return Ok(());
+    }
     match fs::remove_file(store.names().join(name)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(EngineError::Store {
-            action: format!("free the name {name:?}"),
-            source: error,
-        }),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
         _ => Ok(()),
     }
 }
@@ -217,6 +233,43 @@ mod tests {
             Err(EngineError::NoSuchContainer(_))
         ));
         take(&store, "web", &two).unwrap();
+        fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
+    }
+
+    /// Many at once find a name whose container is gone: one gets it, whoever sweeps meanwhile.
+    #[test]
+    fn a_name_that_was_left_is_taken_once() {
+        let store = store("left");
+        for _ in 0..1000 {
+            let gone = ContainerId::random().unwrap();
+            symlink(format!("../containers/{gone}"), store.names().join("web")).unwrap();
+            let takers: Vec<ContainerId> = (0..6).map(|_| ContainerId::random().unwrap()).collect();
+            let start = std::sync::Barrier::new(takers.len() + 2);
+            let taken = std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        start.wait();
+                        (0..20).for_each(|_| release(&store, "web", &gone).unwrap());
+                    });
+                }
+                let takers: Vec<_> = takers
+                    .iter()
+                    .map(|id| {
+                        fs::create_dir(store.container(id)).unwrap();
+                        scope.spawn(|| {
+                            start.wait();
+                            take(&store, "web", id).is_ok()
+                        })
+                    })
+                    .collect();
+                takers
+                    .into_iter()
+                    .map(|taker| usize::from(taker.join().unwrap()))
+                    .sum::<usize>()
+            });
+            assert_eq!(taken, 1);
+            fs::remove_file(store.names().join("web")).unwrap();
+        }
         fs::remove_dir_all(store.data().parent().unwrap()).unwrap();
     }
 

@@ -21,6 +21,7 @@ pub mod create;
 pub mod describe;
 mod guard;
 pub mod hold;
+pub(crate) mod home;
 pub(crate) mod links;
 pub(crate) mod plan;
 pub mod ports;

@@ -159,6 +159,12 @@ pub struct MountOption {
     pub target: String,
     /// `ro` or `readonly`.
     pub read_only: bool,
+    /// The options behind the last colon of `-v` or `--tmpfs`, as written.
+    #[serde(default)]
+    pub mode: String,
+    /// Whether it is of `--mount`.
+    #[serde(default)]
+    pub by_mount: bool,
 }
 
 /// What is mounted.

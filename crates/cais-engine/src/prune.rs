@@ -137,7 +137,8 @@ pub fn prune_containers(engine: &Engine, filter: &PruneFilter) -> Result<Pruned>
 }
 
 fn is_stopped(container: &Container) -> bool {
-    matches!(container.status, Status::Exited(_)) && container.state.is_none()
+    let is_still = matches!(container.status, Status::Created | Status::Exited(_));
+    is_still && container.state.is_none()
 }
 
 fn takes(filter: &PruneFilter, container: &Container) -> bool {

@@ -71,25 +71,50 @@ fn remove_one(
     how: Removal,
     killed: &BTreeSet<ContainerId>,
 ) -> Result<Option<RunOptions>> {
-    let container = list::container(store, name)?;
+    let mut container = list::container(store, name)?;
     let id = container.record.id.clone();
-    if let Some(state) = &container.state {
-        if !how.force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
+    let mut is_killed = killed.contains(&id);
+    let lock = loop {
+        if let Some(state) = &container.state {
+            if !how.force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
+                return Err(EngineError::Running(container.record.name));
+            }
+            if !how.force {
+                // It has ended, or it is being started: whoever does that holds the lock. That
+                // one is not to be killed.
+                let Some(lock) = ContainerLock::acquire(store, &id)? else {
+                    return Ok(None);
+                };
+                let is_alive = |state: &RunState| state.init.is_some_and(|init| init.is_alive());
+                let is_running = RunState::read(store, &id)?.as_ref().is_some_and(is_alive);
+                lock.release();
+                if is_running {
+                    return Err(EngineError::Running(container.record.name));
+                }
+            } else if !is_killed {
+                kill_marked(store, &container)?;
+            }
+            nudge(state.monitor);
+            await_cleanup(store, &id, state)?;
+        }
+        let Some(lock) = ContainerLock::acquire(store, &id)? else {
+            // It removed itself at its end.
+            return Ok(None);
+        };
+        if RunState::read(store, &id)?.is_none() {
+            break lock;
+        }
+        // Another command was faster, and started it again.
+        lock.release();
+        if !how.force {
             return Err(EngineError::Running(container.record.name));
         }
-        if !killed.contains(&id) {
-            kill_marked(store, &container)?;
-        }
-        nudge(state.monitor);
-        await_cleanup(store, &id, None)?;
-    }
-    let Some(lock) = ContainerLock::acquire(store, &id)? else {
-        // It removed itself at its end.
-        return Ok(None);
+        container = match list::container(store, id.as_str()) {
+            Err(EngineError::NoSuchContainer(_)) => return Ok(None),
+            other => other?,
+        };
+        is_killed = false;
     };
-    if RunState::read(store, &id)?.is_some() {
-        return Err(EngineError::Running(container.record.name));
-    }
     if how.volumes {
         // Killed from here on, a sweep finds them.
         crate::volumes::mark_anonymous(store, &container.record.options)?;

@@ -312,6 +312,12 @@ fn serves_names(options: &NetworkOptions) -> bool {
     all.any(|ports| (ports.first..=ports.last).contains(&53))
 }
 
+/// Whether the user says whom to ask for names.
+pub(crate) fn is_asked(options: &RunOptions) -> bool {
+    let network = &options.network;
+    !network.dns.is_empty() || !network.dns_search.is_empty() || !network.dns_options.is_empty()
+}
+
 /// The text of a container's `/etc/resolv.conf`; `None` where that of its root stays.
 pub(crate) fn resolv_conf(engine: &Engine, options: &RunOptions) -> Option<String> {
     let network = &options.network;

@@ -13,7 +13,7 @@ use cais_sys::process::{Forked, exit_now, fork_into};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, WaitOptions};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The files of subordinate ids (subuid(5), subgid(5)).
 const SUBUID: &str = "/etc/subuid";
@@ -60,8 +60,8 @@ fn plan_map(own: u32, range: Option<(u32, u32)>, keep: bool) -> Vec<IdMapping> {
     }
 }
 
-/// Whether the helper that writes maps is there (newuidmap(1)).
-fn has_helper(name: &str) -> bool {
+/// Whether a program is there: those that write maps (newuidmap(1)), pasta(1).
+pub(crate) fn has_helper(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
@@ -117,28 +117,39 @@ pub fn choose_maps(options: &RunOptions) -> Result<Maps> {
     Ok(maps)
 }
 
-/// The network: only root can connect one, so without a word there is none.
+/// The network: without a word there is none, since a start without one is many times as fast.
 ///
 /// # Errors
-/// Where the user asks for one (`asked`), or for a published port.
+/// For CNI, which only root can have.
 pub fn choose_network(options: &mut RunOptions, asked: bool) -> Result<()> {
-    let networks = match &options.namespaces.network {
-        NetworkMode::Networks(networks) => networks,
-        NetworkMode::Cni(name) => {
-            return Err(EngineError::Invalid(format!(
-                "--network cni:{name}: only root can have CNI plugins make interfaces"
-            )));
-        }
-        _ => return Ok(()),
-    };
-    if asked || !options.network.publish.is_empty() || options.network.publish_all {
-        let name = networks.first().map_or("bridge", |first| &first.network);
+    if let NetworkMode::Cni(name) = &options.namespaces.network {
         return Err(EngineError::Invalid(format!(
-            "--network {name}: only root can connect a container to a network or publish its ports: use --network host or none, or run cais as root"
+            "--network cni:{name}: only root can have CNI plugins make interfaces"
         )));
     }
-    options.namespaces.network = NetworkMode::None;
+    let network = &options.network;
+    let wants = asked
+        || !network.publish.is_empty()
+        || network.publish_all
+        || network.egress.is_some()
+        || !network.shape.is_plain();
+    if options.is_in_networks() && !wants {
+        options.namespaces.network = NetworkMode::None;
+    }
     Ok(())
+}
+
+/// Maps of a user namespace below the user's own ([`read_maps`]): in the ids of that one.
+#[must_use]
+pub fn map_below(above: &[IdMapping], maps: &[IdMapping]) -> Vec<IdMapping> {
+    let below = |map: &IdMapping| {
+        let is_in =
+            |known: &&IdMapping| map.host_id >= known.host_id && map.host_id - known.host_id < known.size;
+        let known = above.iter().find(is_in)?;
+        let host_id = known.container_id + (map.host_id - known.host_id);
+        Some(IdMapping { host_id, ..*map })
+    };
+    maps.iter().filter_map(below).collect()
 }
 
 /// Checks that ids of the program are mapped.
@@ -255,14 +266,12 @@ pub fn check_limits(options: &RunOptions, delegation: Option<&Delegation>) -> Re
 }
 
 /// Does `work` as root of a user namespace with the maps of this user's containers, where the
-/// files that containers leave can be read and removed, and returns what it returned.
+/// files that containers leave can be read and removed, and layers be shown together, in a
+/// mount namespace of its own. Returns what it returned.
 ///
 /// # Errors
 /// Where there can be no such namespace; `work`'s own error as text.
-pub fn in_user_namespace(
-    what: &str,
-    work: impl FnOnce() -> std::result::Result<Vec<u8>, String>,
-) -> Result<Vec<u8>> {
+pub fn in_user_namespace(what: &str, work: &mut dyn FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let failed = || EngineError::system(format!("{what} in a user namespace"));
     let pipe = || {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -270,8 +279,8 @@ pub fn in_user_namespace(
             .map_err(failed())
     };
     let ((waits, go), (result, says)) = (pipe()?, pipe()?);
-    let forked = fork_into(namespace::USER)
-        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER", errno))
+    let forked = fork_into(namespace::USER | namespace::MOUNT)
+        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER | CLONE_NEWNS", errno))
         .map_err(failed())?;
     let child = match forked {
         Forked::Child => {
@@ -281,12 +290,7 @@ pub fn in_user_namespace(
         Forked::Parent(child) => child,
     };
     drop((waits, says));
-    let (uids, gids) = read_maps(false);
-    let maps = cais_runtime::plan::namespaces::render_maps(&uids, &gids);
-    let mapped = pidfd::open(child)
-        .and_then(stub::adopt)
-        .and_then(|process| stub::write_id_maps_by_helpers(&process, &maps.uid, &maps.gid));
-    let told = mapped.and_then(|()| {
+    let told = write_maps(child).and_then(|()| {
         rustix::io::write(&go, b"g")
             .map(drop)
             .map_err(|errno| SysError::new("write", "to the process in the user namespace", errno))
@@ -308,6 +312,14 @@ pub fn in_user_namespace(
     }
 }
 
+/// Gives a process that waits in a new user namespace the maps of this user's containers.
+pub(crate) fn write_maps(child: Pid) -> cais_linux::Result<()> {
+    let (uids, gids) = read_maps(false);
+    let maps = cais_runtime::plan::namespaces::render_maps(&uids, &gids);
+    let process = stub::adopt(pidfd::open(child)?)?;
+    stub::write_id_maps_by_helpers(&process, &maps.uid, &maps.gid)
+}
+
 fn await_child(child: Pid) -> cais_linux::Result<i32> {
     let ended = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))
         .map_err(|errno| SysError::new("waitpid", "the process in the user namespace", errno))?;
@@ -318,14 +330,14 @@ fn await_child(child: Pid) -> cais_linux::Result<i32> {
 fn work_as_root(
     waits: &impl AsFd,
     says: rustix::fd::OwnedFd,
-    work: impl FnOnce() -> std::result::Result<Vec<u8>, String>,
+    work: &mut dyn FnMut() -> Result<Vec<u8>>,
 ) -> u8 {
     if !matches!(rustix::io::read(waits, &mut [0u8; 1][..]), Ok(1)) {
         return 1;
     }
     let (bytes, status) = match work() {
         Ok(bytes) => (bytes, 0),
-        Err(text) => (text.into_bytes(), 1),
+        Err(error) => (crate::run::chain(&error).into_bytes(), 1),
     };
     match std::io::Write::write_all(&mut std::fs::File::from(says), &bytes) {
         Ok(()) => status,
@@ -338,14 +350,13 @@ fn work_as_root(
 /// # Errors
 /// Where something in it cannot be removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    let path: PathBuf = path.to_owned();
-    in_user_namespace(
-        &format!("remove {}", path.display()),
-        || match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
-            _ => Ok(Vec::new()),
-        },
-    )
+    let what = format!("remove {}", path.display());
+    in_user_namespace(&what, &mut || match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::store(what.clone())(error))
+        }
+        _ => Ok(Vec::new()),
+    })
     .map(drop)
 }
 
@@ -383,6 +394,11 @@ mod tests {
                 extent(1000, 1000, 1),
                 extent(1001, 101_000, 64_536)
             ]
+        );
+        let (above, kept) = (plan_map(1000, range, false), plan_map(1000, range, true));
+        assert_eq!(
+            map_below(&above, &kept),
+            [extent(0, 1, 1000), extent(1000, 0, 1), extent(1001, 1001, 64_536)]
         );
         let maps = (plan_map(5, None, false), plan_map(5, None, false));
         assert!(check_ids(&maps, 0, &[0]).is_ok());

@@ -29,7 +29,8 @@ pub(crate) use foreground::take_signals;
 pub use foreground::{Manner, Outcome, chain, create, run, start_again, start_detached};
 pub use launch::exit_code;
 pub(crate) use monitor_process::become_monitor;
-pub use prepare::{Prepared, explain, prepare, prepare_again};
+pub(crate) use prepare::prepare_again;
+pub use prepare::{Prepared, explain, prepare};
 
 use crate::cleanup;
 use crate::engine::Engine;

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 /// Where the program has its socket.
 const INSIDE: &str = "/run/notify";
 const SOCKET: &str = "notify.sock";
+const READY: &str = "READY=1";
 
 /// What a program may say of itself (sd_notify(3)). What concerns descriptors, process ids and
 /// access is between the manager and processes that it knows.
@@ -43,7 +44,8 @@ const ALLOWED: [&str; 9] = [
 ];
 
 /// Who says that the service is ready: the words of `--sdnotify`.
-pub const WORDS: [&str; 3] = ["container", "conmon", "ignore"];
+pub const WORDS: [&str; 4] = ["container", "conmon", "healthy", "ignore"];
+const HEALTHY: Option<&str> = Some(WORDS[2]);
 
 /// What the manager gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Service {
     fn notified(&self, options: &RunOptions) -> Option<(&str, bool)> {
         let by_program = match options.sdnotify.as_deref() {
             None | Some("container") => true,
-            Some("conmon") => false,
+            Some("conmon" | "healthy") => false,
             Some(_) => return None,
         };
         Some((self.notify.as_deref()?, by_program))
@@ -100,6 +102,11 @@ impl Service {
         id: &ContainerId,
         options: &RunOptions,
     ) -> Result<()> {
+        if options.sdnotify.as_deref() == HEALTHY && options.health.active().is_none() {
+            return Err(EngineError::Invalid(
+                "--sdnotify healthy: the container has no health check: give it one with --health-cmd, --health-http, --health-tcp or --health-unix".to_owned(),
+            ));
+        }
         let mut variables = Vec::new();
         if self.has_socket(options) {
             variables.push(("NOTIFY_SOCKET", format!("{INSIDE}/{SOCKET}")));
@@ -153,6 +160,12 @@ impl Service {
         })))
     }
 
+    /// What the keeper of the container's health is to say, where it is.
+    pub(crate) fn when_healthy(&self, options: &RunOptions) -> Option<Ready> {
+        let (host, _) = self.notified(options)?;
+        (options.sdnotify.as_deref() == HEALTHY).then(|| Ready(host.to_owned()))
+    }
+
     /// Says that the program runs, where that is ours to say, and which process lives on. A
     /// manager that does not listen any more is told nothing.
     pub(crate) fn note_start(&self, options: &RunOptions) {
@@ -163,12 +176,23 @@ impl Service {
         if options.detach {
             lines.push(format!("MAINPID={}", std::process::id()));
         }
-        if !by_program {
-            lines.push("READY=1".to_owned());
+        if !by_program && options.sdnotify.as_deref() != HEALTHY {
+            lines.push(READY.to_owned());
         }
         if !lines.is_empty() {
             send(host, lines.join("\n").as_bytes()).unwrap_or_default();
         }
+    }
+}
+
+/// What is to be said once, when the container is well.
+#[derive(Debug)]
+pub(crate) struct Ready(String);
+
+impl Ready {
+    /// Says it. A manager that does not listen any more is told nothing.
+    pub(crate) fn say(&self) {
+        send(&self.0, READY.as_bytes()).unwrap_or_default();
     }
 }
 

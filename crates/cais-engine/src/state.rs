@@ -73,6 +73,9 @@ pub struct RunState {
     /// How often its policy has started it again since the user did.
     #[serde(default)]
     pub restart_count: u32,
+    /// How it ended, where that could not be recorded yet: the disk is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Exit>,
 }
 
 impl RunState {
@@ -82,6 +85,14 @@ impl RunState {
     /// Where it cannot be read or is damaged.
     pub fn read(store: &Store, id: &ContainerId) -> Result<Option<Self>> {
         read_json(&store.state(id))
+    }
+
+    /// Whether a later state is of the same run: another command may have started the container
+    /// again. Another monitor takes over the same run, and one monitor starts the next run by
+    /// the restart policy.
+    #[must_use]
+    pub fn goes_on_in(&self, later: &Self) -> bool {
+        self.monitor == later.monitor || self.started == later.started
     }
 
     /// Writes the state.
@@ -172,6 +183,9 @@ fn find_status(store: &Store, record: &Record, state: Option<&RunState>) -> Resu
             } else {
                 Status::Running { init, started }
             });
+        }
+        if let Some(exit) = &state.ended {
+            return Ok(Status::Exited(exit.clone()));
         }
         if state.restarting && state.monitor.is_alive() {
             return Ok(Status::Restarting(

@@ -175,7 +175,9 @@ impl Ending {
                 end_by(store, container, init, Signal::KILL)?;
             }
         }
-        await_cleanup(store, &container.record.id, None)?;
+        if let Some(run) = &container.state {
+            await_cleanup(store, &container.record.id, run)?;
+        }
         if container.is_running() {
             events::container(store, &container.record, "stop", &[]);
         }

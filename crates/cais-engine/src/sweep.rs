@@ -150,7 +150,7 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
         cleanup::finish_run(store, id, state, &exit, None)?;
         if let Some(record) = record.filter(|_| !remove) {
             lock.release();
-            return Ok(start_by_policy(store, record, &exit));
+            return Ok(start_by_policy(store, &record, &exit));
         }
     }
     if remove {
@@ -167,6 +167,9 @@ fn is_watched(record: &Record) -> bool {
 
 /// How the run ended that nobody looked after any more.
 fn end_of(store: &Store, id: &ContainerId, state: &RunState) -> Result<Exit> {
+    if let Some(exit) = &state.ended {
+        return Ok(exit.clone());
+    }
     if state.restarting
         && let Some(exit) = Exit::read(store, id)?
     {
@@ -185,11 +188,11 @@ fn end_of(store: &Store, id: &ContainerId, state: &RunState) -> Result<Exit> {
 
 /// Starts a container again whose monitor cannot do it any more. Tells whether it runs: why
 /// it does not stands in its record.
-fn start_by_policy(store: &Store, record: Record, exit: &Exit) -> bool {
+fn start_by_policy(store: &Store, record: &Record, exit: &Exit) -> bool {
     let stopped = is_marked_stopped(store, &record.id);
     let policy = record.options.restart;
     policy.wants_restart(exit.code, exit.restart_count, stopped)
-        && crate::run::start_detached(&Engine::over(store), record).is_ok()
+        && crate::run::start_detached(&Engine::over(store), &record.id).is_ok()
 }
 
 /// Ends the first process of a container that nobody looks after any more, and waits

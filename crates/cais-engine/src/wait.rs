@@ -15,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::inotify;
 use rustix::io::Errno;
-use std::time::{Duration, Instant};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,14 +81,10 @@ impl Watch {
     }
 
     /// Waits until something changes there, or until `other` is ready.
-    fn wait(&self, other: Option<&OwnedFd>, left: Option<Duration>) -> Result<()> {
-        let timespec = left.map(|left| rustix::time::Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
+    fn wait(&self, other: Option<&OwnedFd>) -> Result<()> {
         let mut fds = vec![PollFd::new(&self.inotify, PollFlags::IN)];
         fds.extend(other.map(|other| PollFd::new(other, PollFlags::IN)));
-        match poll(&mut fds, timespec.as_ref()) {
+        match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("poll")(errno)),
         }
@@ -100,29 +95,25 @@ impl Watch {
     }
 }
 
-/// Waits until a container does not run any more and its end is recorded. Returns the
-/// record; `None` where the container is gone, or where the time is up.
+/// Waits until a run of a container is over and its end is recorded. One that another command
+/// has started since is another matter.
 ///
 /// # Errors
 /// Where the state cannot be watched.
-pub fn await_cleanup(store: &Store, id: &ContainerId, timeout: Option<Duration>) -> Result<Option<Exit>> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+pub fn await_cleanup(store: &Store, id: &ContainerId, run: &RunState) -> Result<()> {
     let watch = Watch::new(store)?;
     loop {
-        let Some(state) = RunState::read(store, id)? else {
-            return Exit::read(store, id);
+        let state = RunState::read(store, id)?;
+        let Some(state) = state.filter(|state| run.goes_on_in(state)) else {
+            return Ok(());
         };
         let Some(monitor) = open_monitor(state.monitor) else {
             if crate::sweep::resume_or_sweep(store, id)? {
                 continue;
             }
-            return Exit::read(store, id);
+            return Ok(());
         };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Ok(None);
-        }
-        watch.wait(Some(&monitor), left)?;
+        watch.wait(Some(&monitor))?;
     }
 }
 
@@ -148,10 +139,14 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
     let watch = Watch::new(store)?;
     loop {
         let state = RunState::read(store, &id)?;
+        let goes_on = state.as_ref().is_some_and(|state| {
+            let run = container.state.as_ref();
+            run.is_none_or(|run| run.goes_on_in(state))
+        });
         let exists = store.container(&id).join("container.json").exists();
         let exit = Exit::read(store, &id)?;
         let over = match condition {
-            Condition::NotRunning | Condition::Healthy => state.is_none(),
+            Condition::NotRunning | Condition::Healthy => !goes_on,
             Condition::NextExit => !exists || exit != before,
             Condition::Removed => !store.container(&id).exists(),
         };
@@ -171,7 +166,7 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
             crate::sweep::resume_or_sweep(store, &id)?;
             continue;
         }
-        watch.wait(monitor_fd.as_ref(), None)?;
+        watch.wait(monitor_fd.as_ref())?;
     }
 }
 

@@ -346,6 +346,7 @@ impl<'a> Stage<'a> {
                 inheritable,
                 ambient,
             } => identity::set_capabilities(effective, permitted, inheritable, ambient),
+            Step::LimitDescriptors { soft, hard } => identity::limit_descriptors(soft, hard),
             Step::SetNoNewPrivs {} => rustix::thread::set_no_new_privs(true).map_err(plain("prctl")),
             Step::RestrictByLandlock {
                 filesystem,

@@ -163,6 +163,9 @@ steps! {
     27 SetUser { uid: u32, gid: u32, groups: &'a [u8] }
     /// Sets the four other capability sets (capabilities(7)).
     28 SetCapabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64 }
+    /// Limits the number of descriptors (setrlimit(2)): a limit below what this process itself
+    /// has open until it executes the program.
+    54 LimitDescriptors { soft: u64, hard: u64 }
     /// Gives up gaining privileges by execve(2) (prctl(2), `PR_SET_NO_NEW_PRIVS`).
     29 SetNoNewPrivs {}
     /// Restricts file system, network and signals (landlock(7)). `rules` is a

@@ -3,6 +3,7 @@
 
 use crate::{JsonError as Error, Map, Result, Value};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use std::fmt;
 
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value> {
@@ -63,11 +64,16 @@ impl<'de> Visitor<'de> for Reader {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
-            }
             let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
+            match map.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert(value)),
+                Entry::Occupied(entry) => {
+                    return Err(A::Error::custom(format_args!(
+                        "duplicate field `{}`",
+                        entry.key()
+                    )));
+                }
+            }
         }
         Ok(Value::Object(map))
     }

@@ -66,7 +66,7 @@ fn refused(action: &str) -> impl FnOnce(Errno) -> NetError {
 }
 
 impl Firewall {
-    /// Connects in the network namespace of this thread.
+    /// Connects where the bridges are.
     ///
     /// # Errors
     /// Where the kernel has no nf_tables.

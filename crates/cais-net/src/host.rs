@@ -49,6 +49,10 @@ pub fn read_no_routing(store: &NetworkStore) -> [bool; 2] {
 /// # Errors
 /// Where a setting cannot be written.
 pub fn ensure_forwarding(store: &NetworkStore, ipv6: bool) -> Result<()> {
+    crate::namespace::at_home(|| turn_on_forwarding(store, ipv6))
+}
+
+fn turn_on_forwarding(store: &NetworkStore, ipv6: bool) -> Result<()> {
     if read_setting(FORWARD4).as_deref() == Some("0") {
         write_note(store, true)?;
         write_setting(Path::new(FORWARD4), "1")?;

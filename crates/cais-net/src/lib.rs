@@ -23,6 +23,7 @@ pub mod reserve;
 pub mod shape;
 pub mod subnet;
 pub mod table;
+pub mod transparent;
 pub mod veth;
 pub mod watch;
 

@@ -4,8 +4,49 @@ use crate::error::{NetError, Result};
 use cais_linux::SysError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
+use std::sync::OnceLock;
 
 const NEWNET: u32 = 0x4000_0000;
+const NEWUSER: u32 = 0x1000_0000;
+
+/// The network namespace in which this process has its bridges and their table, where that is
+/// not its own: an ordinary user's.
+static HOME: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Finds it, or makes it.
+pub type Seek = Box<dyn Fn() -> Result<OwnedFd> + Send + Sync>;
+static SEEK: OnceLock<Seek> = OnceLock::new();
+
+/// Has `seek` called when this process first looks for bridges: they, their table, and what
+/// speaks to their containers are in the namespace that it finds. Said once.
+pub fn seek_home(seek: Seek) {
+    // The first one stays: there is one for each user.
+    SEEK.set(seek).unwrap_or_default();
+}
+
+fn home() -> Result<Option<BorrowedFd<'static>>> {
+    if let (None, Some(seek)) = (HOME.get(), SEEK.get()) {
+        HOME.set(seek()?).unwrap_or_default();
+    }
+    Ok(HOME.get().map(AsFd::as_fd))
+}
+
+/// Whether the bridges are elsewhere.
+#[must_use]
+pub fn has_home() -> bool {
+    SEEK.get().is_some()
+}
+
+/// Does something where the bridges are.
+///
+/// # Errors
+/// As [`inside`], and what `action` meets.
+pub fn at_home<T>(action: impl FnOnce() -> Result<T>) -> Result<T> {
+    match home()? {
+        Some(home) => inside(home, action),
+        None => action(),
+    }
+}
 
 /// Opens the network namespace of a process.
 ///
@@ -25,22 +66,57 @@ pub fn open_at(path: &str) -> Result<OwnedFd> {
         .map_err(NetError::system("open a network namespace"))
 }
 
+fn enter(target: BorrowedFd<'_>, kind: u32) -> Result<()> {
+    cais_sys::namespace::enter(target, kind)
+        .map_err(|errno| SysError::new("setns", "a network namespace", errno))
+        .map_err(NetError::system("enter a network namespace"))
+}
+
 /// Does something in this namespace; sockets that it opens stay there. This thread goes
 /// back on every way out. Only for processes with one thread, or threads of one's own.
 ///
 /// # Errors
 /// As setns(2), and what `action` meets.
 pub fn inside<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !rustix::process::geteuid().is_root() {
+        return inside_apart(namespace, action);
+    }
     let own = open_at("/proc/thread-self/ns/net")?;
-    let enter = |target: BorrowedFd<'_>| {
-        cais_sys::namespace::enter(target, NEWNET)
-            .map_err(|errno| SysError::new("setns", "a network namespace", errno))
-            .map_err(NetError::system("enter a network namespace"))
-    };
-    enter(namespace)?;
+    enter(namespace, NEWNET)?;
     let done = action();
-    enter(own.as_fd())?;
+    enter(own.as_fd(), NEWNET)?;
     done
+}
+
+/// The same without privilege: as root of the user namespace that the network namespace
+/// belongs to, from which nobody comes back, so in another process.
+fn inside_apart<T>(namespace: BorrowedFd<'_>, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (mut action, mut done) = (Some(action), None);
+    enter_apart(namespace, &mut || done = action.take().map(|action| action()))?;
+    done.unwrap_or_else(|| {
+        Err(NetError::Invalid(
+            "a process in another network namespace was killed".to_owned(),
+        ))
+    })
+}
+
+fn enter_apart(namespace: BorrowedFd<'_>, action: &mut dyn FnMut()) -> Result<()> {
+    let failed = |call| {
+        move |errno| NetError::System {
+            action: "enter a network namespace".to_owned(),
+            source: SysError::new(call, "", errno),
+        }
+    };
+    let owner = cais_sys::namespace::owner(namespace).map_err(failed("ioctl NS_GET_USERNS"))?;
+    let mut entered = Ok(());
+    let mut errand = || {
+        entered = enter(owner.as_fd(), NEWUSER).and_then(|()| enter(namespace, NEWNET));
+        if entered.is_ok() {
+            action();
+        }
+    };
+    cais_sys::clone::apart(&mut errand).map_err(failed("clone3"))?;
+    entered
 }
 
 /// How many sockets of TCP there are in a namespace: those that nobody has open any more but

@@ -156,7 +156,7 @@ fn index_in(inside: &Socket, endpoint: &Endpoint) -> Result<u32> {
 /// # Errors
 /// As setns(2) and socket(2).
 pub fn open_inside(namespace: BorrowedFd<'_>) -> Result<Socket> {
-    namespace::inside(namespace, || Socket::open(Protocol::Route))
+    namespace::inside(namespace, || Socket::open_here(Protocol::Route))
 }
 
 /// Removes one interface of a container that goes on running: `network disconnect`. One that

@@ -21,7 +21,7 @@ pub struct RemovalWatch {
 }
 
 impl RemovalWatch {
-    /// Listens in the network namespace of this thread.
+    /// Listens where the bridges are.
     ///
     /// # Errors
     /// As socket(2), setsockopt(2), bind(2).
@@ -32,13 +32,16 @@ impl RemovalWatch {
                 source: SysError::new(call, "NETLINK_NETFILTER", errno),
             }
         };
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(netlink::NETFILTER),
-        )
-        .map_err(failed("socket"))?;
+        let open = || {
+            socket_with(
+                AddressFamily::NETLINK,
+                SocketType::RAW,
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+                Some(netlink::NETFILTER),
+            )
+            .map_err(failed("socket"))
+        };
+        let fd = crate::namespace::at_home(open)?;
         // Before the group is joined: nothing else is ever heard.
         cais_sys::socket::attach_filter(fd.as_fd(), &program()).map_err(failed("setsockopt"))?;
         bind(&fd, &SocketAddrNetlink::new(0, GROUP)).map_err(failed("bind"))?;

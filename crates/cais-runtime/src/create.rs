@@ -301,13 +301,17 @@ fn prepare_user_namespace(
     ours: &OwnedFd,
 ) -> Result<Option<OwnedFd>, CreateError> {
     if let Some(maps) = &plan.id_maps {
-        let write = if rustix::process::geteuid().is_root() {
-            stub::write_id_maps
-        } else {
-            stub::write_id_maps_by_helpers
+        let written = match &plan.join_user {
+            Some(above) => {
+                let above = open_namespace(above)?;
+                stub::write_id_maps_within(process, above.as_fd(), &maps.uid, &maps.gid)
+            }
+            None if rustix::process::geteuid().is_root() => {
+                stub::write_id_maps(process, &maps.uid, &maps.gid)
+            }
+            None => stub::write_id_maps_by_helpers(process, &maps.uid, &maps.gid),
         };
-        write(process, &maps.uid, &maps.gid)
-            .map_err(CreateError::prepare("map the ids of the user namespace"))?;
+        written.map_err(CreateError::prepare("map the ids of the user namespace"))?;
         channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
     } else if plan.join_user.is_none() {
         return Ok(None);

@@ -37,8 +37,8 @@ pub struct Plan {
     pub namespaces: u64,
     /// The maps of its user namespace, where it has one of its own.
     pub id_maps: Option<IdMaps>,
-    /// The user namespace of another container, to be entered before the new namespaces
-    /// are made, so that they belong to it.
+    /// The user namespace to be entered before the new namespaces are made, so that they belong
+    /// to it: another container's, or the one that a new one is to be below.
     pub join_user: Option<PathBuf>,
     /// The pid namespace of another container.
     pub join_pid: Option<PathBuf>,

@@ -274,6 +274,48 @@ unsafe extern "C" fn way(memory: *const ChildMemory) -> ! {
     exit_now(0)
 }
 
+/// Does `work` in a process of its own that shares this one's memory and descriptors: for what
+/// a process cannot undo, such as entering a user namespace. This process stands still
+/// meanwhile; everything that the other one opens, allocates or writes is this one's afterwards.
+///
+/// # Errors
+/// As clone3(2). A `work` that was killed left no result.
+#[cfg(not(feature = "stub"))]
+pub fn apart(work: &mut dyn FnMut()) -> Result<(), Errno> {
+    use core::cell::RefCell;
+    const CLONE_FILES: u64 = 0x400;
+    const CLONE_VFORK: u64 = 0x4000;
+    /// Like a thread's: touched page by page.
+    const STACK: usize = 1024 * 1024;
+    type Errand<'a> = RefCell<&'a mut dyn FnMut()>;
+    unsafe extern "C" fn run(errand: *const Errand<'_>) -> ! {
+        // SAFETY: the caller stands still (CLONE_VFORK) and keeps it until this process is gone.
+        let errand = unsafe { &*errand };
+        errand.borrow_mut()();
+        exit_now(0)
+    }
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: no address is asked for, so the mapping replaces nothing.
+    let stack = unsafe { mmap_anonymous(core::ptr::null_mut(), STACK, protection, MapFlags::PRIVATE) }?;
+    let args = CloneArgs {
+        flags: CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_CLEAR_SIGHAND,
+        exit_signal: SIGCHLD,
+        stack: stack as u64,
+        stack_size: STACK as u64,
+        ..CloneArgs::NONE
+    };
+    let errand: Errand<'_> = RefCell::new(work);
+    // SAFETY: the stack is the child's alone; this process goes on when the child is gone.
+    let pid = check(unsafe { clone3_on_stack(&args, &errand, run) });
+    let waited = pid.and_then(|pid| {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        rustix::io::retry_on_intr(|| rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()))
+    });
+    // SAFETY: it was mapped above, and nobody runs on it any more.
+    unsafe { rustix::mm::munmap(stack, STACK) }?;
+    waited.map(drop)
+}
+
 /// Which side of [`fork_sibling`] this is.
 #[derive(Debug)]
 pub enum Sibling {
@@ -343,10 +385,10 @@ fn write_digits(buffer: &mut [u8; 12], value: usize) {
 /// `args.stack` must be memory of `memory` or other memory that only the child
 /// uses, and `memory` must not be freed or changed while the child runs in it.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone3_on_stack(
+unsafe fn clone3_on_stack<T>(
     args: &CloneArgs,
-    memory: &ChildMemory,
-    entry: unsafe extern "C" fn(*const ChildMemory) -> !,
+    memory: &T,
+    entry: unsafe extern "C" fn(*const T) -> !,
 ) -> isize {
     let result: isize;
     // SAFETY: in the parent the instruction behaves as in `syscall6`. In the
@@ -380,10 +422,10 @@ unsafe fn clone3_on_stack(
 /// # Safety
 /// As on x86_64.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone3_on_stack(
+unsafe fn clone3_on_stack<T>(
     args: &CloneArgs,
-    memory: &ChildMemory,
-    entry: unsafe extern "C" fn(*const ChildMemory) -> !,
+    memory: &T,
+    entry: unsafe extern "C" fn(*const T) -> !,
 ) -> isize {
     let result: isize;
     // SAFETY: as on x86_64, with x9 and x10 as the registers that survive.

@@ -1,7 +1,7 @@
 //! setns(2) and unshare(2) as plain calls for a process with one thread.
 
 use crate::syscall::{check, syscall6};
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 const SETNS: usize = if cfg!(target_arch = "x86_64") { 308 } else { 268 };
@@ -25,4 +25,18 @@ pub fn enter(target: BorrowedFd<'_>, kinds: u32) -> Result<(), Errno> {
 pub fn leave(kinds: u32) -> Result<(), Errno> {
     // SAFETY: takes flags; with namespaces only, memory and descriptors stay shared as they were.
     check(unsafe { syscall6(UNSHARE, [kinds as usize, 0, 0, 0, 0, 0]) }).map(drop)
+}
+
+/// The user namespace that a namespace belongs to (`NS_GET_USERNS`, ioctl_ns(2)).
+///
+/// # Errors
+/// As ioctl(2): `EPERM` where it is none of this process's own or below.
+pub fn owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const IOCTL: usize = if cfg!(target_arch = "x86_64") { 16 } else { 29 };
+    const NS_GET_USERNS: usize = 0xb701;
+    let target = namespace.as_raw_fd().cast_unsigned() as usize;
+    // SAFETY: takes a descriptor and a number; memory is not touched.
+    let fd = check(unsafe { syscall6(IOCTL, [target, NS_GET_USERNS, 0, 0, 0, 0]) })?;
+    // SAFETY: the kernel has just made it (close-on-exec), and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).or(Err(Errno::BADF))?) })
 }

@@ -71,6 +71,21 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Closes all descriptors from 3 on but one: for a process made by fork(2) that has only this
+/// one to look after, and never returns to what owns the others.
+#[cfg(not(feature = "stub"))]
+pub fn close_all_but(kept: BorrowedFd<'_>) {
+    use rustix::fd::AsRawFd;
+    const CLOSE_RANGE: usize = 436;
+    let kept = usize::try_from(kept.as_raw_fd()).unwrap_or(0);
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX as usize)] {
+        if first <= last {
+            // SAFETY: takes numbers; whoever owns these descriptors never runs again.
+            unsafe { syscall6(CLOSE_RANGE, [first, last, 0, 0, 0, 0]) };
+        }
+    }
+}
+
 /// Closes the descriptors that this process was given by whoever executed it, but for 0, 1
 /// and 2 and the `sockets` after them: all of our own are close-on-exec, and those are not.
 #[cfg(not(feature = "stub"))]

@@ -88,3 +88,25 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[crate::seccomp::SockFilt
     // than the call, and copies them.
     check(unsafe { syscall6(SETSOCKOPT, arguments) }).map(drop)
 }
+
+/// Lets a socket have an address that is not the machine's (`IP_TRANSPARENT`, ip(7)).
+///
+/// # Errors
+/// As setsockopt(2): `EPERM` without CAP_NET_ADMIN over its network namespace.
+pub fn set_transparent(socket: BorrowedFd<'_>, ipv6: bool) -> Result<(), Errno> {
+    const SETSOCKOPT: usize = if cfg!(target_arch = "x86_64") { 54 } else { 208 };
+    /// `SOL_IP`, `IP_TRANSPARENT`, and their kin of IPv6.
+    const NAMES: [(usize, usize); 2] = [(0, 19), (41, 75)];
+    let (level, name) = NAMES[usize::from(ipv6)];
+    let on = 1i32;
+    let arguments = [
+        rustix::fd::AsRawFd::as_raw_fd(&socket).cast_unsigned() as usize,
+        level,
+        name,
+        core::ptr::from_ref(&on).addr(),
+        size_of::<i32>(),
+        0,
+    ];
+    // SAFETY: the kernel reads one number, which lives longer than the call.
+    check(unsafe { syscall6(SETSOCKOPT, arguments) }).map(drop)
+}

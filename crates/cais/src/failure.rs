@@ -1,10 +1,11 @@
 //! A failure as the user sees it: what, why, what to do, and the exit code.
 
-use crate::output::program;
+use crate::output::{TO_STANDARD_OUTPUT, print, print_error, program};
 use cais_engine::options::OptionError;
 use cais_engine::run::{chain, exit_code};
 use cais_engine::{EngineError, run};
 use rustix::io::Errno;
+use std::io::ErrorKind;
 
 /// What a command failed with.
 #[derive(Debug)]
@@ -27,6 +28,15 @@ impl Failure {
             hint: None,
             code: 1,
             verbatim: false,
+        }
+    }
+
+    /// The reader of standard output is gone, as with `| head`: nobody is told, and the code is
+    /// that of SIGPIPE.
+    pub(crate) fn broken_pipe() -> Self {
+        Self {
+            verbatim: true,
+            ..Self::new("").code(128 + 13)
         }
     }
 
@@ -56,24 +66,17 @@ impl Failure {
     }
 
     /// Prints the failure and returns the exit code.
-    #[allow(
-        clippy::print_stderr,
-        clippy::print_stdout,
-        reason = "the one place that shows failures"
-    )]
     pub(crate) fn show(&self) -> u8 {
-        if self.verbatim {
-            if self.code == 0 {
-                print!("{}", self.message);
-            } else {
-                eprint!("{}", self.message);
-            }
-            return self.code;
+        if self.verbatim && self.code == 0 {
+            return print(&self.message).map_or_else(|failure| failure.show(), |()| 0);
         }
-        eprintln!("{}: {}", program(), self.message);
-        if let Some(hint) = self.hint {
-            eprintln!("hint: {hint}");
-        }
+        let hint = self
+            .hint
+            .map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+        print_error(&match self.verbatim {
+            true => self.message.clone(),
+            false => format!("{}: {}\n{hint}", program(), self.message),
+        });
         self.code
     }
 }
@@ -92,9 +95,16 @@ impl From<cais::template::TemplateError> for Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        Self {
-            hint: hint(&error),
-            ..Self::new(chain(&error))
+        match &error {
+            EngineError::Store { action, source }
+                if source.kind() == ErrorKind::BrokenPipe && action == TO_STANDARD_OUTPUT =>
+            {
+                Self::broken_pipe()
+            }
+            _ => Self {
+                hint: hint(&error),
+                ..Self::new(chain(&error))
+            },
         }
     }
 }

@@ -19,17 +19,26 @@ pub(crate) fn program() -> &'static str {
     }
 }
 
+/// What fails where standard output cannot be written to.
+pub(crate) const TO_STANDARD_OUTPUT: &str = "write to standard output";
+
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout()
         .write_all(text.as_bytes())
         .and_then(|()| std::io::stdout().flush())
     {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            Err(Failure::new("the reader of standard output is gone").code(141))
-        }
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
         Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
+    }
+}
+
+/// A moment (RFC 3339) without parts of a second, as Docker shows some.
+pub(crate) fn whole_seconds(moment: &str) -> String {
+    match moment.split_once('.') {
+        Some((seconds, rest)) => seconds.to_owned() + rest.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => moment.to_owned(),
     }
 }
 

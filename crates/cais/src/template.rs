@@ -53,7 +53,7 @@ impl Template {
     /// Where it names something that `data` does not have, or a function is given what it
     /// cannot take.
     pub fn render(&self, data: &Value) -> Result<String, TemplateError> {
-        evaluate::render(&self.nodes, data)
+        evaluate::render(&self.nodes, data.clone())
     }
 
     /// The names of the fields of the data that the template uses; `.` for all of it.

@@ -11,6 +11,17 @@ fn mistakes_of_run(host: &Namespace, env: &TestEnv) {
         (&["--network", "none", "-p", "80:80"], "--publish"),
         (&["--network", "n", "--network", "n"], "once"),
         (&["--network", "n", "-p", "5-1:80"], "not a port"),
+        (&["-p", "8080:80", "-p", "8080:81"], "another --publish"),
+        (&["--network-alias", "x"], "user defined networks"),
+        (&["--network", "container:aa", "--dns", "1.2.3.4"], "--dns"),
+        (
+            &["--network", "container:aa", "--add-host", "a:1.2.3.4"],
+            "--add-host",
+        ),
+        (
+            &["--network", "none", "--add-host", "a:host-gateway"],
+            "host-gateway",
+        ),
     ] {
         let done = host.try_cais(env, &[&["run", "--rm"], flags, &["host", "true"]].concat());
         assert!(
@@ -18,6 +29,49 @@ fn mistakes_of_run(host: &Namespace, env: &TestEnv) {
             "{flags:?}: {done:?}"
         );
     }
+}
+
+/// With the host's network its files hold, unless the user asks for something else; whoever
+/// shares a network has the names of the other one.
+fn files_below_etc(host: &Namespace, env: &TestEnv) {
+    let read = |flags: &[&str]| {
+        let words = [
+            &["run", "--rm"],
+            flags,
+            &["host", "cat", "/etc/resolv.conf", "/etc/hosts"],
+        ]
+        .concat();
+        host.cais(env, &words)
+    };
+    let own = ["resolv.conf", "hosts"].map(|name| std::fs::read_to_string(format!("/etc/{name}")).unwrap());
+    assert_eq!(read(&["--network", "host"]), own.concat());
+    let text = read(&[
+        "--network",
+        "host",
+        "--dns",
+        "192.0.2.53",
+        "--dns-search",
+        "a.test",
+    ]);
+    assert!(
+        text.starts_with("nameserver 192.0.2.53\nsearch a.test\n") && text.ends_with(&own[1]),
+        "{text}"
+    );
+    let text = read(&[
+        "--network",
+        "host",
+        "--add-host",
+        "x:192.0.2.7",
+        "--add-host",
+        "h:host-gateway",
+    ]);
+    assert!(text.starts_with(&own[0]), "{text}");
+    assert!(
+        text.contains("192.0.2.7\tx\n") && text.contains("127.0.0.1\th\n"),
+        "{text}"
+    );
+    let text = read(&["--network", "container:aa"]);
+    assert!(text.contains("10.97.0.5\t"), "{text}");
 }
 
 /// Another's namespace, by its name and by its file.
@@ -143,6 +197,7 @@ fn flags_of_run() {
     }
     a_taken_address(host, &env);
     mistakes_of_run(host, &env);
+    files_below_etc(host, &env);
     namespaces_of_others(&lan, &env);
     assert_sound(host, &env);
 }

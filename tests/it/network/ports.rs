@@ -12,13 +12,10 @@ fn ports_of_a_running_container_are_changed() {
         "80/tcp -> 8080\n"
     );
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080).as_deref(), Some(OUTSIDE4));
-    // The monitor keeps it.
-    eventually("the port is kept", || {
-        host.try_sh("socat -u TCP-LISTEN:8080 /dev/null & sleep 0.1; kill $! 2>/dev/null && exit 1 || exit 0")
-            .code
-            == 0
-    });
-    eventually("::1 is served", || ask(host, "tcp", "::1", 8080).is_some());
+    // The monitor keeps it and serves it by the time the command returns.
+    let taken = host.try_sh("socat -u TCP-LISTEN:8080 /dev/null");
+    assert!(taken.stderr.contains("in use"), "{taken:?}");
+    assert!(ask(host, "tcp", "::1", 8080).is_some());
     assert_sound(host, &env);
     host.cais(&env, &["port", "rm", "web", "8080:80"]);
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080), None);
@@ -56,12 +53,7 @@ fn a_port_leads_elsewhere_at_once() {
             .map(str::trim)
             .collect::<String>()
     };
-    // The monitor lets go of a port a little after the command.
-    let publish = |mapping: &str| {
-        eventually("the port is published", || {
-            host.try_cais(&env, &["port", "add", "web", mapping]).code == 0
-        });
-    };
+    let publish = |mapping: &str| host.cais(&env, &["port", "add", "web", mapping]);
     for round in 0..20 {
         for inside in ["80", "81"] {
             let mapping = format!("8080:{inside}");
@@ -84,7 +76,6 @@ fn a_port_leads_elsewhere_at_once() {
             "host",
             "true",
         ];
-        eventually("the port is free", || host.try_cais(&env, &flags).code == 0);
         host.cais(&env, &flags);
     }
     publish("8080:81");
@@ -122,4 +113,30 @@ fn a_port_that_the_monitor_served_is_free_again() {
     lan.host.cais(&env, &["rm", "-f", "web"]);
     serve(&lan, &env, "next", &flags);
     assert!(ask(&lan.host, "tcp", "::1", 8080).is_some());
+}
+
+/// Whoever takes over from a killed monitor keeps the ports and serves them.
+#[test]
+fn a_monitor_is_killed_and_its_ports_are_kept() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    serve(&lan, &env, "web", &["-p", "8080:80", "--network", "bridge"]);
+    let id = env.field("web", "Id");
+    let path = env.path("run").join("containers").join(id);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let pid = text.split("\"pid\":").nth(1).unwrap();
+    let pid: i32 = pid
+        .split(|it: char| !it.is_ascii_digit())
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let monitor = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(ask(host, "tcp", "::1", 8080), None);
+    host.cais(&env, &["ps"]);
+    assert!(ask(host, "tcp", "::1", 8080).is_some());
+    let taken = host.try_cais(&env, &["run", "--rm", "-p", "8080:80", "host", "true"]);
+    assert!(taken.stderr.contains("taken by container web"), "{taken:?}");
+    assert_sound(host, &env);
 }

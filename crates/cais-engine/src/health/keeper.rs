@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::options::HealthAction;
 use crate::record::{Record, mark_stopped};
+use crate::service::Ready;
 use crate::state::RunState;
 use crate::stop::{STOP_TIMEOUT, hears, seconds, stop_signal};
 use crate::store::{Store, ensure_directory};
@@ -39,6 +40,8 @@ pub(crate) struct Keeper {
     record: Record,
     target: Target,
     health: Health,
+    /// Said when it is well for the first time.
+    ready: Option<Ready>,
     started: Instant,
     phase: Phase,
 }
@@ -48,7 +51,12 @@ impl Keeper {
     ///
     /// # Errors
     /// Where its namespaces cannot be opened or its health cannot be written.
-    pub(crate) fn of(store: &Store, record: &Record, state: &RunState) -> Result<Option<Self>> {
+    pub(crate) fn of(
+        store: &Store,
+        record: &Record,
+        state: &RunState,
+        ready: Option<Ready>,
+    ) -> Result<Option<Self>> {
         let (Some(init), Some(_)) = (state.init, record.options.health.active()) else {
             return Ok(None);
         };
@@ -62,6 +70,7 @@ impl Keeper {
             record: record.clone(),
             target: Target::open(init.pid)?,
             health,
+            ready,
             started: now,
             phase: Phase::Over,
         };
@@ -129,8 +138,9 @@ impl Keeper {
         if changed {
             let action = format!("health_status: {}", self.health.status.name());
             events::container(&self.engine.store, &self.record, &action, &[]);
-            if self.health.status == Verdict::Unhealthy {
-                self.act(now, program);
+            match self.health.status {
+                Verdict::Unhealthy => self.act(now, program),
+                _ => self.ready.take().iter().for_each(Ready::say),
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn describe(container: &Container) -> Value {
     add("Tty", options.tty.into());
     add("OpenStdin", options.interactive.into());
     add("StdinOnce", attached(AttachedStream::Stdin).into());
-    add("Env", environment(options).into());
+    add("Env", or_null(&environment(options)));
     add("Cmd", or_null(&options.command));
     if let Some(check) = health(&options.health) {
         add("Healthcheck", check);

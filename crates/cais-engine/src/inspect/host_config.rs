@@ -122,6 +122,11 @@ fn limits(limits: &LimitOptions) -> Value {
             .collect();
         or_null(&list)
     };
+    let weights: Vec<Value> = limits
+        .blkio_weight_device
+        .iter()
+        .map(|(path, weight)| json!({ "Path": path, "Weight": weight }))
+        .collect();
     let ulimits: Vec<Value> = limits
         .ulimits
         .iter()
@@ -139,15 +144,15 @@ fn limits(limits: &LimitOptions) -> Value {
         "NanoCpus": limits.nano_cpus.unwrap_or(0),
         "CgroupParent": limits.cgroup_parent.as_deref().unwrap_or(""),
         "BlkioWeight": limits.blkio_weight.unwrap_or(0),
-        "BlkioWeightDevice": [],
+        "BlkioWeightDevice": weights,
         "BlkioDeviceReadBps": rates(&limits.device_read_bps),
         "BlkioDeviceWriteBps": rates(&limits.device_write_bps),
         "BlkioDeviceReadIOps": rates(&limits.device_read_iops),
         "BlkioDeviceWriteIOps": rates(&limits.device_write_iops),
         "CpuPeriod": limits.cpu_period.unwrap_or(0),
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": limits.cpu_rt_period.unwrap_or(0),
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime.unwrap_or(0),
         "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or(""),
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or(""),
         "DeviceCgroupRules": or_null(&limits.device_cgroup_rules),
@@ -181,7 +186,7 @@ fn paths(options: &RunOptions, spec: Option<&Spec>) -> Value {
         })
         .collect();
     let linux = spec.and_then(|spec| spec.linux.as_ref());
-    let hidden = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
+    let hidden = |list: Option<&Vec<String>>| or_null(list.map_or(&[], Vec::as_slice));
     let mut all = json!({ "Devices": devices });
     let written: Vec<Value> = options.mounts.iter().filter_map(written_mount).collect();
     if let Value::Object(map) = &mut all {
@@ -190,11 +195,11 @@ fn paths(options: &RunOptions, spec: Option<&Spec>) -> Value {
         }
         map.insert(
             "MaskedPaths".to_owned(),
-            hidden(linux.map(|linux| &linux.masked_paths)).into(),
+            hidden(linux.map(|linux| &linux.masked_paths)),
         );
         map.insert(
             "ReadonlyPaths".to_owned(),
-            hidden(linux.map(|linux| &linux.readonly_paths)).into(),
+            hidden(linux.map(|linux| &linux.readonly_paths)),
         );
         if options.init {
             map.insert("Init".to_owned(), true.into());
@@ -215,7 +220,7 @@ fn bind(mount: &MountOption) -> Option<String> {
             name,
             anonymous: false,
             ..
-        } => name.clone(),
+        } if !mount.by_mount => name.clone(),
         _ => return None,
     };
     let mode = mode(mount);
@@ -225,6 +230,10 @@ fn bind(mount: &MountOption) -> Option<String> {
 
 /// The options of a mount as `-v` takes them.
 pub(super) fn mode(mount: &MountOption) -> String {
+    if !mount.mode.is_empty() || mount.by_mount {
+        return mount.mode.clone();
+    }
+    // Of one that was written by an older cais, or that comes from another container.
     let mut words = Vec::new();
     if mount.read_only {
         words.push("ro");
@@ -241,49 +250,65 @@ pub(super) fn mode(mount: &MountOption) -> String {
 
 /// A mount of `--mount`.
 fn written_mount(mount: &MountOption) -> Option<Value> {
-    let MountKind::Bind {
-        source,
-        create_source: false,
-        propagation,
-        non_recursive,
-        ..
-    } = &mount.kind
-    else {
-        return None;
+    let mut described = Map::new();
+    let mut options = Map::new();
+    let (kind, source, key) = match &mount.kind {
+        MountKind::Bind {
+            source,
+            create_source: false,
+            propagation,
+            non_recursive,
+            ..
+        } => {
+            if let Some(propagation) = propagation {
+                options.insert("Propagation".to_owned(), propagation.as_str().into());
+            }
+            if *non_recursive {
+                options.insert("NonRecursive".to_owned(), true.into());
+            }
+            ("bind", source.display().to_string(), "BindOptions")
+        }
+        MountKind::Volume {
+            name,
+            anonymous,
+            no_copy,
+        } if mount.by_mount => {
+            if *no_copy {
+                options.insert("NoCopy".to_owned(), true.into());
+            }
+            let name = if *anonymous { String::new() } else { name.clone() };
+            ("volume", name, "VolumeOptions")
+        }
+        MountKind::Tmpfs { size, mode, .. } if mount.by_mount => {
+            for (key, value) in [("SizeBytes", *size), ("Mode", mode.map(u64::from))] {
+                if let Some(value) = value {
+                    options.insert(key.to_owned(), value.into());
+                }
+            }
+            ("tmpfs", String::new(), "TmpfsOptions")
+        }
+        _ => return None,
     };
-    let mut described = json!({ "Type": "bind", "Source": source, "Target": mount.target });
-    if let Value::Object(map) = &mut described {
-        if mount.read_only {
-            map.insert("ReadOnly".to_owned(), true.into());
-        }
-        let mut bind = Map::new();
-        if let Some(propagation) = propagation {
-            bind.insert("Propagation".to_owned(), propagation.as_str().into());
-        }
-        if *non_recursive {
-            bind.insert("NonRecursive".to_owned(), true.into());
-        }
-        if !bind.is_empty() {
-            map.insert("BindOptions".to_owned(), Value::Object(bind));
-        }
+    described.insert("Type".to_owned(), kind.into());
+    if !source.is_empty() {
+        described.insert("Source".to_owned(), source.into());
     }
-    Some(described)
+    described.insert("Target".to_owned(), mount.target.as_str().into());
+    if mount.read_only {
+        described.insert("ReadOnly".to_owned(), true.into());
+    }
+    if !options.is_empty() {
+        described.insert(key.to_owned(), Value::Object(options));
+    }
+    Some(Value::Object(described))
 }
 
+/// What `--tmpfs` asks for, as written.
 fn tmpfs(mounts: &[MountOption]) -> Value {
-    let described = mounts.iter().filter_map(|mount| {
-        let MountKind::Tmpfs { size, mode, options } = &mount.kind else {
-            return None;
-        };
-        let words = options
-            .iter()
-            .cloned()
-            .chain(size.map(|size| format!("size={size}")))
-            .chain(mode.map(|mode| format!("mode={mode:o}")))
-            .chain(mount.read_only.then(|| "ro".to_owned()));
-        let words: Vec<String> = words.collect();
-        Some((mount.target.clone(), Value::String(words.join(","))))
-    });
+    let described = mounts
+        .iter()
+        .filter(|mount| matches!(mount.kind, MountKind::Tmpfs { .. }) && !mount.by_mount)
+        .map(|mount| (mount.target.clone(), mount.mode.as_str().into()));
     Value::Object(described.collect())
 }
 

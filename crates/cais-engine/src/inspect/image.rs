@@ -6,6 +6,7 @@ use crate::images;
 use cais_image::store::Image;
 use cais_image::{ContentStore, Reference};
 use cais_json::{Map, Value, json};
+use cais_order::InOrder;
 
 /// Describes an image.
 ///
@@ -15,12 +16,22 @@ pub fn inspect_image(store: &ContentStore, image: &Image) -> Result<Value> {
     let config = store
         .config(&image.id)
         .map_err(EngineError::image("read the image's configuration"))?;
-    let references: Vec<Reference> = image.names.iter().filter_map(|name| name.parse().ok()).collect();
-    let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
-    let mut digests: Vec<String> = references
-        .iter()
-        .map(|reference| format!("{}@{}", reference.familiar_name(), image.target.digest))
-        .collect();
+    // All names count, whichever it was found by, and in whichever form it came.
+    let mut all = store.images().map_err(EngineError::image("list the images"))?;
+    all.retain(|other| other.id == image.id);
+    let (mut tags, mut digests) = (Vec::new(), Vec::new());
+    for other in &all {
+        for reference in other
+            .names
+            .iter()
+            .filter_map(|name| name.parse::<Reference>().ok())
+        {
+            tags.push(reference.familiar());
+            digests.push(format!("{}@{}", reference.familiar_name(), other.target.digest));
+        }
+    }
+    tags.order();
+    digests.order();
     digests.dedup();
     let last = config.history.last();
     let comment = last.and_then(|step| step.comment.clone()).unwrap_or_default();
@@ -51,9 +62,9 @@ pub fn inspect_image(store: &ContentStore, image: &Image) -> Result<Value> {
         "Os": image.platform.os,
         "Size": image.size,
         "VirtualSize": image.size,
-        "GraphDriver": { "Data": data, "Name": "overlay" },
+        "GraphDriver": { "Data": data, "Name": "overlay2" },
         "RootFS": { "Type": "layers", "Layers": image.diff_ids },
-        "Metadata": { "LastTagTime": crate::time::format(image.used) },
+        "Metadata": { "LastTagTime": crate::time::format(store.last_used(image)) },
         "Cais": { "Digest": image.target.digest, "Manifest": image.manifest.digest },
     });
     if let (Value::Object(map), Some(variant)) = (&mut described, &image.platform.variant) {

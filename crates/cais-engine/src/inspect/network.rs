@@ -108,6 +108,9 @@ pub fn host_addresses(port: &PublishedPort) -> Vec<String> {
 
 fn describe_ports(container: &Container, published: &[PublishedPort]) -> Value {
     let mut all = Map::new();
+    if !container.is_up() {
+        return Value::Object(all);
+    }
     if published.is_empty()
         && !matches!(
             container.record.options.namespaces.network,

@@ -85,6 +85,10 @@ impl Background {
 }
 
 fn write_all(shared: &Shared, mut lines: Lines) -> Result<()> {
+    let append = |lines: &mut Lines, stream, bytes: &[u8], time: &str| {
+        // It is counted there, and told when there is room again.
+        lines.append(stream, bytes, time).unwrap_or_default();
+    };
     loop {
         let mut queue = shared.lock();
         while queue.pieces.is_empty() && !queue.ended {
@@ -97,10 +101,10 @@ fn write_all(shared: &Shared, mut lines: Lines) -> Result<()> {
         };
         queue.bytes -= u64::try_from(bytes.len()).unwrap_or(0);
         drop(queue);
-        lines.append(stream, &bytes, &time)?;
+        append(&mut lines, stream, &bytes, &time);
         if lost > 0 {
             let text = format!("[cais: {lost} bytes of output were lost: the log is too slow]\n");
-            lines.append(Stream::Stderr, text.as_bytes(), &time)?;
+            append(&mut lines, Stream::Stderr, text.as_bytes(), &time);
         }
     }
 }

@@ -12,17 +12,23 @@ use cais_linux::SysError;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, send,
     socket_with,
 };
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
 /// The severities of syslog(3) for the two streams: informational, and error.
 const SEVERITIES: [u8; 2] = [6, 3];
+
+/// How long a receiver that does not read holds the program up, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one is left alone that did not take a line.
+const REST: Duration = Duration::from_secs(1);
 
 /// Whoever keeps the log.
 #[derive(Debug)]
@@ -33,6 +39,9 @@ pub(super) struct Remote {
     fields: Vec<u8>,
     facility: u8,
     socket: Option<OwnedFd>,
+    /// Where it did not take the last line: until when it is left alone. Then it is asked
+    /// without waiting until it takes one.
+    resting: Option<Instant>,
     /// The beginning of a line that was cut into pieces.
     partial: bool,
 }
@@ -64,13 +73,38 @@ impl Remote {
             fields,
             facility,
             socket: None,
+            resting: None,
             partial: false,
         }
     }
 
     /// Sends a line, or a piece of one without its line feed. A receiver that has gone is
     /// looked for anew, once.
+    ///
+    /// # Errors
+    /// Where there is none, or where it does not read. The program must not wait for it for
+    /// ever, nor must whoever ends the program.
     pub(super) fn send(&mut self, stream: Stream, line: &[u8]) -> Result<()> {
+        let sent = match self.resting {
+            Some(until) if Instant::now() < until => Err(self.failed(Errno::AGAIN)),
+            _ => self.try_send(stream, line),
+        };
+        match (&sent, self.resting) {
+            (Ok(()), _) => self.resting = None,
+            (Err(_), Some(until)) if Instant::now() < until => {}
+            (Err(_), _) => self.resting = Some(Instant::now() + REST),
+        }
+        sent
+    }
+
+    fn failed(&self, errno: Errno) -> EngineError {
+        EngineError::System {
+            action: format!("give a line to the log driver {}", self.driver.name()),
+            source: SysError::new("sendmsg", "", errno),
+        }
+    }
+
+    fn try_send(&mut self, stream: Stream, line: &[u8]) -> Result<()> {
         let whole = line.ends_with(b"\n");
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let message = match self.driver {
@@ -83,15 +117,14 @@ impl Remote {
                 Some(socket) => socket,
                 None => self.socket.insert(open(self.driver, &self.options)?),
             };
-            match send_datagram(socket, &message, self.driver) {
+            let flags = match self.resting {
+                None => SendFlags::NOSIGNAL,
+                Some(_) => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            };
+            match send_datagram(socket, &message, self.driver, flags) {
                 Ok(()) => return Ok(()),
-                Err(_) if attempt == 0 => self.socket = None,
-                Err(errno) => {
-                    return Err(EngineError::System {
-                        action: format!("give a line to the log driver {}", self.driver.name()),
-                        source: SysError::new("sendmsg", format!("{} bytes", message.len()), errno),
-                    });
-                }
+                Err(errno) if attempt == 0 && errno != Errno::AGAIN => self.socket = None,
+                Err(errno) => return Err(self.failed(errno)),
             }
         }
         Ok(())
@@ -159,6 +192,7 @@ fn open(driver: LogDriver, log: &LogOptions) -> Result<OwnedFd> {
     let socket =
         socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(failed("socket"))?;
     connect(&socket, &target).map_err(failed("connect"))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).map_err(failed("setsockopt"))?;
     Ok(socket)
 }
 
@@ -173,8 +207,13 @@ fn unix(path: &str) -> Result<SocketAddrAny> {
 
 /// Sends a datagram. One that is too long for the journal goes as a sealed memfd, as its
 /// protocol has it.
-fn send_datagram(socket: &OwnedFd, message: &[u8], driver: LogDriver) -> std::result::Result<(), Errno> {
-    match rustix::io::retry_on_intr(|| send(socket, message, SendFlags::NOSIGNAL)) {
+fn send_datagram(
+    socket: &OwnedFd,
+    message: &[u8],
+    driver: LogDriver,
+    flags: SendFlags,
+) -> std::result::Result<(), Errno> {
+    match rustix::io::retry_on_intr(|| send(socket, message, flags)) {
         Err(Errno::MSGSIZE) if driver == LogDriver::Journald => {
             let file = memfd_create("log", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
             let mut rest = message;

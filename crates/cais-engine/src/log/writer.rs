@@ -52,7 +52,8 @@ impl LogWriter {
     /// Takes what was read from a stream; whole lines are written.
     ///
     /// # Errors
-    /// Where it cannot be written, e.g. on a full disk.
+    /// Where it cannot be written, e.g. on a full disk: then it is lost. The next that can be
+    /// written stands behind a line that says how much was.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
         match &mut self.inner {
             Inner::Blocking(lines) => lines.append(stream, bytes, &time::now()),
@@ -137,6 +138,8 @@ pub(super) struct Lines {
     pending: [Vec<u8>; 2],
     /// Lines in the file's form, on their way there.
     text: Vec<u8>,
+    /// How many bytes of output could not be written since the last that could.
+    lost: u64,
 }
 
 impl Lines {
@@ -145,11 +148,38 @@ impl Lines {
             sink,
             pending: [Vec::new(), Vec::new()],
             text: Vec::new(),
+            lost: 0,
         }
     }
 
-    /// Takes what was read from a stream at `time`; whole lines are written.
+    /// Takes what was read from a stream at `time`; whole lines are written. What cannot be is
+    /// counted.
     pub(super) fn append(&mut self, stream: Stream, bytes: &[u8], time: &str) -> Result<()> {
+        let written = self
+            .tell_loss(time)
+            .and_then(|()| self.append_whole(stream, bytes, time));
+        if written.is_err() {
+            self.text.clear();
+            self.lost = self.lost.saturating_add(bytes.len() as u64);
+        }
+        written
+    }
+
+    /// Says how much could not be written, where something could not.
+    fn tell_loss(&mut self, time: &str) -> Result<()> {
+        if self.lost > 0 {
+            let text = format!(
+                "[cais: {} bytes of output were lost: the log could not be written]\n",
+                self.lost
+            );
+            self.put(Stream::Stderr, text.as_bytes(), time)?;
+            self.flush()?;
+            self.lost = 0;
+        }
+        Ok(())
+    }
+
+    fn append_whole(&mut self, stream: Stream, bytes: &[u8], time: &str) -> Result<()> {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, others) = rest.split_at(end + 1);
@@ -215,6 +245,9 @@ impl Lines {
     /// Writes lines that never ended.
     pub(super) fn finish(&mut self) -> Result<()> {
         let time = time::now();
+        let told = self.tell_loss(&time);
+        self.text.clear();
+        told?;
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             let pending = std::mem::take(&mut self.pending[index]);
             if !pending.is_empty() {
@@ -301,7 +334,11 @@ impl LogFile {
                 Err(error) => return Err(failed(error)),
             },
         };
-        file.write_all(text).map_err(failed)?;
+        if let Err(error) = file.write_all(text) {
+            // Half a line would be the beginning of the next one.
+            file.set_len(self.size).unwrap_or_default();
+            return Err(failed(error));
+        }
         self.size += u64::try_from(text.len()).unwrap_or(0);
         Ok(())
     }
@@ -398,6 +435,49 @@ mod tests {
             );
         }
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// A disk that is full for a while: the lines before and after are whole, and what was lost
+    /// is told between them.
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let directory = directory("lost");
+        let log = options(LogDriver::JsonFile, &[]);
+        let mut writer = lines(&directory, &log);
+        writer.append(Stream::Stdout, b"one\n", "t").unwrap();
+        let path = path_of(&directory, &log);
+        let size = fs::metadata(&path).unwrap().len();
+        // Nothing can be written to it, as to a full disk.
+        let Sink::File(file) = &mut writer.sink else {
+            panic!("it is a file");
+        };
+        let good = file
+            .file
+            .replace(fs::File::options().write(true).open("/dev/full").unwrap());
+        assert!(writer.append(Stream::Stdout, b"two\n", "t").is_err());
+        assert!(writer.append(Stream::Stderr, b"three\n", "t").is_err());
+        assert!(writer.finish().is_err());
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        if let Sink::File(file) = &mut writer.sink {
+            file.file = good;
+        }
+        writer.append(Stream::Stdout, b"four\n", "t").unwrap();
+        writer.finish().unwrap();
+        let said = "[cais: 10 bytes of output were lost: the log could not be written]\n";
+        let want = [
+            ("one\n", Stream::Stdout),
+            (said, Stream::Stderr),
+            ("four\n", Stream::Stdout),
+        ];
+        assert_eq!(
+            entries(&directory, &log),
+            want.map(|(text, stream)| (text.to_owned(), stream))
+        );
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    fn path_of(directory: &Path, log: &LogOptions) -> PathBuf {
+        files(directory, log).unwrap().1
     }
 
     #[test]

@@ -15,10 +15,11 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, inotify, open, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
-    sockopt,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    shutdown, socket_with, sockopt,
 };
 use rustix::process::{Pid, Signal};
+use rustix::time::Timespec;
 
 /// The signal that asks a monitor to look: SIGURG, which does nothing to a process that does
 /// not wait for it.
@@ -35,6 +36,28 @@ pub fn nudge(monitor: ProcessName) {
     if let Some(fd) = open_monitor(monitor) {
         pidfd::send_signal(fd.as_fd(), Signal::URG).unwrap_or_default();
     }
+}
+
+/// Asks a monitor to look, and waits until it has: it hears of the signal before it hears that
+/// a visitor has left again.
+///
+/// # Errors
+/// As [`visit`]; one that ends meanwhile is none.
+pub(crate) fn await_look(store: &Store, id: &ContainerId, monitor: ProcessName) -> Result<()> {
+    nudge(monitor);
+    let visitor = match visit(store, id, "", monitor) {
+        Err(EngineError::NotRunning(_)) => return Ok(()),
+        visitor => visitor?,
+    };
+    shutdown(&visitor, Shutdown::Write).unwrap_or_default();
+    let limit = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    // A monitor that somebody has stopped is not waited for any longer.
+    poll(&mut [PollFd::new(&visitor, PollFlags::IN)], Some(&limit))
+        .map(drop)
+        .map_err(failed("wait for the monitor", "poll"))
 }
 
 /// Opens a monitor by its name; `None` where it is gone.

@@ -78,8 +78,10 @@ pub struct House<'a> {
 /// What is left when the program has ended.
 #[derive(Debug)]
 pub struct Over {
-    /// How it ended. An error where waiting failed, or where the log could not be written.
+    /// How it ended. An error where waiting failed.
     pub ended: Result<Ended>,
+    /// Why the end of the output is not in the log, where it is not.
+    pub log_error: Option<EngineError>,
     /// The streams of a program that goes on, because the user left it.
     pub detached: Option<Streams>,
     /// The commands that watched: they are still to be told.
@@ -158,6 +160,7 @@ impl<'a> Relay<'a> {
         Over {
             detached: self.left.then_some(self.streams),
             ended,
+            log_error: self.log_error,
             fronts: self.fronts,
             attendants: self
                 .attendants
@@ -195,12 +198,9 @@ impl<'a> Relay<'a> {
         let ended = ended.map_err(EngineError::system("learn how the program ended"));
         self.drain()?;
         if let Some(log) = &mut self.log {
-            self.log_error = self.log_error.take().or(log.finish().err());
+            self.log_error = log.finish().err();
         }
-        match self.log_error.take() {
-            Some(error) => Err(error),
-            None => ended,
-        }
+        ended
     }
 
     fn handle(&mut self, event: Event) -> Result<()> {

@@ -2,7 +2,7 @@
 //! on what the kernel cannot lead to the container, and restores the table when somebody
 //! has flushed it.
 
-use super::connect::Connected;
+use super::connect::{Connected, keep_again};
 use super::guard::Guard;
 use super::proxy::{Forwarding, Targets};
 use crate::error::Result;
@@ -11,7 +11,6 @@ use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::store::Store;
 use cais_net::endpoint::Endpoints;
 use cais_net::network::{Driver, NetworkStore};
-use cais_net::reserve::{Reserved, reserve_one};
 use rustix::event::PollFlags;
 use std::time::Instant;
 
@@ -88,13 +87,7 @@ impl Attendant for Ports {
         self.forwarding.retain(&endpoints.ports);
         for port in &endpoints.ports {
             if !self.forwarding.has(port) {
-                // Where somebody was faster, the kernel leads packets to the container all
-                // the same.
-                let reserved = reserve_one(&self.networks, *port).unwrap_or(Reserved {
-                    port: *port,
-                    socket: None,
-                });
-                self.forwarding.keep(reserved);
+                self.forwarding.keep(keep_again(&self.networks, *port));
             }
         }
     }

@@ -6,16 +6,18 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::options::NetworkMode;
+use crate::record::Record;
 use crate::run::Prepared;
 use crate::state::RunState;
 use crate::store::Store;
+use cais_net::NetError;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, network_elements, port_elements};
 use cais_net::lease::{self, Holder};
 use cais_net::netlink::{Protocol, Socket, conntrack};
 use cais_net::network::{Driver, NetworkStore};
 use cais_net::publish::{self, PublishedPort};
-use cais_net::reserve::{Reserved, reserve};
+use cais_net::reserve::{Reserved, reserve, reserve_one};
 use cais_net::{bridge, host, namespace, veth};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -28,6 +30,28 @@ pub(crate) struct Connected {
     pub(crate) reserved: Vec<Reserved>,
     /// What it has; none where it is in no network.
     pub(crate) endpoints: Option<Endpoints>,
+}
+
+impl Connected {
+    /// What a container that runs has, whose monitor was killed: its ports are kept anew.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub(crate) fn again(store: &Store, record: &Record) -> Result<Self> {
+        let networks = store.networks();
+        let endpoints = networks.read_endpoints(record.id.as_str())?;
+        let ports = endpoints.iter().flat_map(|endpoints| &endpoints.ports);
+        Ok(Self {
+            reserved: ports.map(|port| keep_again(&networks, *port)).collect(),
+            endpoints,
+        })
+    }
+}
+
+/// Keeps a port that was kept before. Where somebody was faster, the kernel leads packets to
+/// the container all the same.
+pub(super) fn keep_again(networks: &NetworkStore, port: PublishedPort) -> Reserved {
+    reserve_one(networks, port).unwrap_or(Reserved { port, socket: None })
 }
 
 /// Connects the container whose first process is `state.init`.
@@ -154,9 +178,30 @@ pub(super) fn reserve_all(
     let fallback = own.or(engine.config.publish_address.value);
     let mut reserved: Vec<Reserved> = Vec::new();
     for mapping in &mappings {
-        reserved.extend(reserve(&networks, mapping, fallback)?);
+        let more = reserve(&networks, mapping, fallback).map_err(|error| name_ourselves(error, &reserved))?;
+        reserved.extend(more);
     }
     Ok(reserved)
+}
+
+/// A port that this container has by another `--publish`.
+fn name_ourselves(mut error: NetError, reserved: &[Reserved]) -> NetError {
+    if let NetError::PortTaken {
+        port,
+        protocol,
+        holder,
+    } = &mut error
+    {
+        let ends = |each: &&Reserved| port.rsplit(':').next() == Some(&each.port.host_port.to_string());
+        if reserved
+            .iter()
+            .filter(ends)
+            .any(|each| each.port.protocol.to_string() == *protocol)
+        {
+            *holder = "another --publish of this container".to_owned();
+        }
+    }
+    error
 }
 
 /// Puts the ports of a container into the table.
@@ -183,7 +228,7 @@ pub(super) fn forget_flows(firewall: &mut Firewall, ports: &[PublishedPort]) -> 
         Ok(_) => Ok(()),
         // A kernel that cannot list connections is not one to refuse a container for.
         Err(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::INVAL) => Ok(()),
-        Err(errno) => Err(EngineError::Network(cais_net::NetError::netlink(
+        Err(errno) => Err(EngineError::Network(NetError::netlink(
             "forget the connections of a UDP port",
             "ctnetlink",
         )(errno))),

@@ -123,7 +123,7 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
     if networks.read(&new.name)?.is_some() {
         return Err(invalid(format!("network with name {} already exists", new.name)));
     }
-    let mut socket = Socket::open(Protocol::Route)?;
+    let mut socket = Socket::open_here(Protocol::Route)?;
     let host = HostNetworks::read(&mut socket)?;
     let known = networks.list()?;
     let id = ContainerId::random()?;
@@ -143,7 +143,7 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
         attachable: new.attachable,
         masquerade: true,
         neighbours: true,
-        mtu: host.uplink_mtu().filter(|mtu| *mtu < bridge::MTU),
+        mtu: default_mtu(&host),
         publish_address: None,
         labels: new.labels.clone(),
         options: new.options.clone(),
@@ -161,6 +161,14 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network> {
     drop(held);
     note(store, &network, "create");
     Ok(network)
+}
+
+/// The largest packet where the user says nothing and Ethernet's would not do.
+fn default_mtu(host: &HostNetworks) -> Option<u32> {
+    if cais_net::namespace::has_home() {
+        return Some(super::home::MTU);
+    }
+    host.uplink_mtu().filter(|mtu| *mtu < bridge::MTU)
 }
 
 /// Notes what happened to a network in the journal of events.
@@ -258,7 +266,7 @@ fn finish_driver(
             network.interface
         )));
     };
-    if network.mtu.is_none() || network.mtu == host.uplink_mtu() {
+    if network.mtu.is_none() || network.mtu == default_mtu(host) {
         network.mtu = Some(parent.mtu);
     }
     // Nothing of ours stands between the container and the parent's network.

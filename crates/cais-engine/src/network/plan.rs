@@ -14,7 +14,7 @@ use cais_net::lease::{self, Holder};
 use cais_net::mac::Mac;
 use cais_net::network::{DEFAULT, Driver, Network, NetworkStore};
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 fn invalid(text: impl Into<String>) -> EngineError {
     EngineError::Invalid(text.into())
@@ -33,7 +33,8 @@ pub(crate) fn plan(engine: &Engine, record: &Record) -> Result<Option<Endpoints>
         version: 1,
         container: record.id.as_str().to_owned(),
         name: record.name.clone(),
-        proxy: record.options.network.publish_mode == PublishMode::Proxy,
+        // An ordinary user's bridges are elsewhere: the monitor leads there.
+        proxy: engine.rootless || record.options.network.publish_mode == PublishMode::Proxy,
         ..Endpoints::default()
     };
     let result = plan_all(&engine.store, attachments, &mut planned)
@@ -86,6 +87,11 @@ pub(super) fn add_endpoint(
     planned: &mut Endpoints,
 ) -> Result<()> {
     let networks = store.networks();
+    if network.name == DEFAULT && !attachment.aliases.is_empty() {
+        return Err(invalid(
+            "network-scoped alias is supported only for containers in user defined networks: `cais network create` makes one",
+        ));
+    }
     let id = ContainerId::random()?;
     let number = free_number(planned);
     let interface = attachment
@@ -274,10 +280,13 @@ pub(crate) fn hosts_lines(options: &RunOptions, name: &str, planned: Option<&End
         .iter()
         .find(|endpoint| endpoint.default_route)
         .or(endpoints.first());
-    let gateways: Vec<IpAddr> = way_out
+    let mut gateways: Vec<IpAddr> = way_out
         .filter(|endpoint| endpoint.driver == Driver::Bridge)
         .map(|endpoint| endpoint.gateway4.into_iter().chain(endpoint.gateway6).collect())
         .unwrap_or_default();
+    if options.namespaces.network == NetworkMode::Host {
+        gateways.push(Ipv4Addr::LOCALHOST.into());
+    }
     for (name, address) in &options.network.add_hosts {
         match address {
             HostAddress::Address(address) => line(*address, name),

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list;
 use crate::lock::ContainerLock;
-use crate::monitor::door::nudge;
+use crate::monitor::door::await_look;
 use crate::record::Record;
 use crate::state::RunState;
 use cais_net::endpoint::Endpoints;
@@ -146,7 +146,8 @@ fn apply(engine: &Engine, mut record: Record, (before, after): (&Endpoints, &End
     pass("the ports are changed");
     note.end()?;
     if let Some(state) = RunState::read(store, &record.id)? {
-        nudge(state.monitor);
+        // What it keeps, and no longer keeps, holds when this command returns.
+        await_look(store, &record.id, state.monitor)?;
     }
     Ok(())
 }

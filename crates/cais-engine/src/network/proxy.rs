@@ -9,11 +9,18 @@ mod stream;
 mod udp;
 
 use crate::monitor::attendant::Wanted;
+use cais_linux::SysError;
+use cais_net::NetError;
+use cais_net::namespace::{at_home, has_home};
 use cais_net::publish::{Protocol, PublishedPort};
 use cais_net::reserve::Reserved;
+use cais_net::transparent::take_address;
 use rustix::event::PollFlags;
-use rustix::fd::AsFd;
-use rustix::net::{SocketFlags, accept_with, listen, sockopt};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, listen, socket_with, sockopt,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 use stream::Connection;
@@ -35,15 +42,18 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// The address that a port leads to: of the same family where the container has one.
-    fn address(self, port: &PublishedPort) -> Option<SocketAddr> {
+    /// The addresses that a port leads to, in the order in which they are tried: that of the
+    /// client's own family first, since a server may listen at one alone.
+    fn addresses(self, port: &PublishedPort, client: IpAddr) -> impl Iterator<Item = SocketAddr> {
         let (four, six) = (self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6));
-        let first = if port.host.is_some_and(|host| host.is_ipv4()) {
-            four.or(six)
+        let order = if client.to_canonical().is_ipv4() {
+            [four, six]
         } else {
-            six.or(four)
+            [six, four]
         };
-        first.map(|address| SocketAddr::new(address, port.container_port))
+        let port = port.container_port;
+        let all = order.into_iter().flatten();
+        all.map(move |address| SocketAddr::new(address, port))
     }
 
     /// Whether something can come to the port that the kernel does not lead on.
@@ -56,6 +66,29 @@ impl Targets {
                 self.ipv6.is_none() || address.is_loopback() || address.is_unspecified()
             }
         }
+    }
+}
+
+/// Begins to connect to a container, for this client.
+fn connect_to(target: SocketAddr, kind: SocketType, client: IpAddr) -> Option<OwnedFd> {
+    let family = if target.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open = || {
+        socket_with(family, kind, flags, None)
+            .map_err(|errno| SysError::new("socket", "to a container", errno))
+            .map_err(NetError::system("pass a connection on"))
+    };
+    let socket = at_home(open).ok()?;
+    if has_home() {
+        take_address(&socket, client, target.is_ipv4()).ok()?;
+    }
+    match connect(&socket, &target) {
+        Ok(()) | Err(Errno::INPROGRESS) => Some(socket),
+        Err(_) => None,
     }
 }
 
@@ -195,17 +228,20 @@ impl Forwarding {
         let Some(socket) = &kept.reserved.socket else {
             return;
         };
-        let Some(target) = self.targets.address(&kept.reserved.port) else {
-            return;
-        };
-        if kept.reserved.port.protocol == Protocol::Udp {
+        let (targets, port) = (self.targets, &kept.reserved.port);
+        if port.protocol == Protocol::Udp {
+            let target = |client: IpAddr| targets.addresses(port, client).next();
             kept.flows.pass_on(socket.as_fd(), target);
             return;
         }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        if let Ok(client) = accept_with(socket, flags) {
+        if let Ok((client, Some(from))) = acceptfrom_with(socket, flags)
+            && let Ok(from) = SocketAddr::try_from(from)
+        {
+            let targets = targets.addresses(port, from.ip()).collect();
             // Where the container cannot be reached the client sees its connection end.
-            self.connections.extend(Connection::open(client, target));
+            self.connections
+                .extend(Connection::open(client, from.ip(), targets));
         }
     }
 }
@@ -246,11 +282,18 @@ mod tests {
                 "{targets:?} {host:?}"
             );
         }
-        assert_eq!(
-            four.address(&port(None)),
-            "172.17.0.2:80".parse().ok(),
-            "IPv6 becomes IPv4"
-        );
-        assert_eq!(both.address(&port(None)), "[fd00::2]:80".parse().ok());
+        let addresses = |targets: Targets, client: &str| -> Vec<String> {
+            let port = port(None);
+            let all = targets.addresses(&port, client.parse().unwrap());
+            all.map(|address| address.to_string()).collect()
+        };
+        for (targets, client, expected) in [
+            (both, "::1", vec!["[fd00::2]:80", "172.17.0.2:80"]),
+            (both, "192.0.2.7", vec!["172.17.0.2:80", "[fd00::2]:80"]),
+            (both, "::ffff:192.0.2.7", vec!["172.17.0.2:80", "[fd00::2]:80"]),
+            (four, "::1", vec!["172.17.0.2:80"]),
+        ] {
+            assert_eq!(addresses(targets, client), expected, "{client}");
+        }
     }
 }

@@ -7,6 +7,22 @@ use std::path::{Component, Path, PathBuf};
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
+/// Refuses `z` and `Z` of `--volume` on a machine whose files have labels of SELinux.
+///
+/// # Errors
+/// For a mount that is to be relabelled there.
+pub fn check_labels(mounts: &[MountOption], has_selinux: &dyn Fn() -> bool) -> Result<(), OptionError> {
+    let labelled = |mount: &&MountOption| mount.mode.split(',').any(|word| matches!(word, "z" | "Z"));
+    match mounts.iter().find(labelled) {
+        Some(mount) if has_selinux() => Err(OptionError::unsupported(
+            "--volume",
+            format!("relabelling ({})", mount.target),
+            "label the files by chcon(1), or give --security-opt label=disable and leave it out",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Reads `--volume [SOURCE:]TARGET[:OPTIONS]`. A source that begins with `.` is taken
 /// relative to `cwd`; one without a slash is the name of a volume, and without a source the
 /// volume has none.
@@ -24,6 +40,8 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
                 kind: volume("", false),
                 target: check_target(FLAG, path)?,
                 read_only: false,
+                mode: String::new(),
+                by_mount: false,
             });
         }
         _ => return Err(bad()),
@@ -52,13 +70,8 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
             "rw" => read_only = false,
             // Only volumes are filled from the image.
             "nocopy" => no_copy = true,
-            "z" | "Z" => {
-                return Err(OptionError::unsupported(
-                    FLAG,
-                    format!("relabelling ({word})"),
-                    "leave it out: id-mapped mounts need no labels on machines without SELinux",
-                ));
-            }
+            // Labels of SELinux: the caller sees whether there are any here.
+            "z" | "Z" => {}
             word if PROPAGATIONS.contains(&word) => propagation = Some(word.to_owned()),
             _ => {
                 return Err(OptionError::form(
@@ -90,6 +103,8 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
         kind,
         target: check_target(FLAG, target)?,
         read_only,
+        mode: words.to_owned(),
+        by_mount: false,
     })
 }
 
@@ -119,6 +134,8 @@ pub fn parse_image_volume(path: &str) -> Option<MountOption> {
         kind: volume("", false),
         target,
         read_only: false,
+        mode: String::new(),
+        by_mount: false,
     })
 }
 
@@ -144,6 +161,8 @@ pub fn parse_tmpfs(text: &str) -> Result<MountOption, OptionError> {
         kind: MountKind::Tmpfs { size, mode, options },
         target: check_target(FLAG, target)?,
         read_only,
+        mode: words.to_owned(),
+        by_mount: false,
     })
 }
 
@@ -290,6 +309,8 @@ pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
         kind,
         target: check_target(FLAG, &target)?,
         read_only: parts.read_only,
+        mode: String::new(),
+        by_mount: true,
     })
 }
 
@@ -392,7 +413,6 @@ mod tests {
         let relative = volume("./x:/b/").unwrap();
         assert!(matches!(&relative.kind, MountKind::Bind { source, .. } if source == Path::new("/work/x")));
         assert_eq!(relative.target, "/b");
-        assert!(matches!(volume("/a:/b:Z"), Err(OptionError::Unsupported { .. })));
         for bad in [
             "",
             ":",
@@ -408,6 +428,15 @@ mod tests {
         ] {
             assert!(matches!(volume(bad), Err(OptionError::Form { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn labels_are_for_machines_with_selinux() {
+        let mounts = [volume("/a:/b:ro,z").unwrap(), volume("data:/c:Z").unwrap()];
+        assert!(mounts[0].read_only && mounts[0].mode == "ro,z");
+        assert!(check_labels(&mounts, &|| false).is_ok());
+        assert!(check_labels(&mounts, &|| true).is_err());
+        assert!(check_labels(&[volume("/a:/b:ro").unwrap()], &|| true).is_ok());
     }
 
     #[test]

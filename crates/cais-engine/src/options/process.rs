@@ -4,23 +4,24 @@
 use super::error::OptionError;
 use super::{AttachedStream, Ulimit};
 
-/// Reads `--env`: `KEY=value`, or `KEY` for the caller's own value. `None` where the
-/// caller has none: then the variable is not set, as with Docker.
+/// Reads `--env`: `KEY=value`, or `KEY` for the caller's own value. `KEY` alone stays where
+/// the caller has none: then the container has no such variable, whatever its image says.
 ///
 /// # Errors
 /// For a name that is empty.
-pub fn parse_env(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, OptionError> {
+pub fn parse_env(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Result<String, OptionError> {
     match text.split_once('=') {
         Some(("", _)) => Err(OptionError::form("--env", text, "KEY=VALUE or KEY")),
         _ if text.is_empty() || text.contains('\0') => {
             Err(OptionError::form("--env", text, "KEY=VALUE or KEY"))
         }
-        Some(_) => Ok(Some(text.to_owned())),
-        None => Ok(own(text).map(|value| format!("{text}={value}"))),
+        Some(_) => Ok(text.to_owned()),
+        None => Ok(own(text).map_or_else(|| text.to_owned(), |value| format!("{text}={value}"))),
     }
 }
 
-/// Reads the lines of an `--env-file`: as `--env`, with `#` comments.
+/// Reads the lines of an `--env-file`: as `--env`, with `#` comments. A variable that the
+/// caller does not have is left out, as with Docker.
 ///
 /// # Errors
 /// For a line that is no variable.
@@ -39,7 +40,7 @@ pub fn parse_env_file(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Resul
                 "KEY=VALUE or KEY without spaces in the name",
             ));
         }
-        env.extend(parse_env(line, own)?);
+        env.extend(Some(parse_env(line, own)?).filter(|entry| entry.contains('=')));
     }
     Ok(env)
 }
@@ -227,9 +228,9 @@ mod tests {
     #[test]
     fn environment() {
         let own = |name: &str| (name == "HOME").then(|| "/root".to_owned());
-        assert_eq!(parse_env("A=b=c", &own), Ok(Some("A=b=c".to_owned())));
-        assert_eq!(parse_env("HOME", &own), Ok(Some("HOME=/root".to_owned())));
-        assert_eq!(parse_env("NONE", &own), Ok(None));
+        assert_eq!(parse_env("A=b=c", &own), Ok("A=b=c".to_owned()));
+        assert_eq!(parse_env("HOME", &own), Ok("HOME=/root".to_owned()));
+        assert_eq!(parse_env("NONE", &own), Ok("NONE".to_owned()));
         for bad in ["", "=x", "a\0=b"] {
             assert!(parse_env(bad, &own).is_err(), "{bad:?}");
         }

@@ -2,7 +2,9 @@
 //! before anything is done.
 
 use super::error::OptionError;
-use super::{IpcMode, LogDriver, NamespaceMode, NetworkMode, RestartPolicy, RunOptions, UsernsMode};
+use super::{
+    HostAddress, IpcMode, LogDriver, NamespaceMode, NetworkMode, RestartPolicy, RunOptions, UsernsMode,
+};
 
 /// The smallest memory limit: a few pages, below which no program starts.
 const SMALLEST_MEMORY: u64 = 256 * 1024;
@@ -81,6 +83,7 @@ fn check_namespaces(options: &RunOptions, written: Written) -> Result<(), Option
         ));
     }
     check_ports(options)?;
+    check_names(options)?;
     check_held(options)?;
     let shares_shm = matches!(modes.ipc, IpcMode::Host | IpcMode::Container(_) | IpcMode::None);
     if shares_shm && options.limits.shm_size.is_some() {
@@ -129,6 +132,28 @@ fn check_ports(options: &RunOptions) -> Result<(), OptionError> {
             "--publish",
             "--network none, host, container: or ns:",
             ": there is no interface of cais's to lead to (with the host's network the program's ports are the host's)",
+        ));
+    }
+    Ok(())
+}
+
+/// Names that a shared namespace has already, or that stand for nothing.
+fn check_names(options: &RunOptions) -> Result<(), OptionError> {
+    let network = &options.network;
+    let shares = matches!(options.namespaces.network, NetworkMode::Container(_));
+    let why = ": whoever shares a network has its names and its resolver";
+    if shares && crate::resolver::is_asked(options) {
+        return Err(conflict("--dns", "--network container:", why));
+    }
+    if shares && !network.add_hosts.is_empty() {
+        return Err(conflict("--add-host", "--network container:", why));
+    }
+    let mut addresses = network.add_hosts.iter().map(|(_, address)| *address);
+    if options.namespaces.network == NetworkMode::None && addresses.any(|it| it == HostAddress::Gateway) {
+        return Err(conflict(
+            "--add-host NAME:host-gateway",
+            "--network none",
+            ": nothing leads to the host",
         ));
     }
     Ok(())

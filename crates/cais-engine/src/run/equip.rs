@@ -21,6 +21,7 @@ use crate::network::connect::{self as network, Connected};
 use crate::network::hold;
 use crate::record::Record;
 use crate::resolver;
+use crate::service::Ready;
 use crate::state::RunState;
 use crate::store::Store;
 
@@ -43,7 +44,8 @@ pub(crate) fn connect(
 }
 
 /// What the monitor is to look after while the program runs. `state.init` is the first
-/// process, in whose namespaces sockets can be made.
+/// process, in whose namespaces sockets can be made. `ready` is what is said when the container
+/// is well.
 ///
 /// # Errors
 /// The start fails with it.
@@ -52,10 +54,11 @@ pub(crate) fn attendants(
     record: &Record,
     state: &RunState,
     connected: Connected,
+    ready: Option<Ready>,
 ) -> Result<Vec<Box<dyn Attendant>>> {
     let mut all = crate::network::attend::attendants(store, &record.id, connected)?;
     all.extend(resolver::attendant(store, record, state)?);
-    if let Some(keeper) = health::Keeper::of(store, record, state)? {
+    if let Some(keeper) = health::Keeper::of(store, record, state, ready)? {
         all.push(Box::new(keeper));
     }
     Ok(all)

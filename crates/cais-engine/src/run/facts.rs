@@ -148,7 +148,7 @@ fn exec_label(options: &RunOptions) -> Result<Option<(String, String)>> {
 }
 
 /// The files below `/etc` that are the container's own. With the host's network its hosts
-/// and its resolver hold.
+/// and its resolver hold, but for what the user asks for.
 pub(super) fn etc_files(
     engine: &Engine,
     options: &RunOptions,
@@ -157,20 +157,41 @@ pub(super) fn etc_files(
 ) -> Result<Vec<(String, String)>> {
     let name = options.hostname.clone().unwrap_or_else(|| id.short().to_owned());
     let mut files = vec![("/etc/hostname".to_owned(), format!("{name}\n"))];
-    if options.namespaces.network == NetworkMode::Host {
+    let is_hosts = options.namespaces.network == NetworkMode::Host;
+    if !is_hosts || !options.network.add_hosts.is_empty() {
+        let hosts = hosts_text(engine, options, &name, network)?;
+        files.push(("/etc/hosts".to_owned(), hosts));
+    }
+    if is_hosts && !crate::resolver::is_asked(options) {
         return Ok(files);
     }
-    const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-    let mut hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, &name, network);
-    for link in crate::network::links::resolve(&engine.store, options, network)? {
-        for address in link.addresses {
-            hosts += &format!("{address}\t{}\n", link.names.join(" "));
-        }
-    }
-    files.push(("/etc/hosts".to_owned(), hosts));
     // Without one on the host the image's own stays.
     if let Some(text) = crate::resolver::resolv_conf(engine, options) {
         files.push(("/etc/resolv.conf".to_owned(), text));
     }
     Ok(files)
+}
+
+fn hosts_text(
+    engine: &Engine,
+    options: &RunOptions,
+    name: &str,
+    network: Option<&Endpoints>,
+) -> Result<String> {
+    if let NetworkMode::Container(other) = &options.namespaces.network {
+        // Whoever shares a namespace has its names.
+        let other = crate::list::container(&engine.store, other)?.record;
+        let theirs = engine.store.networks().read_endpoints(other.id.as_str())?;
+        let own = other.id.short().to_owned();
+        let name = other.options.hostname.clone().unwrap_or(own);
+        return hosts_text(engine, &other.options, &name, theirs.as_ref());
+    }
+    const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+    let mut hosts = LOCAL.to_owned() + &crate::network::plan::hosts_lines(options, name, network);
+    for link in crate::network::links::resolve(&engine.store, options, network)? {
+        for address in link.addresses {
+            hosts += &format!("{address}\t{}\n", link.names.join(" "));
+        }
+    }
+    Ok(hosts)
 }

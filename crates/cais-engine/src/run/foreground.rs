@@ -13,7 +13,7 @@ use crate::lock::ContainerLock;
 use crate::monitor::door::NUDGE;
 use crate::monitor::watcher::Own;
 use crate::options::{RestartPolicy, RunOptions};
-use crate::record::clear_stopped;
+use crate::record::{Record, clear_stopped};
 use cais_linux::SysError;
 use cais_runtime::create::Timing;
 use cais_sys::signal::{SignalSet, block, signalfd};
@@ -115,26 +115,23 @@ fn forget_failed(engine: &Engine, prepared: &Prepared) {
 ///
 /// # Errors
 /// Where it cannot be started.
-pub fn start_again(engine: &Engine, prepared: &Prepared, manner: &Manner) -> Result<Outcome> {
-    let id = &prepared.record.id;
-    let gone = || EngineError::NoSuchContainer(prepared.record.name.clone());
-    let lock = lock_stopped(engine, prepared)
-        .transpose()
-        .unwrap_or_else(|| Err(gone()));
-    if lock.is_err() {
+pub fn start_again(engine: &Engine, id: &ContainerId, manner: &Manner) -> Result<Outcome> {
+    // What was asked is read with the lock held: a rename or an update has happened by then, or
+    // waits. It would be undone by the record that is written at the start.
+    let (lock, record) = lock_stopped(engine, id)?;
+    let prepared = super::prepare_again(engine, record)?;
+    if let Err(error) = clear_stopped(&engine.store, id) {
         prepared.release(engine);
+        return Err(error);
     }
-    let lock = lock?;
-    clear_stopped(&engine.store, id)?;
-    start_locked(engine, prepared, manner, lock)
+    start_locked(engine, &prepared, manner, lock)
 }
 
 /// Starts a container that was made before, and leaves it.
 ///
 /// # Errors
 /// As [`start_again`].
-pub fn start_detached(engine: &Engine, record: crate::record::Record) -> Result<()> {
-    let prepared = super::prepare_again(engine, record)?;
+pub fn start_detached(engine: &Engine, id: &ContainerId) -> Result<()> {
     let manner = Manner {
         detach: true,
         interactive: false,
@@ -144,21 +141,23 @@ pub fn start_detached(engine: &Engine, record: crate::record::Record) -> Result<
         timings: None,
         meanwhile: None,
     };
-    start_again(engine, &prepared, &manner).map(drop)
+    start_again(engine, id, &manner).map(drop)
 }
 
 /// Locks a container that does not run.
-fn lock_stopped(engine: &Engine, prepared: &Prepared) -> Result<Option<ContainerLock>> {
-    let id = &prepared.record.id;
-    let lock = ContainerLock::acquire(&engine.store, id)?;
-    if lock.is_some() && crate::state::RunState::read(&engine.store, id)?.is_some() {
+fn lock_stopped(engine: &Engine, id: &ContainerId) -> Result<(ContainerLock, Record)> {
+    let store = &engine.store;
+    let gone = || EngineError::NoSuchContainer(id.short().to_owned());
+    let lock = ContainerLock::acquire(store, id)?.ok_or_else(gone)?;
+    let record = Record::read(store, id)?.ok_or_else(gone)?;
+    if crate::state::RunState::read(store, id)?.is_some() {
         // Somebody else was faster.
         return Err(EngineError::Invalid(format!(
             "container {} is being started by another command",
-            prepared.record.name
+            record.name
         )));
     }
-    Ok(lock)
+    Ok((lock, record))
 }
 
 fn start_locked(

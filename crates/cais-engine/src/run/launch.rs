@@ -78,6 +78,7 @@ pub(crate) fn launch(
         restarting: false,
         pipes: None,
         restart_count: start.restart_count,
+        ended: None,
     };
     checkpoints.pass("record the start");
     state.write(&engine.store, &id)?;
@@ -143,7 +144,8 @@ impl Companion for Files<'_> {
         self.state.write(store, &record.id)?;
         super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
         let connected = equip::connect(self.engine, self.prepared, self.state, self.checkpoints)?;
-        self.attendants = equip::attendants(store, record, self.state, connected)?;
+        let ready = self.engine.service.when_healthy(&record.options);
+        self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
         Ok(())
     }
 

@@ -150,6 +150,7 @@ impl Keeper<'_> {
                 .ended
                 .as_ref()
                 .err()
+                .or(over.log_error.as_ref())
                 .map(super::error_text)
                 .unwrap_or_default(),
             restart_count: launched.state.restart_count,

@@ -128,7 +128,7 @@ pub fn prepare(engine: &Engine, options: RunOptions, dry: bool) -> Result<Prepar
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
+pub(crate) fn prepare_again(engine: &Engine, record: Record) -> Result<Prepared> {
     prepare_record(engine, record, false)
 }
 
@@ -138,10 +138,12 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
     }
     let shared = Shared::find(engine, &record.options)?;
     let lease = choose_range(engine, &record.options, &shared, &record.id, dry)?;
+    let mut warning = None;
     let network = if dry {
         Ok(None)
     } else {
-        crate::network::plan::plan(engine, &record)
+        enter_home(engine, &record.options, &mut warning)
+            .and_then(|()| crate::network::plan::plan(engine, &record))
     };
     let leased = Leased {
         range: lease.filter(|_| !dry),
@@ -155,6 +157,7 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         };
         let mut prepared = prepare_with(engine, record, &shared, (lease, network))?;
         prepared.volumes = volumes;
+        prepared.plan.warnings.extend(warning);
         Ok(prepared)
     });
     if prepared.is_err() {
@@ -166,6 +169,14 @@ fn prepare_record(engine: &Engine, record: Record, dry: bool) -> Result<Prepared
         leased.release(engine);
     }
     prepared
+}
+
+/// For an ordinary user: finds or makes the namespace with the bridges.
+fn enter_home(engine: &Engine, options: &RunOptions, warning: &mut Option<String>) -> Result<()> {
+    if engine.rootless && options.is_in_networks() {
+        *warning = crate::network::home::enter(&engine.store)?;
+    }
+    Ok(())
 }
 
 /// What a preparation has leased.
@@ -229,9 +240,18 @@ fn prepare_with(
         check_rootless_user(&facts)?;
     }
     super::devices::find(options, &mut facts)?;
+    let above = network
+        .as_ref()
+        .and_then(|_| crate::network::home::user_namespace());
+    if above.is_some() {
+        let (uids, gids) = rootless::read_maps(false);
+        facts.uid_mappings = rootless::map_below(&uids, &facts.uid_mappings);
+        facts.gid_mappings = rootless::map_below(&gids, &facts.gid_mappings);
+    }
     let mut spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
     engine.service.plan(&mut spec, &engine.store, id, options)?;
     let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
+    plan_facts.user_parent = above;
     plan_facts.files = etc_files(engine, options, id, network.as_ref())?;
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));

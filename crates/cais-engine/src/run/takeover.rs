@@ -68,8 +68,8 @@ fn monitor_main(
     let streams = reopen_streams(&state, group.as_ref())?;
     state.monitor = this;
     state.write(store, &record.id)?;
-    // The rules for its ports are the kernel's; the sockets that kept them are gone.
-    let attendants = equip::attendants(store, record, &state, Connected::default())?;
+    let connected = Connected::again(store, record)?;
+    let attendants = equip::attendants(store, record, &state, connected, None)?;
     lock.release();
     // The command may be gone.
     channel::send(front.as_fd(), b"g", &[]).unwrap_or_default();

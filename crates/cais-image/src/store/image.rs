@@ -10,8 +10,8 @@ use crate::descriptor::{Descriptor, MediaType};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::platform::Platform;
-use std::collections::{BTreeMap, HashMap};
-use std::time::SystemTime;
+use cais_order::InOrder;
+use std::collections::HashMap;
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,6 @@ pub struct Image {
     pub diff_ids: Vec<Digest>,
     /// The sum of the sizes of its layers, of those that are there, in bytes.
     pub size: u64,
-    /// When it was last used or named.
-    pub used: SystemTime,
 }
 
 /// What a removal did.
@@ -166,24 +164,25 @@ impl ContentStore {
     /// # Errors
     /// As readdir(3) and read(2).
     pub fn images(&self) -> Result<Vec<Image>> {
-        let mut images: BTreeMap<Digest, Image> = BTreeMap::new();
         let mut sizes = HashMap::new();
-        for found in self.read_records()? {
-            let Ok(record) = found.record else { continue };
-            let image = match images.entry(record.manifest.digest.clone()) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    let size = match record.size {
-                        Some(size) => size,
-                        None => self.layers_size(&record.diff_ids, &mut sizes)?.0,
-                    };
-                    entry.insert(Image::new(&record, size, found.used))
-                }
+        let found = self.read_records()?.into_iter();
+        let mut records: Vec<Record> = found.filter_map(|found| found.record.ok()).collect();
+        // In the order of their names among those of one manifest, as they were read.
+        records.order_by(|one, other| one.manifest.digest.cmp(&other.manifest.digest));
+        let mut images: Vec<Image> = Vec::with_capacity(records.len());
+        for record in records {
+            let known = images.last_mut();
+            if let Some(image) = known.filter(|image| image.manifest.digest == record.manifest.digest) {
+                image.names.extend(record.name);
+                continue;
+            }
+            let size = match record.size {
+                Some(size) => size,
+                None => self.layers_size(&record.diff_ids, &mut sizes)?.0,
             };
-            image.used = image.used.max(found.used);
-            image.names.extend(record.name);
+            images.push(Image::new(record, size));
         }
-        Ok(images.into_values().collect())
+        Ok(images)
     }
 
     /// Images that no name leads to.
@@ -208,9 +207,7 @@ impl ContentStore {
                 Some(size) => size,
                 None => self.layers_size(&record.diff_ids, &mut HashMap::new())?.0,
             };
-            let mut image = Image::new(&record, size, SystemTime::now());
-            image.names.extend(record.name);
-            return Ok(image);
+            return Ok(Image::new(record, size));
         }
         let (name, id) = match text.split_once('@') {
             Some((name, digest)) => (Some(name), digest),
@@ -394,17 +391,16 @@ impl ContentStore {
 }
 
 impl Image {
-    fn new(record: &Record, size: u64, used: SystemTime) -> Self {
+    fn new(record: Record, size: u64) -> Self {
         Self {
-            names: Vec::new(),
-            target: record.target.clone(),
-            manifest: record.manifest.clone(),
-            id: record.config.clone(),
-            platform: record.platform.clone(),
-            created: record.created.clone(),
-            diff_ids: record.diff_ids.clone(),
+            names: record.name.into_iter().collect(),
+            target: record.target,
+            manifest: record.manifest,
+            id: record.config,
+            platform: record.platform,
+            created: record.created,
+            diff_ids: record.diff_ids,
             size,
-            used,
         }
     }
 }

@@ -4,23 +4,24 @@
 use super::ContentStore;
 use super::error::{Result, StoreError};
 use super::files::{read_file, read_names, remove_file, write_json};
+use super::image::Image;
 use super::lock::LockFile;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::platform::Platform;
 use cais_order::InOrder;
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A name that is longer when encoded is replaced by its digest; NAME_MAX is 255, and locks
 /// put something before it.
 const MAX_ENCODED: usize = 200;
 const MAX_NAME: usize = 4096;
-const MAX_RECORD: u64 = 1 << 20;
+const MAX_RECORD: usize = 1 << 20;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,10 +49,9 @@ pub struct Record {
     pub size: Option<u64>,
 }
 
-/// A record with the time of its last use, or why it cannot be read.
+/// A record, or why it cannot be read.
 pub(super) struct FoundRecord {
     pub(super) path: PathBuf,
-    pub(super) used: SystemTime,
     pub(super) record: Result<Record>,
 }
 
@@ -114,7 +114,7 @@ impl ContentStore {
     /// As open(2); [`StoreError::Damaged`].
     pub fn record(&self, name: &str) -> Result<Option<Record>> {
         let path = self.images_directory().join(encode_name(name));
-        let Some(bytes) = read_file(&path, MAX_RECORD)? else {
+        let Some(bytes) = read_file(&path, MAX_RECORD as u64)? else {
             return Ok(None);
         };
         parse_record(&bytes, &encode_name(name))
@@ -132,13 +132,13 @@ impl ContentStore {
         let mut buffer = Vec::new();
         for name in names {
             let path = directory.join(&name);
-            let Some(used) = read_into(&handle, &name, &mut buffer)
-                .map_err(|errno| StoreError::at("read", &path)(errno.into()))?
-            else {
-                continue;
-            };
-            let record = parse_record(&buffer, &name).map_err(|detail| StoreError::damaged(&path, detail));
-            found.push(FoundRecord { path, used, record });
+            let is_there = read_into(&handle, &name, &mut buffer)
+                .map_err(|errno| StoreError::at("read", &path)(errno.into()))?;
+            if is_there {
+                let record =
+                    parse_record(&buffer, &name).map_err(|detail| StoreError::damaged(&path, detail));
+                found.push(FoundRecord { path, record });
+            }
         }
         Ok(found)
     }
@@ -167,6 +167,18 @@ impl ContentStore {
             .map_err(StoreError::at("touch", &path))
     }
 
+    /// When an image was last used or named: the time of its files.
+    #[must_use]
+    pub fn last_used(&self, image: &Image) -> SystemTime {
+        let named = image.names.iter().map(|name| encode_name(name));
+        let files = named.chain(image.names.is_empty().then(|| nameless(&image.manifest.digest)));
+        let changed = files.filter_map(|file| {
+            let metadata = fs::metadata(self.images_directory().join(file));
+            metadata.and_then(|metadata| metadata.modified()).ok()
+        });
+        changed.max().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
     /// The lock of a name while what it stands for is changed.
     pub(super) fn name_lock(&self, name: &str) -> Result<LockFile> {
         let file = format!("name-{}", encode_name(name));
@@ -185,27 +197,24 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 }
 
 /// Reads a file of a directory by as few calls as there can be, since there may be thousands;
-/// answers the time of its last change, or `None` where it is gone.
-fn read_into(
-    directory: &fs::File,
-    name: &str,
-    buffer: &mut Vec<u8>,
-) -> rustix::io::Result<Option<SystemTime>> {
+/// answers whether it is there.
+fn read_into(directory: &fs::File, name: &str, buffer: &mut Vec<u8>) -> rustix::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(false),
         other => other?,
     };
-    let stat = fstat(&file)?;
-    let size = u64::try_from(stat.st_size).unwrap_or(0).min(MAX_RECORD);
-    buffer.clear();
-    buffer.resize(usize::try_from(size).unwrap_or(0), 0);
-    // Records are never written in place: one read has all, and a short one is damaged.
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, buffer.as_mut_slice()))?;
-    buffer.truncate(count);
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    let rest = Duration::from_nanos(stat.st_mtime_nsec);
-    Ok(Some(SystemTime::UNIX_EPOCH + seconds + rest))
+    // Records are never written in place: one read that leaves room has all of one.
+    let mut room = buffer.capacity().max(4096);
+    loop {
+        buffer.resize(room, 0);
+        let count = rustix::io::retry_on_intr(|| rustix::io::pread(&file, buffer.as_mut_slice(), 0))?;
+        if count < room || room > MAX_RECORD {
+            buffer.truncate(count);
+            return Ok(true);
+        }
+        room *= 2;
+    }
 }
 
 fn parse_record(bytes: &[u8], file_name: &str) -> std::result::Result<Record, String> {

@@ -25,6 +25,15 @@ pub(super) fn set_undumpable<'a>() -> StepResult<'a> {
         .map_err(plain("prctl PR_SET_DUMPABLE"))
 }
 
+pub(super) fn limit_descriptors<'a>(soft: u64, hard: u64) -> StepResult<'a> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = Rlimit {
+        current: Some(soft),
+        maximum: Some(hard),
+    };
+    setrlimit(Resource::Nofile, limit).map_err(plain("prlimit64 RLIMIT_NOFILE"))
+}
+
 pub(super) fn set_bounding_set<'a>(keep: u64) -> StepResult<'a> {
     for number in 0..=LAST_CAPABILITY {
         let capability = 1u64 << number;

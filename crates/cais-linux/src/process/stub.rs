@@ -6,7 +6,7 @@
 
 use crate::error::{Result, SysError};
 use cais_sys::clone::{ChildMemory, CloneRequest, StubProcess, clone_stub};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
@@ -133,6 +133,28 @@ pub fn write_id_maps_by_helpers(process: &StubProcess, uid_map: &str, gid_map: &
         }
     }
     Ok(())
+}
+
+/// Writes the id maps of a process that waits in a new user namespace below `above`, as root
+/// of that one: the maps are in its ids.
+///
+/// # Errors
+/// As [`write_id_maps`]; as setns(2).
+pub fn write_id_maps_within(
+    process: &StubProcess,
+    above: BorrowedFd<'_>,
+    uid_map: &str,
+    gid_map: &str,
+) -> Result<()> {
+    // What it says where it is killed.
+    let mut written = Err(SysError::new("write", "uid_map, gid_map", Errno::CHILD));
+    let mut write = || {
+        written = cais_sys::namespace::enter(above, 0)
+            .map_err(|errno| SysError::new("setns", "the user namespace above", errno))
+            .and_then(|()| write_id_maps(process, uid_map, gid_map));
+    };
+    cais_sys::clone::apart(&mut write).map_err(|errno| SysError::new("clone3", "", errno))?;
+    written
 }
 
 /// Writes the id maps of a process that waits in a new user namespace

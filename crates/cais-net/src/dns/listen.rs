@@ -123,7 +123,7 @@ fn lead_aside(listeners: &Listeners) -> Result<()> {
     table.add_rule("output", RULE);
     table.add_elements(&PORTS, &elements);
     let mut batch = table.finish();
-    Socket::open(Protocol::Netfilter)?
+    Socket::open_here(Protocol::Netfilter)?
         .apply(&mut batch)
         .map_err(NetError::netlink("lead questions for names aside", "nf_tables"))
 }

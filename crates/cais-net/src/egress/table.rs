@@ -257,7 +257,7 @@ pub fn apply(namespace: BorrowedFd<'_>, held: &Held<'_>) -> Result<()> {
 
 /// A socket to the packet filter of a container's network namespace.
 pub(super) fn open_socket(namespace: BorrowedFd<'_>) -> Result<Socket> {
-    crate::namespace::inside(namespace, || Socket::open(Protocol::Netfilter))
+    crate::namespace::inside(namespace, || Socket::open_here(Protocol::Netfilter))
 }
 
 /// A transaction on the table.

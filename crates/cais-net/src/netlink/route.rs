@@ -47,6 +47,29 @@ pub fn add_default(batch: &mut Batch, index: u32, gateway: IpAddr, metric: u32) 
     });
 }
 
+/// Takes packets with this mark in, whatever their destination: of both families.
+pub fn take_in_marked(batch: &mut Batch, mark: u32) {
+    const RTM_NEWRULE: u16 = 32;
+    const FRA_FWMARK: u16 = 10;
+    const FR_ACT_TO_TBL: u8 = 1;
+    const RTN_LOCAL: u8 = 2;
+    const RT_SCOPE_HOST: u8 = 254;
+    const LOOPBACK: u32 = 1;
+    /// Nobody else has routes in this namespace.
+    const TABLE: u8 = 99;
+    for family in [AF_INET, AF_INET6] {
+        let rule = [family, 0, 0, 0, TABLE, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+        batch.message(RTM_NEWRULE, CREATE, &rule, |attributes| {
+            attributes.u32(FRA_FWMARK, mark);
+        });
+        let mut route = body(family, 0);
+        (route[4], route[6], route[7]) = (TABLE, RT_SCOPE_HOST, RTN_LOCAL);
+        batch.message(RTM_NEWROUTE, CREATE | REPLACE, &route, |attributes| {
+            attributes.u32(RTA_OIF, LOOPBACK);
+        });
+    }
+}
+
 /// Removes the default route by this gateway.
 pub fn delete_default(batch: &mut Batch, gateway: IpAddr) {
     let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };

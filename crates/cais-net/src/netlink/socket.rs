@@ -2,6 +2,7 @@
 
 use super::message::{Batch, Meaning, Message, MessageReader};
 use crate::error::{NetError, Result};
+use crate::namespace;
 use cais_linux::SysError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -32,11 +33,19 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Opens a socket where the bridges are ([`namespace::at_home`]).
+    ///
+    /// # Errors
+    /// As [`Self::open_here`].
+    pub fn open(protocol: Protocol) -> Result<Self> {
+        namespace::at_home(|| Self::open_here(protocol))
+    }
+
     /// Opens a socket in the network namespace of this thread.
     ///
     /// # Errors
     /// As socket(2): `EPROTONOSUPPORT` where the kernel lacks the protocol.
-    pub fn open(protocol: Protocol) -> Result<Self> {
+    pub fn open_here(protocol: Protocol) -> Result<Self> {
         let number = match protocol {
             // NETLINK_ROUTE is 0, which is what no protocol means.
             Protocol::Route => None,

@@ -37,6 +37,8 @@ pub struct PlanFacts {
     pub own_oom_score_adj: i32,
     /// Whether this process has no privilege on the host.
     pub rootless: bool,
+    /// The user namespace below which a new one is made, where that is not this process's own.
+    pub user_parent: Option<PathBuf>,
     /// Whether this process is in a user namespace already, where no device node can be made.
     pub confined: bool,
     /// Whether a small init stays as the first process.

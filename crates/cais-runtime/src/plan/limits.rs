@@ -10,13 +10,16 @@ use cais_linux::limits::oom::{apply_oom_score_adj, open_proc_pid};
 use cais_linux::limits::rlimit::{RlimitBounds, RlimitRequest, apply_rlimit, parse_resource, plan_rlimits};
 use cais_linux::limits::sched::{Policy, SchedAttr, apply_scheduler, parse_flag};
 use rustix::fd::AsFd;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource};
 
 /// Limits of the process, ready to be set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessLimits {
     /// Resource limits (prlimit(2)); what the caller may not raise was cut off before.
     pub rlimits: Vec<RlimitRequest>,
+    /// A limit on descriptors that is too low for the stub, soft and hard: it sets it itself,
+    /// last.
+    pub descriptors: Option<(u64, u64)>,
     /// The weight for the OOM killer (proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i32>,
     /// Scheduling on the CPUs (sched_setattr(2)).
@@ -66,8 +69,13 @@ impl ProcessLimits {
             warnings.extend(plan.warning());
             oom_score_adj = Some(plan.value);
         }
+        let mut rlimits = plan.apply;
+        let own = hard(Resource::Nofile).filter(|_| !facts.has_cap_sys_resource);
+        let enough = own.map_or(ENOUGH, |own| own.min(ENOUGH));
+        let descriptors = keep_enough(&mut rlimits, enough);
         Ok(Self {
-            rlimits: plan.apply,
+            rlimits,
+            descriptors,
             oom_score_adj,
             scheduler: process.scheduler.as_ref().map(plan_scheduler).transpose()?,
             io_priority: process.io_priority.as_ref().map(plan_io_priority).transpose()?,
@@ -95,6 +103,22 @@ impl ProcessLimits {
         }
         Ok(())
     }
+}
+
+/// What the stub may need: a descriptor for each mount, hierarchy and device.
+const ENOUGH: u64 = 1024;
+
+/// Raises a limit on descriptors below that; returns the one that is wanted.
+fn keep_enough(rlimits: &mut [RlimitRequest], enough: u64) -> Option<(u64, u64)> {
+    let limit = rlimits
+        .iter_mut()
+        .find(|limit| limit.resource == Resource::Nofile)
+        .map(|request| &mut request.limit)?;
+    let soft = limit.current.filter(|soft| *soft < enough)?;
+    let hard = limit.maximum?;
+    limit.current = Some(hard.max(enough));
+    limit.maximum = limit.current;
+    Some((soft, hard))
 }
 
 fn plan_scheduler(scheduler: &Scheduler) -> Result<SchedAttr, PlanError> {

@@ -154,6 +154,7 @@ impl<'a> Planner<'a> {
     fn new(spec: &'a Spec, process: Option<&'a Process>, facts: &'a PlanFacts) -> Result<Self, PlanError> {
         let mut plan = Plan {
             id_maps: namespaces::plan_id_maps(spec)?,
+            join_user: facts.user_parent.clone(),
             ..Plan::default()
         };
         plan.root_ids = namespaces::root_ids(spec);

@@ -81,6 +81,12 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     if facts.init && !planner.joins_container {
         planner.step("a small init reaps and forwards", &Step::BecomeInit {});
     }
+    if let Some((soft, hard)) = planner.plan.limits.descriptors {
+        planner.step(
+            "only now: the steps before needed more",
+            &Step::LimitDescriptors { soft, hard },
+        );
+    }
     let (arguments, environment) = (str_block(&process.args), str_block(&process.env));
     let step = Step::Execute {
         arguments: StrBlock(&arguments),

@@ -132,6 +132,7 @@ fn subject(step: &Step<'_>) -> String {
             propagation_name(*propagation).to_owned()
         }
         Step::SetUser { uid, gid, .. } => format!("{uid}:{gid}"),
+        Step::LimitDescriptors { soft, hard } => format!("{soft}:{hard}"),
         Step::SetBoundingSet { keep } => format!("{keep:#x}"),
         Step::SetCapabilities { effective, .. } => format!("{effective:#x}"),
         Step::InstallSeccomp { program, .. } => format!("{} instructions", program.len() / 8),

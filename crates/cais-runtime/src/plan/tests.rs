@@ -94,6 +94,7 @@ fn the_order_of_a_container() {
         "SetUser",
         "SetWorkingDirectory",
         "SetCapabilities",
+        "LimitDescriptors",
         "Execute",
     ];
     assert_eq!(names(&plan), want);
@@ -148,7 +149,7 @@ fn no_new_privileges_moves_the_filter_to_the_end() {
     .unwrap();
     let names = names(&plan);
     assert_eq!(names[0], "HoldSignals");
-    let end = names.get(names.len() - 5..).unwrap();
+    let end = names.get(names.len() - 6..).unwrap();
     assert_eq!(
         end,
         [
@@ -156,6 +157,7 @@ fn no_new_privileges_moves_the_filter_to_the_end() {
             "SetNoNewPrivs",
             "InstallSeccomp",
             "BecomeInit",
+            "LimitDescriptors",
             "Execute"
         ]
     );

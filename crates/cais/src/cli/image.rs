@@ -85,6 +85,9 @@ pub struct RmiArgs {
     /// Remove an image with several names by its id; one that is not there is no error
     #[arg(short, long)]
     pub force: bool,
+    /// Leave parents without a name alone: images have none here
+    #[arg(long)]
+    pub no_prune: bool,
     /// Names or ids of images
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,

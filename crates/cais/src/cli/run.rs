@@ -46,8 +46,8 @@ flags! {
         attach: many "attach" in "Process" as "STREAM", short 'a';
         /// Hand signals to this command on to the program [default: true]
         sig_proxy: switch_on "sig-proxy" in "Process";
-        /// Who says READY=1 at NOTIFY_SOCKET: container (the program), conmon (cais) or ignore (nobody)
-        sdnotify: one "sdnotify" in "Process" as "WHO", of ["container", "conmon", "ignore"];
+        /// Who says READY=1 at NOTIFY_SOCKET: container (the program), conmon (cais), healthy (cais, once the container is well) or ignore (nobody)
+        sdnotify: one "sdnotify" in "Process" as "WHO", of ["container", "conmon", "healthy", "ignore"];
         /// Where the output is kept: json-file, cri, journald, syslog, none or passthrough
         log_driver: one "log-driver" in "Log" as "DRIVER";
         /// How: max-size, max-file, mode, max-buffer-size, tag, labels, env, syslog-address,

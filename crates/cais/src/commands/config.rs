@@ -33,6 +33,6 @@ fn show(args: &ConfigShowArgs) -> Result<u8, Failure> {
             })
         })
         .collect();
-    print(&format.render(&rows, &[])?)?;
+    print(&format.render(rows, &[])?)?;
     Ok(0)
 }

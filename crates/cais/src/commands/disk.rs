@@ -35,7 +35,7 @@ pub(crate) fn df(args: &SystemDfArgs) -> Result<u8, Failure> {
         return show_all(&usage, shown);
     }
     let rows: Vec<Value> = parts(&usage).iter().map(|part| part.row(shown)).collect();
-    print(&format.render(&rows, &[("TotalCount", "TOTAL")])?)?;
+    print(&format.render(rows, &[("TotalCount", "TOTAL")])?)?;
     Ok(0)
 }
 
@@ -56,13 +56,13 @@ impl Part {
             hundredfold => format!(" ({}%)", hundredfold / u128::from(self.bytes)),
         };
         json!({
-            "Type": self.kind,
-            "TotalCount": self.total.to_string(),
             "Active": self.active.to_string(),
-            "Size": shown(self.bytes),
             "Reclaimable": shown(self.reclaimable) + &share,
-            "SizeBytes": self.bytes,
             "ReclaimableBytes": self.reclaimable,
+            "Size": shown(self.bytes),
+            "SizeBytes": self.bytes,
+            "TotalCount": self.total.to_string(),
+            "Type": self.kind,
         })
     }
 }
@@ -120,7 +120,7 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
     let mut text = section(
         "Images",
         "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Created}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}",
-        &image_rows(usage, shown),
+        image_rows(usage, shown),
     )?;
     let layers = usage.store.layers.iter().map(|layer| {
         json!({
@@ -133,7 +133,7 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
     text += &section(
         "Layers",
         "{{.LayerID}}\t{{.Size}}\t{{.Images}}\t{{.InUse}}",
-        &layers.collect::<Vec<_>>(),
+        layers.collect(),
     )?;
     let containers = usage.containers.iter().map(|container| {
         let of = &container.container;
@@ -150,7 +150,7 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
     text += &section(
         "Containers",
         "{{.ContainerID}}\t{{.Image}}\t{{.Size}}\t{{.LogSize}}\t{{.Created}}\t{{.State}}\t{{.Names}}",
-        &containers.collect::<Vec<_>>(),
+        containers.collect(),
     )?;
     let volumes = usage.volumes.iter().map(|volume| {
         json!({ "VolumeName": volume.name, "Links": volume.links.to_string(), "Size": shown(volume.size.allocated) })
@@ -158,7 +158,7 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
     text += &section(
         "Local Volumes",
         "{{.VolumeName}}\t{{.Links}}\t{{.Size}}",
-        &volumes.collect::<Vec<_>>(),
+        volumes.collect(),
     )?;
     let store = &usage.store;
     let blobs: u64 = store.blobs.iter().map(|blob| blob.size.allocated).sum();
@@ -174,7 +174,7 @@ fn show_all(usage: &DiskUsage, shown: Shown) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn section(kind: &str, template: &str, rows: &[Value]) -> Result<String, Failure> {
+fn section(kind: &str, template: &str, rows: Vec<Value>) -> Result<String, Failure> {
     let headings = [
         ("ID", "IMAGE ID"),
         ("LayerID", "LAYER ID"),

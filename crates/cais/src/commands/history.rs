@@ -3,7 +3,7 @@
 use super::engine;
 use super::images::id;
 use crate::failure::Failure;
-use crate::output::{human_size, print};
+use crate::output::{human_size, print, whole_seconds};
 use cais::cli::HistoryArgs;
 use cais::template::Format;
 use cais_engine::EngineError;
@@ -53,23 +53,21 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
         } else {
             by.chars().take(44).collect::<String>() + "…"
         };
-        let created = step.created.clone();
-        let ago = created
-            .as_deref()
-            .map(|created| format!("{} ago", since(created, now)));
+        let created = step.created.as_deref();
+        let ago = created.map(|created| format!("{} ago", since(created, now)));
         rows.push(json!({
-            "ID": "<missing>",
-            "CreatedAt": created.unwrap_or_else(|| "N/A".to_owned()),
-            "CreatedSince": ago.unwrap_or_else(|| "N/A".to_owned()),
-            "CreatedBy": by,
-            "Size": if args.human { human_size(bytes) } else { bytes.to_string() },
             "Comment": step.comment.clone().unwrap_or_default(),
+            "CreatedAt": created.map_or_else(|| "N/A".to_owned(), whole_seconds),
+            "CreatedBy": by,
+            "CreatedSince": ago.unwrap_or_else(|| "N/A".to_owned()),
+            "ID": "<missing>",
+            "Size": if args.human { human_size(bytes) } else { bytes.to_string() },
         }));
     }
     rows.reverse();
     if let Some(first) = rows.first_mut() {
         first["ID"] = id(&image.id, args.no_trunc).into();
     }
-    print(&format.render(&rows, &HEADINGS)?)?;
+    print(&format.render(rows, &HEADINGS)?)?;
     Ok(0)
 }

@@ -12,7 +12,7 @@ use cais_engine::prune::LabelFilter;
 use cais_engine::{EngineError, time};
 use cais_image::store::Image;
 use cais_image::{ContentStore, Digest, Reference};
-use cais_json::{Value, json};
+use cais_json::Value;
 use cais_order::InOrder;
 use regex_lite::Regex;
 use std::time::SystemTime;
@@ -23,6 +23,21 @@ const TABLE_WITH_DIGESTS: &str =
 
 /// Headings that are not the name of the field.
 const HEADINGS: [(&str, &str); 2] = [("ID", "IMAGE ID"), ("CreatedSince", "CREATED")];
+
+/// What a line has, sorted as Go writes a map.
+const FIELDS: [&str; 11] = [
+    "Containers",
+    "CreatedAt",
+    "CreatedSince",
+    "Digest",
+    "ID",
+    "Repository",
+    "SharedSize",
+    "Size",
+    "Tag",
+    "UniqueSize",
+    "VirtualSize",
+];
 
 /// One line of the list: an image by one of its names.
 struct Row<'a> {
@@ -48,30 +63,43 @@ pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
     let mut rows = rows(&all, &filter, args.name.is_none());
     rows.retain(|row| filter.takes(&store, row) && is_named(row, args.name.as_deref()));
     let now = SystemTime::now();
-    let mut lines: Vec<Value> = rows.iter().map(|row| object(row, args, now)).collect();
+    // There may be thousands: nothing is made that is not shown.
+    let mut fields = FIELDS.to_vec();
+    fields.retain(|field| format.uses(field));
+    let object = |row: &Row<'_>| {
+        let of = |field: &&str| {
+            (
+                (*field).to_owned(),
+                Value::String(row.field(field, args.no_trunc, now)),
+            )
+        };
+        Value::Object(fields.iter().map(of).collect())
+    };
+    let mut lines: Vec<Value> = rows.iter().map(object).collect();
     if args.quiet {
         lines.dedup();
     }
-    print(&format.render(&lines, &HEADINGS)?)?;
+    print(&format.render(lines, &HEADINGS)?)?;
     Ok(0)
 }
 
-fn object(row: &Row<'_>, args: &ImagesArgs, now: SystemTime) -> Value {
-    let image = row.image;
-    let created = image.created.as_deref();
-    json!({
-        "ID": id(&image.id, args.no_trunc),
-        "Repository": row.repository,
-        "Tag": row.tag,
-        "Digest": if row.has_digest { image.target.digest.to_string() } else { "<none>".to_owned() },
-        "CreatedSince": created.map_or_else(|| "N/A".to_owned(), |created| format!("{} ago", since(created, now))),
-        "CreatedAt": created.map_or_else(|| "N/A".to_owned(), created_at),
-        "Size": human_size(image.size),
-        "VirtualSize": human_size(image.size),
-        "SharedSize": "N/A",
-        "UniqueSize": "N/A",
-        "Containers": "N/A",
-    })
+impl Row<'_> {
+    /// What a field says of it.
+    fn field(&self, name: &str, no_trunc: bool, now: SystemTime) -> String {
+        let image = self.image;
+        let created = image.created.as_deref();
+        match (name, created) {
+            ("ID", _) => id(&image.id, no_trunc),
+            ("Repository", _) => self.repository.clone(),
+            ("Tag", _) => self.tag.clone(),
+            ("Digest", _) if self.has_digest => image.target.digest.to_string(),
+            ("Digest", _) => "<none>".to_owned(),
+            ("CreatedSince", Some(created)) => since(created, now) + " ago",
+            ("CreatedAt", Some(created)) => created_at(created),
+            ("Size" | "VirtualSize", _) => human_size(image.size),
+            _ => "N/A".to_owned(),
+        }
+    }
 }
 
 /// An id in full or its first digits.

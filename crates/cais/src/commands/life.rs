@@ -45,9 +45,8 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<u8, Failure> {
         let container = list::container(&engine.store, name)?;
         let id = container.record.id.as_str();
         stop::stop(&engine.store, id, signal, timeout)?;
-        let record = list::container(&engine.store, id)?.record;
-        start_detached(&engine, record.clone()).map_err(Failure::of_start)?;
-        events::container(&engine.store, &record, "restart", &[]);
+        start_detached(&engine, &container.record.id)?;
+        events::container(&engine.store, &container.record, "restart", &[]);
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{engine, sweep};
 use crate::failure::Failure;
-use crate::output::print_error;
+use crate::output::TO_STANDARD_OUTPUT;
 use cais::cli::LogsArgs;
 use cais_engine::engine::Engine;
 use cais_engine::id::ContainerId;
@@ -180,13 +180,14 @@ impl Output {
         if self.gathered.is_empty() {
             return Ok(());
         }
+        // What the program wrote goes on as it is, text or not.
         let written = match self.stream {
             Stream::Stdout => std::io::stdout()
                 .write_all(&self.gathered)
                 .and_then(|()| std::io::stdout().flush())
-                .map_err(EngineError::store("write to standard output")),
+                .map_err(EngineError::store(TO_STANDARD_OUTPUT)),
             Stream::Stderr => {
-                print_error(&String::from_utf8_lossy(&self.gathered));
+                std::io::stderr().write_all(&self.gathered).unwrap_or_default();
                 Ok(())
             }
         };

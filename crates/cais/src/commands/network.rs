@@ -172,7 +172,7 @@ fn ls(args: &NetworkListArgs) -> Result<u8, Failure> {
     }
     let rows: Vec<Value> = all.iter().map(|listed| row(listed, &id(listed))).collect();
     let format = Format::parse(args.format.as_deref(), TABLE)?;
-    print(&format.render(&rows, &[("ID", "NETWORK ID")])?)?;
+    print(&format.render(rows, &[("ID", "NETWORK ID")])?)?;
     Ok(0)
 }
 

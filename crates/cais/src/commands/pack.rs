@@ -127,7 +127,8 @@ fn config_of(args: &PackArgs) -> Result<ContainerConfig, Failure> {
         ..ContainerConfig::default()
     };
     for text in &args.env {
-        config.env.extend(process::parse_env(text, &own)?);
+        let entry = process::parse_env(text, &own)?;
+        config.env.extend(Some(entry).filter(|entry| entry.contains('=')));
     }
     for text in &args.expose {
         config.exposed_ports.insert(port(text)?, Empty);

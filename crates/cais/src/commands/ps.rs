@@ -48,7 +48,7 @@ pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
     for container in &found {
         rows.push(view.row(container)?);
     }
-    print(&format.render(&rows, &HEADINGS)?)?;
+    print(&format.render(rows, &HEADINGS)?)?;
     // What killed commands left is removed after the answer is given: where there are signs
     // of it, and where looking for it costs little.
     let is_left = |container: &Container| {

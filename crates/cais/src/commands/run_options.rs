@@ -236,13 +236,14 @@ pub(super) fn environment(env: &[String], files: &[String]) -> Result<Vec<String
         all.extend(process::parse_env_file(&text, &own)?);
     }
     for text in env {
-        all.extend(process::parse_env(text, &own)?);
+        all.push(process::parse_env(text, &own)?);
     }
     Ok(all)
 }
 
 fn mounts(args: &RunArgs, cwd: &Path) -> Result<Vec<MountOption>, OptionError> {
     let mut all = each(&args.volume, |text| mount::parse_volume(text, cwd))?;
+    mount::check_labels(&all, &|| Path::new("/sys/fs/selinux/enforce").exists())?;
     all.extend(each(&args.mount, mount::parse_mount)?);
     all.extend(each(&args.tmpfs, mount::parse_tmpfs)?);
     let mut targets: Vec<&str> = all.iter().map(|mount| mount.target.as_str()).collect();

@@ -61,7 +61,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<u8, Failure> {
                 row(reading, known.get(id).copied(), args.no_trunc)
             })
             .collect();
-        let text = format.render(&rows, &HEADINGS)?;
+        let text = format.render(rows, &HEADINGS)?;
         if args.no_stream {
             print(&text)?;
             return Ok(0);

@@ -71,20 +71,20 @@ pub(crate) fn pull(args: &PullArgs) -> Result<u8, Failure> {
     let progress = progress(&args.registry, args.quiet);
     if args.all_tags {
         let all = images::pull_all_tags(&engine, &args.name, &options, &progress)?;
-        if args.quiet {
-            if let Some(first) = all.first() {
-                let name = first
-                    .name
-                    .rsplit_once(':')
-                    .map_or(first.name.as_str(), |(name, _)| name);
-                print(&format!("{name}\n"))?;
-            }
-            return Ok(0);
+        if !args.quiet {
+            all.iter().try_for_each(|pulled| tell(pulled, &progress))?;
         }
-        return all
-            .iter()
-            .try_for_each(|pulled| tell(pulled, &progress))
-            .map(|()| 0);
+        if let Some(first) = all
+            .first()
+            .filter(|_| args.registry.progress != "json" || args.quiet)
+        {
+            let name = first
+                .name
+                .rsplit_once(':')
+                .map_or(first.name.as_str(), |(name, _)| name);
+            print(&format!("{name}\n"))?;
+        }
+        return Ok(0);
     }
     let is_named = args.name.contains('@')
         || args

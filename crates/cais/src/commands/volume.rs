@@ -3,7 +3,7 @@
 use super::prune::ask;
 use super::{engine, for_each};
 use crate::failure::Failure;
-use crate::output::{human_size, print};
+use crate::output::{human_size, print, whole_seconds};
 use cais::cli::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
 };
@@ -47,7 +47,7 @@ fn create(args: &VolumeCreateArgs) -> Result<u8, Failure> {
 /// A volume with Docker's keys.
 pub(super) fn object(store: &Store, volume: &Volume) -> Value {
     json!({
-        "CreatedAt": volume.created,
+        "CreatedAt": whole_seconds(&volume.created),
         "Driver": "local",
         "Labels": volume.labels,
         "Mountpoint": volumes::data(store, &volume.name),
@@ -116,7 +116,7 @@ fn list(args: &VolumeListArgs) -> Result<u8, Failure> {
             (Label::KEY): by_key,
         }));
     }
-    print(&format.render(&rows, &HEADINGS)?)?;
+    print(&format.render(rows, &HEADINGS)?)?;
     Ok(0)
 }
 

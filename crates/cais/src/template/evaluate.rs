@@ -6,21 +6,26 @@ use super::parse::{Base, Node, Operand as Term, Pipeline, Range};
 use super::value::{Label, Operand, field, is_true, print};
 use cais_json::Value;
 use cais_order::InOrder;
+use std::rc::Rc;
 
 /// What may come out of one template.
 const LONGEST: usize = 64 << 20;
 
-pub(super) fn render(nodes: &[Node], data: &Value) -> Result<String, TemplateError> {
+pub(super) fn render(nodes: &[Node], data: Value) -> Result<String, TemplateError> {
+    let data = Rc::new(Operand::Json(data));
     let mut state = State {
         text: String::new(),
-        variables: vec![(String::new(), Operand::Json(data.clone()))],
+        data: Rc::clone(&data),
+        variables: Vec::new(),
     };
-    state.walk(nodes, &Operand::Json(data.clone()))?;
+    state.walk(nodes, &data)?;
     Ok(state.text)
 }
 
 struct State {
     text: String,
+    /// What `$` stands for.
+    data: Rc<Operand>,
     variables: Vec<(String, Operand)>,
 }
 
@@ -224,6 +229,7 @@ impl State {
         }
         let base = match &term.base {
             Base::Dot => dot.clone(),
+            Base::Variable(name) if name.is_empty() => (*self.data).clone(),
             Base::Variable(name) => self
                 .variables
                 .iter()

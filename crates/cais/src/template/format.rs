@@ -1,5 +1,6 @@
 //! `--format` of commands that list: `table`, `json`, a template, or a table of one's own.
 
+use super::evaluate;
 use super::value::{Operand, to_json};
 use super::{Label, Template, TemplateError};
 use cais_json::{Map, Value};
@@ -51,20 +52,19 @@ impl Format {
     ///
     /// # Errors
     /// Where a row does not have what the template names.
-    pub fn render(&self, rows: &[Value], headings: &[(&str, &str)]) -> Result<String, TemplateError> {
-        let Some(template) = &self.template else {
-            let lines = rows
-                .iter()
-                .map(|row| to_json(&Operand::Json(row.clone())).map(|line| line + "\n"));
-            return lines.collect();
-        };
-        if !self.is_table {
-            return rows.iter().map(|row| Ok(template.render(row)? + "\n")).collect();
+    pub fn render(&self, rows: Vec<Value>, headings: &[(&str, &str)]) -> Result<String, TemplateError> {
+        let mut lines = Vec::with_capacity(rows.len() + 1);
+        if let Some(template) = self.template.as_ref().filter(|_| self.is_table) {
+            lines.push(template.render(&heading_row(template, headings))?);
         }
-        let heading = template.render(&heading_row(template, headings))?;
-        let mut lines = vec![heading];
         for row in rows {
-            lines.push(template.render(row)?);
+            lines.push(match &self.template {
+                Some(template) => evaluate::render(&template.nodes, row)?,
+                None => to_json(&Operand::Json(row))?,
+            });
+        }
+        if !self.is_table {
+            return Ok(lines.into_iter().map(|line| line + "\n").collect());
         }
         let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
         Ok(align(&cells))

@@ -158,7 +158,7 @@ fn lists() {
     ];
     let shown = |format: Option<&str>| {
         Format::parse(format, "{{.ID}}\t{{.Names}}")
-            .and_then(|format| format.render(&rows, &[("ID", "CONTAINER ID")]))
+            .and_then(|format| format.render(rows.to_vec(), &[("ID", "CONTAINER ID")]))
             .unwrap()
     };
     let table = "CONTAINER ID   NAMES\n1              web\n22             a-longer-name\n";

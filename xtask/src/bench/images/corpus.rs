@@ -227,7 +227,16 @@ fn make_image(
         format!("oci:{}:1", layout.display()),
         format!("docker://{host}/{repository}:1"),
     );
-    output(Command::new("skopeo").args(["copy", "-q", "--dest-tls-verify=false", &from, &to]))?;
+    // Without --preserve-digests skopeo would mount the gzip layers, which have the same
+    // content and are in the registry already, in place of those in zstd.
+    output(Command::new("skopeo").args([
+        "copy",
+        "-q",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        &from,
+        &to,
+    ]))?;
     let plural = if count == 1 { "" } else { "s" };
     Ok(BenchImage {
         label: format!("{form}, {count} layer{plural}"),

@@ -64,10 +64,9 @@ impl Relay<'_> {
             }
         };
         let bytes = buffer.get(..count).unwrap_or(&[]);
-        if let Some(log) = &mut self.log
-            && self.log_error.is_none()
-        {
-            self.log_error = log.append(stream, bytes).err();
+        if let Some(log) = &mut self.log {
+            // The program goes on, and the next may be written: the log counts what is lost.
+            log.append(stream, bytes).unwrap_or_default();
         }
         self.show(stream, bytes);
         Ok(true)

@@ -3,11 +3,8 @@
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read};
-use rustix::net::{
-    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, connect, send, shutdown, socket_with,
-    sockopt,
-};
-use std::net::SocketAddr;
+use rustix::net::{SendFlags, Shutdown, SocketType, send, shutdown, sockopt};
+use std::net::{IpAddr, SocketAddr};
 
 /// The most bytes that are on their way in one direction.
 const BUFFER: usize = 64 * 1024;
@@ -58,11 +55,31 @@ impl Direction {
     }
 }
 
+fn connect_to_next(targets: &mut Vec<SocketAddr>, client: IpAddr) -> Option<OwnedFd> {
+    while !targets.is_empty() {
+        let server = super::connect_to(targets.remove(0), SocketType::STREAM, client);
+        if let Some(server) = server {
+            nodelay(&server);
+            return Some(server);
+        }
+    }
+    None
+}
+
+/// Whoever cares about small packets has asked for it on the other side.
+fn nodelay(socket: &OwnedFd) {
+    sockopt::set_tcp_nodelay(socket, true).unwrap_or_default();
+}
+
 /// A connection that is passed on.
 #[derive(Debug)]
 pub(super) struct Connection {
     client: OwnedFd,
+    /// The client's address.
+    from: IpAddr,
     server: OwnedFd,
+    /// Where else the container may listen.
+    targets: Vec<SocketAddr>,
     /// Whether the container has answered.
     connected: bool,
     up: Direction,
@@ -71,26 +88,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect to the container.
-    pub(super) fn open(client: OwnedFd, target: SocketAddr) -> Option<Self> {
-        let family = if target.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let server = socket_with(family, SocketType::STREAM, flags, None).ok()?;
-        match connect(&server, &target) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(_) => return None,
-        }
-        for socket in [&client, &server] {
-            // Whoever cares about small packets has asked for it on the other side.
-            sockopt::set_tcp_nodelay(socket, true).unwrap_or_default();
-        }
+    /// Begins to connect to the first of these addresses of the container; to the next one
+    /// where nobody listens there.
+    pub(super) fn open(client: OwnedFd, from: IpAddr, mut targets: Vec<SocketAddr>) -> Option<Self> {
+        let server = connect_to_next(&mut targets, from)?;
+        nodelay(&client);
         Some(Self {
             client,
+            from,
             server,
+            targets,
             connected: false,
             up: Direction::default(),
             down: Direction::default(),
@@ -129,7 +136,10 @@ impl Connection {
             match sockopt::socket_error(&self.server) {
                 Ok(Ok(())) => self.connected = true,
                 _ => {
-                    self.failed = true;
+                    match connect_to_next(&mut self.targets, self.from) {
+                        Some(server) => self.server = server,
+                        None => self.failed = true,
+                    }
                     return;
                 }
             }
@@ -170,6 +180,13 @@ mod tests {
         }
     }
 
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Where nobody listens.
+    fn closed() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
     #[test]
     fn bytes_go_both_ways_and_each_end_is_passed_on() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -193,7 +210,7 @@ mod tests {
         });
         let (client, _) = front.accept().unwrap();
         client.set_nonblocking(true).unwrap();
-        let mut connection = Connection::open(client.into(), target).unwrap();
+        let mut connection = Connection::open(client.into(), LOCAL, vec![closed(), target]).unwrap();
         turn(&mut connection);
         drop(connection);
         assert_eq!(asker.join().unwrap(), expected);
@@ -203,10 +220,9 @@ mod tests {
     #[test]
     fn a_container_that_does_not_listen_ends_the_connection() {
         let front = TcpListener::bind("127.0.0.1:0").unwrap();
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let asker = TcpStream::connect(front.local_addr().unwrap()).unwrap();
         let (client, _) = front.accept().unwrap();
-        if let Some(mut connection) = Connection::open(client.into(), closed) {
+        if let Some(mut connection) = Connection::open(client.into(), LOCAL, vec![closed()]) {
             turn(&mut connection);
         }
         let mut asker = asker;

@@ -2,11 +2,8 @@
 //! answers find their way back.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, recvfrom, send, sendto,
-    socket_with,
-};
-use std::net::SocketAddr;
+use rustix::net::{RecvFlags, SendFlags, SocketType, recv, recvfrom, send, sendto};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A client that has not been heard of for so long is forgotten.
@@ -50,7 +47,7 @@ impl Flows {
     }
 
     /// Passes datagrams of clients on to the container.
-    pub(super) fn pass_on(&mut self, port: BorrowedFd<'_>, target: SocketAddr) {
+    pub(super) fn pass_on(&mut self, port: BorrowedFd<'_>, target: impl Fn(IpAddr) -> Option<SocketAddr>) {
         let mut buffer = vec![0; DATAGRAM];
         for _ in 0..AT_ONCE {
             let Ok((length, _, Some(client))) = recvfrom(port, buffer.as_mut_slice(), RecvFlags::DONTWAIT)
@@ -60,7 +57,7 @@ impl Flows {
             let Ok(client) = SocketAddr::try_from(client) else {
                 return;
             };
-            if let Some(flow) = self.flow_of(client, target) {
+            if let Some(flow) = self.flow_of(client, &target) {
                 flow.last = Instant::now();
                 // A datagram may be lost: that is what they are.
                 send(
@@ -74,7 +71,11 @@ impl Flows {
         }
     }
 
-    fn flow_of(&mut self, client: SocketAddr, target: SocketAddr) -> Option<&mut Flow> {
+    fn flow_of(
+        &mut self,
+        client: SocketAddr,
+        target: impl Fn(IpAddr) -> Option<SocketAddr>,
+    ) -> Option<&mut Flow> {
         if let Some(number) = self.flows.iter().position(|flow| flow.client == client) {
             return self.flows.get_mut(number);
         }
@@ -84,14 +85,7 @@ impl Flows {
         {
             self.flows.swap_remove(number);
         }
-        let family = if target.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let server = socket_with(family, SocketType::DGRAM, flags, None).ok()?;
-        connect(&server, &target).ok()?;
+        let server = super::connect_to(target(client.ip())?, SocketType::DGRAM, client.ip())?;
         self.flows.push(Flow {
             client,
             server,
@@ -140,7 +134,7 @@ mod tests {
         for (client, word) in clients.iter().zip([b"a", b"b"]) {
             client.send(word).unwrap();
         }
-        flows.pass_on(port.as_fd(), server.local_addr().unwrap());
+        flows.pass_on(port.as_fd(), |_| server.local_addr().ok());
         for _ in 0..2 {
             let mut buffer = [0; 8];
             let (length, from) = server.recv_from(&mut buffer).unwrap();

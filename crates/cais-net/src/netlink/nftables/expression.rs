@@ -35,6 +35,16 @@ pub enum Expression {
         /// The register.
         register: u32,
     },
+    /// Loads whether the packet is for a socket with an address of others (`IP_TRANSPARENT`).
+    SocketIsTransparent {
+        /// The register.
+        register: u32,
+    },
+    /// Makes what the register holds the mark of the packet.
+    SetMark {
+        /// The register.
+        register: u32,
+    },
     /// Keeps some bits of four bytes.
     And {
         /// The register.
@@ -118,6 +128,10 @@ pub(super) fn write_expression(attributes: &mut Attributes<'_>, expression: &Exp
             data.be32(2, 3);
             data.be32(3, 2);
         }),
+        Expression::SocketIsTransparent { register } => named(attributes, "socket", |data| {
+            data.be32(1, 0);
+            data.be32(2, register);
+        }),
         Expression::And { register, mask } => named(attributes, "bitwise", |data| {
             data.be32(1, register);
             data.be32(2, register);
@@ -149,6 +163,7 @@ pub(super) fn write_expression(attributes: &mut Attributes<'_>, expression: &Exp
             }
         }),
         Expression::Destination { .. }
+        | Expression::SetMark { .. }
         | Expression::Masquerade
         | Expression::Counter
         | Expression::Count { .. }
@@ -171,6 +186,10 @@ fn write_action(attributes: &mut Attributes<'_>, expression: &Expression) {
             if port != 0 {
                 data.be32(5, port);
             }
+        }),
+        Expression::SetMark { register } => named(attributes, "meta", |data| {
+            data.be32(2, 3);
+            data.be32(3, register);
         }),
         Expression::Masquerade => named(attributes, "masq", |_| {}),
         Expression::Counter => named(attributes, "counter", |_| {}),
@@ -201,6 +220,7 @@ fn write_action(attributes: &mut Attributes<'_>, expression: &Expression) {
         | Expression::Connection { .. }
         | Expression::Payload { .. }
         | Expression::DestinationKind { .. }
+        | Expression::SocketIsTransparent { .. }
         | Expression::And { .. }
         | Expression::Compare { .. }
         | Expression::Lookup { .. } => {}

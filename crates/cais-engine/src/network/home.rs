@@ -1,0 +1,289 @@
+//! The network namespace of an ordinary user: one for all containers, below a user namespace
+//! of the user's own. The bridges and their table are in it, made by the same code as root's.
+//!
+//! A process, the keeper, holds both namespaces. Whoever uses them has a FIFO open for
+//! writing; when the last one is gone the keeper hears it and ends. It decides so with the
+//! lock held under which others open the FIFO, so nobody finds one that is about to go.
+//!
+//! The way out is pasta(1), where it is installed: it makes the interface [`UPLINK`], passes
+//! on by sockets of the host's, and ends with the keeper.
+
+use crate::error::{EngineError, Result};
+use crate::rootless;
+use crate::run::chain;
+use crate::state::ProcessName;
+use crate::store::{Store, ensure_directory, read_json, write_json};
+use cais_linux::SysError;
+use cais_net::NetError;
+use cais_net::bridge;
+use cais_net::namespace::seek_home;
+use cais_net::netlink::link;
+use cais_net::netlink::{Batch, Protocol, Socket};
+use cais_net::transparent;
+use cais_sys::clone::namespace;
+use cais_sys::process::{Forked, close_all_but, exit_now, fork_into, leave_terminal};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, mknodat, open};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The interface that pasta makes.
+const UPLINK: &str = "uplink";
+/// The largest packet there and on the bridges: pasta is made for it, and ten times slower
+/// with Ethernet's.
+pub(crate) const MTU: u32 = 65_520;
+/// What pasta is told: addresses that nobody else has, so that the host's own can be reached;
+/// no ports, since the monitors keep them; not the host's loopback addresses.
+const PASTA: &str = "--quiet --config-net --mtu 65520 --ns-ifname uplink \
+     --address 10.0.2.100 --netmask 24 --gateway 10.0.2.2 \
+     --address fd63:6169:73::2 --gateway fd63:6169:73::1 --no-map-gw \
+     --tcp-ports none --udp-ports none --tcp-ns none --udp-ns none";
+
+/// The file in which pasta writes its id.
+const UPLINK_PID: &str = ".home-uplink";
+
+/// What this process has of it.
+#[derive(Debug)]
+struct Joined {
+    user: OwnedFd,
+    keeper: ProcessName,
+    /// The keeper stays as long as somebody has this.
+    _alive: OwnedFd,
+}
+
+static JOINED: OnceLock<Joined> = OnceLock::new();
+
+/// Has this process look there for bridges, once it looks for some.
+pub(crate) fn register(store: &Store) {
+    let directory = store.networks().leases;
+    seek_home(Box::new(move || {
+        join(&directory).map_err(|error| NetError::Invalid(chain(&error)))
+    }));
+}
+
+/// Enters the namespace, and connects it with the host. Returns what the user should know.
+///
+/// # Errors
+/// Where there can be no such namespace.
+pub(crate) fn enter(store: &Store) -> Result<Option<String>> {
+    let route = Socket::open(Protocol::Route)?;
+    if bridge::index_of(&route, UPLINK)?.is_some() {
+        return Ok(None);
+    }
+    let _held = lock(&store.networks().leases)?;
+    if bridge::index_of(&route, UPLINK)?.is_some() {
+        return Ok(None);
+    }
+    let Some(joined) = JOINED.get() else {
+        return Ok(None);
+    };
+    Ok(connect(&store.networks().leases, joined.keeper.pid).err())
+}
+
+/// The user namespace below which containers have theirs, so that interfaces can be given to
+/// them; by the path of a descriptor of this process.
+pub(crate) fn user_namespace() -> Option<PathBuf> {
+    use rustix::fd::AsRawFd;
+    let joined = JOINED.get()?;
+    Some(PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        joined.user.as_raw_fd()
+    )))
+}
+
+fn failed(call: &'static str, what: &Path) -> impl FnOnce(Errno) -> EngineError {
+    let what = what.display().to_string();
+    move |errno| EngineError::System {
+        action: "make this user's network namespace".to_owned(),
+        source: SysError::new(call, what, errno),
+    }
+}
+
+fn lock(directory: &Path) -> Result<OwnedFd> {
+    let path = directory.join(".home-lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(failed("open", &path))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(failed("flock", &path))?;
+    Ok(file)
+}
+
+fn join(directory: &Path) -> Result<OwnedFd> {
+    ensure_directory(directory)?;
+    let _held = lock(directory)?;
+    let (fifo, note) = (directory.join(".home"), directory.join(".home-keeper"));
+    let known = match open(
+        &fifo,
+        OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Ok(alive) => read_json::<ProcessName>(&note)?
+            .filter(ProcessName::is_alive)
+            .map(|keeper| (alive, keeper)),
+        // Nobody has it open for reading, or there is none yet.
+        Err(Errno::NXIO | Errno::NOENT) => None,
+        Err(errno) => return Err(failed("open", &fifo)(errno)),
+    };
+    let (alive, keeper) = match known {
+        Some(known) => known,
+        None => {
+            if let Some(killed) = read_json::<ProcessName>(&note)? {
+                disconnect(directory, killed.pid);
+            }
+            start(directory, &fifo, &note)?
+        }
+    };
+    let namespace = |kind: &str| {
+        let path = PathBuf::from(format!("/proc/{}/ns/{kind}", keeper.pid));
+        open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", &path))
+    };
+    let network = namespace("net")?;
+    let joined = Joined {
+        user: namespace("user")?,
+        keeper,
+        _alive: alive,
+    };
+    JOINED.set(joined).unwrap_or_default();
+    Ok(network)
+}
+
+/// Makes the keeper.
+fn start(directory: &Path, fifo: &Path, note: &Path) -> Result<(OwnedFd, ProcessName)> {
+    match mknodat(rustix::fs::CWD, fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed("mknod", fifo)(errno)),
+    }
+    let end = |flags: OFlags| {
+        open(fifo, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", fifo))
+    };
+    // In this order: without a reader there can be no writer.
+    let (users, alive) = (end(OFlags::RDONLY)?, end(OFlags::WRONLY)?);
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(failed("pipe2", fifo));
+    let ((waits, go), (result, says)) = (pipe()?, pipe()?);
+    let child = match fork_into(namespace::USER | namespace::NETWORK) {
+        Ok(Forked::Child) => {
+            drop((go, result, alive));
+            let directory = directory.to_owned();
+            exit_now(u8::from(keep(&directory, &users, waits, says).is_err()));
+        }
+        Ok(Forked::Parent(child)) => child,
+        Err(errno) => {
+            return Err(failed("clone", Path::new("CLONE_NEWUSER | CLONE_NEWNET"))(errno));
+        }
+    };
+    drop((waits, says));
+    rootless::write_maps(child).map_err(EngineError::system("make this user's network namespace"))?;
+    // Where it is gone, it says nothing below.
+    rustix::io::write(&go, b"g").map(drop).unwrap_or_default();
+    let mut said = String::new();
+    File::from(result)
+        .read_to_string(&mut said)
+        .map_err(EngineError::store("listen to the keeper of this user's networks"))?;
+    let keeper = ProcessName::read(child.as_raw_nonzero().get()).filter(|_| said == "ok");
+    let keeper = keeper.ok_or_else(|| {
+        EngineError::Invalid(format!(
+            "cannot make this user's network namespace: {said}: use --network none or host"
+        ))
+    })?;
+    write_json(note, &keeper)?;
+    Ok((alive, keeper))
+}
+
+/// The keeper: it waits until nobody uses the namespaces any more.
+fn keep(directory: &Path, users: &OwnedFd, waits: OwnedFd, says: OwnedFd) -> std::result::Result<(), Errno> {
+    if !matches!(rustix::io::read(&waits, &mut [0u8; 1][..]), Ok(1)) {
+        return Err(Errno::CHILD);
+    }
+    let ready = bring_up_loopback()
+        .map_err(|error| error.to_string())
+        .and_then(|()| leave_terminal().map_err(|errno| errno.to_string()));
+    // Where the kernel cannot do it, containers see the bridge's address.
+    transparent::prepare_here().unwrap_or_default();
+    let text = ready.as_ref().err().map_or("ok", String::as_str);
+    rustix::io::write(&says, text.as_bytes())?;
+    if ready.is_err() {
+        return Err(Errno::CHILD);
+    }
+    rustix::process::chdir("/")?;
+    drop((waits, says));
+    close_all_but(users.as_fd());
+    loop {
+        let mut fds = [PollFd::new(users, PollFlags::empty())];
+        cais_sys::idle::poll_without_memory(&mut fds, None)?;
+        // A new one opens the FIFO with the lock held.
+        let Ok(held) = lock(directory) else {
+            return Err(Errno::NOLCK);
+        };
+        let mut fds = [PollFd::new(users, PollFlags::empty())];
+        let now = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if rustix::event::poll(&mut fds, Some(&now))? == 1 {
+            disconnect(directory, std::process::id().cast_signed());
+            return Ok(());
+        }
+        drop(held);
+    }
+}
+
+fn bring_up_loopback() -> cais_net::Result<()> {
+    let mut batch = Batch::default();
+    link::bring_up(&mut batch, 1, false);
+    Socket::open_here(Protocol::Route)?
+        .apply(&mut batch)
+        .map_err(NetError::netlink(
+            "bring up the loopback interface",
+            "RTM_SETLINK",
+        ))
+}
+
+/// Starts pasta. The error is what the user is told: networks work among themselves without.
+fn connect(directory: &Path, keeper: i32) -> std::result::Result<(), String> {
+    let without = "containers reach each other, but nothing outside";
+    if !rootless::has_helper("pasta") {
+        return Err(format!(
+            "pasta is not installed (Debian's package: passt): {without}"
+        ));
+    }
+    let output = Command::new("pasta")
+        .args(PASTA.split_ascii_whitespace())
+        .arg("--pid")
+        .arg(directory.join(UPLINK_PID))
+        .arg(keeper.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot execute pasta: {error}: {without}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().rfind(|line| !line.contains("syslog"));
+    Err(format!(
+        "pasta cannot connect this user's networks to the host: {}: {without}",
+        said.unwrap_or("it does not say why")
+    ))
+}
+
+/// Ends the pasta of a keeper: not all versions see by themselves that it is gone.
+fn disconnect(directory: &Path, keeper: i32) {
+    let path = directory.join(UPLINK_PID);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    // Its last argument is the keeper's id: no other process has this one's id by now.
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let ending = format!("{UPLINK_PID}\0{keeper}\0");
+    if arguments.ends_with(ending.as_bytes()) {
+        // One that has just ended is no error.
+        kill_process(pid, Signal::TERM).unwrap_or_default();
+    }
+    std::fs::remove_file(&path).unwrap_or_default();
+}

@@ -1,0 +1,133 @@
+//! Networks of an ordinary user: bridges in a namespace of the user's own, pasta as the way
+//! out, ports by the monitors. The host is a network namespace with a neighbour outside.
+
+use crate::rootless::Home;
+use crate::support::Done;
+
+/// Makes the host: an uplink, a neighbour with a server at port 80 that says who asks, and one
+/// at port 81 that asks the host's port 8080 itself.
+const HOST: &str = "\
+    ip link set lo up; ip link add up0 type veth peer name peer0; \
+    ip addr add 192.0.2.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad; ip link set up0 up; \
+    unshare -n sleep 1000 >/dev/null 2>&1 & peer=$!; \
+    until [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do :; done; \
+    ip link set peer0 netns $peer; in_peer=\"nsenter -t $peer -n\"; \
+    $in_peer ip addr add 192.0.2.9/24 dev peer0; $in_peer ip addr add 2001:db8::9/64 dev peer0 nodad; \
+    $in_peer ip link set peer0 up; $in_peer ip link set lo up; \
+    ip route add default via 192.0.2.9; ip route add default via 2001:db8::9; \
+    $in_peer socat TCP6-LISTEN:80,fork,reuseaddr,ipv6only=0 SYSTEM:'echo outside $SOCAT_PEERADDR' >/dev/null 2>&1 & servers=$!; \
+    $in_peer socat TCP-LISTEN:81,fork,reuseaddr TCP:192.0.2.1:8080 >/dev/null 2>&1 & servers=\"$servers $!\"; \
+    trap \"kill $servers $peer\" EXIT; ";
+
+/// Lets the user open the device that pasta needs.
+const TUN: &str = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun && rm tun; ";
+
+/// A server inside that says who asks, by TCP at port 80 and by UDP at port 81.
+const SERVER: &str = r#"sh -c 'socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:"echo from \$SOCAT_PEERADDR" &
+    exec socat UDP-RECVFROM:81,fork SYSTEM:"echo datagram from \$SOCAT_PEERADDR"'"#;
+
+fn run(home: &Home, before: &str, script: &str) -> Done {
+    let before = format!("cd {}; {before}", home.base.display());
+    let script = format!(
+        "ask() {{ socat -T 5 -u \"$1\" - 2>&1 | grep -o 'from.*\\|outside.*\\|refused\\|rohibited\\|unreachable'; }}\n{script}"
+    );
+    home.sh_after(&["--mount", "--net"], &before, &script)
+}
+
+fn lines(done: &Done) -> Vec<&str> {
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    done.stdout.lines().collect()
+}
+
+#[test]
+fn containers_find_each_other_and_the_world() {
+    let home = Home::new("65534:3000000:65536\n");
+    let done = run(
+        &home,
+        &format!("{HOST}{TUN}"),
+        &format!(
+            "cais network create front >/dev/null; cais network create back --internal >/dev/null
+             cais run -d --name web --network front host {SERVER} >/dev/null
+             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
+             asks() {{ cais run --rm \"$@\"; }}
+             asks --network front host socat -T 5 -u TCP4:web:80 -
+             asks --network front --userns keep-id host socat -T 5 -u TCP4:192.0.2.9:80 -
+             asks --network front -u 7 host socat -T 5 -u TCP6:[2001:db8::9]:80 -
+             asks --network back host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o unreachable
+             asks --network front --egress-allow web host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o 'No route'
+             cais network connect back web; cais exec web sh -c 'ls /sys/class/net' | tr '\\n' ' '
+             cais network disconnect front web; cais exec web sh -c 'ls /sys/class/net'
+             cais network check; cais stop -t 0 web; cais start web; cais rm -f web; cais network rm front back"
+        ),
+    );
+    assert_eq!(
+        lines(&done),
+        [
+            "from 172.18.0.3",
+            "outside [0000:0000:0000:0000:0000:ffff:c000:0201]",
+            "outside [2001:0db8:0000:0000:0000:0000:0000:0001]",
+            "unreachable",
+            "No route",
+            "eth0 eth1 lo eth1",
+            "lo",
+            "web",
+            "web",
+            "web",
+            "front",
+            "back"
+        ],
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn ports_are_published() {
+    let home = Home::new("");
+    let done = run(
+        &home,
+        &format!("{HOST}{TUN}"),
+        &format!(
+            "cais run -d --name web -p 8080:80 -p 8080:81/udp host {SERVER} >/dev/null
+             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
+             for a in 127.0.0.1 192.0.2.1 [::1] 192.0.2.9:81; do ask TCP:$(echo $a:8080 | sed s/:81:8080/:81/); done
+             until echo x | socat -t 1 - UDP:127.0.0.1:8080 | grep datagram; do :; done
+             cais run --rm -p 8080:80 host true 2>&1 | grep -o 'taken by container web'
+             cais run --rm -p 80:80 host true 2>&1 | grep -o 'are for root'
+             cais port add web 8081:80 >/dev/null; ask TCP:127.0.0.1:8081
+             cais port rm web 8081:80 >/dev/null; ask TCP:127.0.0.1:8081
+             cais port web 80; cais rm -f web"
+        ),
+    );
+    assert_eq!(
+        lines(&done),
+        [
+            "from 172.17.0.1",
+            "from 192.0.2.1",
+            "from 172.17.0.1",
+            "from 192.0.2.9",
+            "datagram from 172.17.0.1",
+            "taken by container web",
+            "are for root",
+            "from 172.17.0.1",
+            "refused",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "web"
+        ],
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn without_pasta_containers_reach_each_other() {
+    let home = Home::new("");
+    let done = run(
+        &home,
+        HOST,
+        "cais run -d --name one --network bridge host sleep 1000 2>&1 >/dev/null | grep -o 'nothing outside'
+         cais run --rm --network bridge host sh -c 'ip -4 route' 2>/dev/null | cut -d ' ' -f 1-3 | head -1; cais rm -f one",
+    );
+    assert_eq!(lines(&done), ["nothing outside", "default via 172.17.0.1", "one"]);
+}
