@@ -10,6 +10,13 @@ use std::process::Command;
 /// discard a section that the C library's start code names.
 const FIRST_WITH_LLD: u32 = 90;
 
+/// What every start uses of the C library: its own beginning, which asks for each of the
+/// functions that there are several of, memory, strings, and the system calls of files.
+const MEMBERS: &str = "libc-start libc-tls init-first dl-support dl-tunables cacheinfo getenv exit cxa_atexit \
+    malloc mem* rawmem* st[pr]* wcs* wmem* open64 openat64 read write close fstat64 fstatat64 stat64 lseek64 \
+    mkdir mkdirat unlink unlinkat rename readlink opendir fdopendir readdir64 closedir dirfd getdents64 \
+    getcwd mmap64 munmap mprotect brk sbrk sigaction sched_getaffinity syscall errno-loc";
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=start.txt");
@@ -24,8 +31,12 @@ fn main() {
     let script = format!("{}/sections.ld", of("OUT_DIR"));
     let names = std::fs::read_to_string("start.txt").unwrap_or_default();
     let first: String = names.lines().map(|name| format!("*(.text.{name})\n")).collect();
+    let members: String = MEMBERS
+        .split_whitespace()
+        .map(|member| format!("*libc.a:{member}.o(.text .text.*)\n"))
+        .collect();
     let text = format!(
-        "SECTIONS {{ .text.start : {{ {first} }} }} INSERT BEFORE .text;\n\
+        "SECTIONS {{ .text.start : {{ *(.text.main) {first} {members} *libm-*.a:[es]_*.o(.text) }} }} INSERT BEFORE .text;\n\
          SECTIONS {{ /DISCARD/ : {{ *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table*) }} }} INSERT AFTER .text;\n"
     );
     if std::fs::write(&script, text).is_ok() {
