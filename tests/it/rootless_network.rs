@@ -55,6 +55,10 @@ fn containers_find_each_other_and_the_world() {
              asks --network front -u 7 host socat -T 5 -u TCP6:[2001:db8::9]:80 -
              asks --network back host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o unreachable
              asks --network front --egress-allow web host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o 'No route'
+             socat TCP-LISTEN:7000,bind=192.0.2.1,reuseaddr SYSTEM:'echo the host' 2>/dev/null & listener=$!
+             until grep -q :1B58 /proc/self/net/tcp; do :; done
+             asks --network front host socat -T 5 -u TCP4:host.docker.internal:7000 -
+             kill $listener 2>/dev/null
              cais network connect back web; cais exec web sh -c 'ls /sys/class/net' | tr '\\n' ' '
              cais network disconnect front web; cais exec web sh -c 'ls /sys/class/net'
              cais network check; cais stop -t 0 web; cais start web; cais rm -f web; cais network rm front back"
@@ -68,6 +72,7 @@ fn containers_find_each_other_and_the_world() {
             "outside [2001:0db8:0000:0000:0000:0000:0000:0001]",
             "unreachable",
             "No route",
+            "the host",
             "eth0 eth1 lo eth1",
             "lo",
             "web",

@@ -16,7 +16,8 @@ use crate::store::{Store, ensure_directory, read_json, write_json};
 use cais_linux::SysError;
 use cais_net::NetError;
 use cais_net::bridge;
-use cais_net::namespace::seek_home;
+use cais_net::endpoint::Endpoint;
+use cais_net::namespace::{has_home, seek_home};
 use cais_net::netlink::link;
 use cais_net::netlink::{Batch, Protocol, Socket};
 use cais_net::transparent;
@@ -30,6 +31,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Read;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -96,6 +98,22 @@ pub(crate) fn user_namespace() -> Option<PathBuf> {
         "/proc/self/fd/{}",
         joined.user.as_raw_fd()
     )))
+}
+
+/// The addresses by which a container reaches the host: the bridge's, or where the bridge is
+/// elsewhere those by which the host itself speaks to the world.
+pub(crate) fn ways_to_host(endpoint: &Endpoint) -> Vec<IpAddr> {
+    if !has_home() {
+        return endpoint.gateway4.into_iter().chain(endpoint.gateway6).collect();
+    }
+    let own = |family: &str, world: &str| {
+        let socket = UdpSocket::bind((family, 0)).ok()?;
+        // Nothing is sent: the kernel only chooses a route.
+        socket.connect((world, 9)).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    let all = [own("0.0.0.0", "198.51.100.1"), own("::", "2001:db8:1::1")];
+    all.into_iter().flatten().collect()
 }
 
 fn failed(call: &'static str, what: &Path) -> impl FnOnce(Errno) -> EngineError {
