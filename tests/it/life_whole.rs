@@ -324,3 +324,83 @@ fn the_end_of_one_run_is_not_that_of_the_next() {
     assert_eq!(env.field("web", "Status"), "running");
     env.ok(&["rm", "-f", "web"]);
 }
+
+/// `rm` without `-f` is no reason to end what another command is starting.
+#[test]
+fn what_is_being_started_is_not_killed_by_rm() {
+    let env = TestEnv::new();
+    env.ok(&["create", "--name", "web", "host", "true"]);
+    let id = env.ok(&["ps", "-aq", "--no-trunc"]);
+    let directory = fs::File::open(env.path("data/containers").join(id.trim())).unwrap();
+    let state = env.path("run/containers").join(id.trim());
+    let named = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let start: u64 = stat
+            .rsplit_once(") ")
+            .unwrap()
+            .1
+            .split(' ')
+            .nth(19)
+            .unwrap()
+            .parse()
+            .unwrap();
+        json!({ "pid": pid, "start": start })
+    };
+    // As a start writes it: first without a process, and then with it.
+    let mut noted = json!({
+        "version": 1, "monitor": named(std::process::id()), "init": null, "cgroup": "",
+        "started": "2026-01-01T00:00:00Z", "id_range": null, "remove": false,
+    });
+    flock(&directory, FlockOperation::LockExclusive).unwrap();
+    fs::write(&state, noted.to_string()).unwrap();
+    let mut command = env.command(&["rm", "web"]);
+    let removing = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("it waits for the container", || waits_for_a_lock(removing.id()));
+    let mut program = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    noted["init"] = named(program.id());
+    fs::write(&state, noted.to_string()).unwrap();
+    flock(&directory, FlockOperation::Unlock).unwrap();
+    let done = Done::from(removing.wait_with_output().unwrap());
+    assert!(program.try_wait().unwrap().is_none(), "it was killed");
+    assert!(
+        done.code == 1 && done.stderr.contains("running"),
+        "{}",
+        done.stderr
+    );
+    program.kill().unwrap();
+    program.wait().unwrap();
+    fs::remove_file(&state).unwrap();
+    env.ok(&["rm", "web"]);
+}
+
+/// What was killed while it stood still, and nobody knew, is not made to stand still for ever.
+#[test]
+fn what_is_killed_ends_though_it_is_paused() {
+    let env = TestEnv::new();
+    env.ok(&["run", "-d", "--name", "web", "host", "sleep", "1000"]);
+    let init = env.field("web", "Pid");
+    let groups = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
+    let path = |line: &str| {
+        let (kind, path) = line.split_once(':')?.1.split_once(':')?;
+        let version_1 = format!("/sys/fs/cgroup/freezer{path}/freezer.state");
+        match kind {
+            "freezer" => Some((version_1, "FROZEN")),
+            "" => Some((format!("/sys/fs/cgroup{path}/cgroup.freeze"), "1")),
+            _ => None,
+        }
+    };
+    let mut files = groups.lines().filter_map(path);
+    let (file, word) = files
+        .find(|(file, _)| std::path::Path::new(file).exists())
+        .unwrap();
+    fs::write(file, word).unwrap();
+    env.ok(&["kill", "web"]);
+    let done = env.cais(&["pause", "web"]);
+    assert!(
+        done.code == 1 && done.stderr.contains("not running"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(env.ok(&["wait", "web"]), "137\n");
+    env.ok(&["rm", "web"]);
+}

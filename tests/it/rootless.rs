@@ -215,6 +215,44 @@ fn a_directory_as_root() {
 }
 
 #[test]
+fn images_and_volumes() {
+    let home = Home::new("");
+    let text = home.ok(
+        "mkdir -p rootfs/data; echo mine > rootfs/data/file; tar -C rootfs -cf root.tar .
+         cais import -c 'CMD cat /data/file' root.tar box >/dev/null; cais run --rm box
+         cais run --rm -v kept:/data box sh -c 'echo more >> /data/file'
+         cais run --rm -v kept:/data box; cais run --rm -v other:/elsewhere box sh -c 'echo $(ls /elsewhere)-'
+         cais run --name changed box sh -c 'echo new > /data/new; rm /data/file'
+         cais diff changed; cais export changed | tar -t | grep data/; cais export -o x.tar changed; tar -tf x.tar | grep -c data/file
+         cais save -o box.tar box; cais rm changed; cais rmi box >/dev/null; cais load -q -i box.tar; cais run --rm box
+         cais image mount box 2>&1 | grep -o 'only root'; cais volume rm kept other; cais rmi box >/dev/null
+         cais system check; true",
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "mine",
+            "mine",
+            "more",
+            "-",
+            "C /data",
+            "D /data/file",
+            "A /data/new",
+            "data/",
+            "data/new",
+            "0",
+            "changed",
+            "Loaded image: box:latest",
+            "mine",
+            "only root",
+            "kept",
+            "other",
+        ]
+    );
+}
+
+#[test]
 fn streams_codes_and_flags() {
     let home = Home::new("");
     let text = home.ok(

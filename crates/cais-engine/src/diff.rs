@@ -72,10 +72,7 @@ pub fn changes_of(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf
         return all();
     }
     // What the container wrote may belong to ids that this user is not.
-    let bytes = in_user_namespace("read what the container changed", || {
-        let found = all().map_err(|error: EngineError| error.to_string())?;
-        Ok(encode(&found))
-    })?;
+    let bytes = in_user_namespace("read what the container changed", &mut || Ok(encode(&all()?)))?;
     Ok(decode(&bytes))
 }
 

@@ -77,12 +77,23 @@ pub fn pause(engine: &Engine, name: &str) -> Result<()> {
         .group
         .freeze()
         .map_err(EngineError::cgroup(format!("pause container {}", record.name)));
-    if frozen.is_err() {
+    // Killed meanwhile it could not end, and who killed it may have looked before.
+    let is_killed = state.init.is_some_and(|init| is_being_killed(init.pid));
+    if is_killed {
+        held.group.thaw().map_err(EngineError::cgroup(format!(
+            "let container {} go on",
+            record.name
+        )))?;
+    }
+    if frozen.is_err() || is_killed {
         state.paused = false;
         state.write(&engine.store, &record.id)?;
     }
     held.lock.release();
     frozen?;
+    if is_killed {
+        return Err(EngineError::NotRunning(record.name.clone()));
+    }
     events::container(&engine.store, record, "pause", &[]);
     Ok(())
 }
@@ -110,13 +121,31 @@ pub fn unpause(engine: &Engine, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether SIGKILL is on its way to a process (`SigPnd` and `ShdPnd` of proc_pid_status(5)), or
+/// it is gone.
+fn is_being_killed(pid: i32) -> bool {
+    const KILL: u64 = 1 << 8;
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    let pending = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
+    pending
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .any(|mask| mask & KILL != 0)
+}
+
 /// Lets the processes of a container go on that are to end: one that stands still hears
-/// nothing, not even SIGKILL (cgroup v1).
+/// nothing, not even SIGKILL (cgroup v1). The signal was sent before: `pause` first notes what
+/// it is about to do, and looks for such a signal when it has done it, so one of the two
+/// sees the other.
 pub(crate) fn thaw_to_end(store: &Store, container: &Container) -> Result<()> {
-    let Status::Paused { .. } = container.status else {
+    let state = RunState::read(store, &container.record.id)?;
+    let Some(state) = state.filter(|state| state.paused) else {
         return Ok(());
     };
-    let cgroup = container.state.as_ref().map_or("", |state| state.cgroup.as_str());
+    let cgroup = state.cgroup.as_str();
     if let Some(group) = open_group(cgroup)?.filter(Group::is_frozen) {
         group.thaw().map_err(EngineError::cgroup(format!(
             "let container {} go on",

@@ -79,7 +79,19 @@ fn remove_one(
             if !how.force && (container.is_running() || matches!(container.status, Status::Restarting(_))) {
                 return Err(EngineError::Running(container.record.name));
             }
-            if !is_killed {
+            if !how.force {
+                // It has ended, or it is being started: whoever does that holds the lock. That
+                // one is not to be killed.
+                let Some(lock) = ContainerLock::acquire(store, &id)? else {
+                    return Ok(None);
+                };
+                let is_alive = |state: &RunState| state.init.is_some_and(|init| init.is_alive());
+                let is_running = RunState::read(store, &id)?.as_ref().is_some_and(is_alive);
+                lock.release();
+                if is_running {
+                    return Err(EngineError::Running(container.record.name));
+                }
+            } else if !is_killed {
                 kill_marked(store, &container)?;
             }
             nudge(state.monitor);

@@ -13,7 +13,7 @@ use cais_sys::process::{Forked, exit_now, fork_into};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, WaitOptions};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The files of subordinate ids (subuid(5), subgid(5)).
 const SUBUID: &str = "/etc/subuid";
@@ -266,14 +266,12 @@ pub fn check_limits(options: &RunOptions, delegation: Option<&Delegation>) -> Re
 }
 
 /// Does `work` as root of a user namespace with the maps of this user's containers, where the
-/// files that containers leave can be read and removed, and returns what it returned.
+/// files that containers leave can be read and removed, and layers be shown together, in a
+/// mount namespace of its own. Returns what it returned.
 ///
 /// # Errors
 /// Where there can be no such namespace; `work`'s own error as text.
-pub fn in_user_namespace(
-    what: &str,
-    work: impl FnOnce() -> std::result::Result<Vec<u8>, String>,
-) -> Result<Vec<u8>> {
+pub fn in_user_namespace(what: &str, work: &mut dyn FnMut() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     let failed = || EngineError::system(format!("{what} in a user namespace"));
     let pipe = || {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -281,8 +279,8 @@ pub fn in_user_namespace(
             .map_err(failed())
     };
     let ((waits, go), (result, says)) = (pipe()?, pipe()?);
-    let forked = fork_into(namespace::USER)
-        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER", errno))
+    let forked = fork_into(namespace::USER | namespace::MOUNT)
+        .map_err(|errno| SysError::new("clone", "CLONE_NEWUSER | CLONE_NEWNS", errno))
         .map_err(failed())?;
     let child = match forked {
         Forked::Child => {
@@ -332,14 +330,14 @@ fn await_child(child: Pid) -> cais_linux::Result<i32> {
 fn work_as_root(
     waits: &impl AsFd,
     says: rustix::fd::OwnedFd,
-    work: impl FnOnce() -> std::result::Result<Vec<u8>, String>,
+    work: &mut dyn FnMut() -> Result<Vec<u8>>,
 ) -> u8 {
     if !matches!(rustix::io::read(waits, &mut [0u8; 1][..]), Ok(1)) {
         return 1;
     }
     let (bytes, status) = match work() {
         Ok(bytes) => (bytes, 0),
-        Err(text) => (text.into_bytes(), 1),
+        Err(error) => (crate::run::chain(&error).into_bytes(), 1),
     };
     match std::io::Write::write_all(&mut std::fs::File::from(says), &bytes) {
         Ok(()) => status,
@@ -352,14 +350,13 @@ fn work_as_root(
 /// # Errors
 /// Where something in it cannot be removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    let path: PathBuf = path.to_owned();
-    in_user_namespace(
-        &format!("remove {}", path.display()),
-        || match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
-            _ => Ok(Vec::new()),
-        },
-    )
+    let what = format!("remove {}", path.display());
+    in_user_namespace(&what, &mut || match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::store(what.clone())(error))
+        }
+        _ => Ok(Vec::new()),
+    })
     .map(drop)
 }
 

@@ -4,6 +4,8 @@ use super::unpack::RECORD;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::options::RootSource;
+use crate::rootless::in_user_namespace;
+use crate::state::Container;
 use crate::store::ensure_directory;
 use crate::time;
 use cais_image::layer::{Decoder, Form, PackOptions, UnpackOptions, Unpacked, pack_layer, unpack_layer};
@@ -163,6 +165,18 @@ fn show(engine: &Engine, mut lower: Vec<PathBuf>) -> Result<OwnedFd> {
 /// Where there is no such container, or a file cannot be read.
 pub fn export(engine: &Engine, container: &str, output: impl Write) -> Result<()> {
     let container = crate::list::container(&engine.store, container)?;
+    let mut output = output;
+    let mut work = || export_tree(engine, &container, &mut output).map(|()| Vec::new());
+    if engine.rootless {
+        // Only there may this user show layers together.
+        in_user_namespace("export the container", &mut work)
+    } else {
+        work()
+    }
+    .map(drop)
+}
+
+fn export_tree(engine: &Engine, container: &Container, output: &mut impl Write) -> Result<()> {
     let upper = engine.store.container(&container.record.id).join("upper");
     let lower = match &container.record.options.root {
         RootSource::Host => vec![PathBuf::from("/")],
@@ -192,9 +206,9 @@ pub fn export(engine: &Engine, container: &str, output: impl Write) -> Result<()
     let root = rustix::fs::openat(&root, ".", flags, Mode::empty())
         .map_err(|errno| SysError::new("openat", "\".\"", errno))
         .map_err(EngineError::system("open the container's root"))?;
-    pack_layer(root.as_fd(), output, &PackOptions::new(form))
-        .map(drop)
-        .map_err(|error| EngineError::Invalid(format!("cannot export: {}", crate::run::chain(&error))))
+    pack_layer(root.as_fd(), &mut *output, &PackOptions::new(form))
+        .map_err(|error| EngineError::Invalid(format!("cannot export: {}", crate::run::chain(&error))))?;
+    output.flush().map_err(EngineError::store("write the archive"))
 }
 
 /// Where the mounts of images are.
@@ -217,6 +231,11 @@ pub struct MountedImage {
 /// # Errors
 /// Where there is no such image, or it cannot be mounted.
 pub fn mount_image(engine: &Engine, name: &str) -> Result<PathBuf> {
+    if engine.rootless {
+        return Err(EngineError::Invalid(format!(
+            "cannot mount the image {name}: only root can mount something where others see it; `cais create` and `cais export` give its files as an archive"
+        )));
+    }
     engine.store.ensure()?;
     let store = super::open(engine)?;
     let image = super::find(&store, name)?;

@@ -7,6 +7,7 @@ use super::directory;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::options::{RootSource, RunOptions};
+use crate::rootless::in_user_namespace;
 use cais_image::layer::{Form, PackOptions, UnpackOptions, pack_layer, unpack_layer};
 use cais_linux::mounts::{overlay, tree};
 use cais_linux::path::open_inside;
@@ -23,11 +24,23 @@ pub(super) fn fill(engine: &Engine, options: &RunOptions, name: &str, target: &s
     if options.root == RootSource::Host {
         return Ok(());
     }
-    let volume = directory(&engine.store).join(name);
-    let data = volume.join("_data");
-    if !is_empty(&data)? {
+    if !is_empty(&directory(&engine.store).join(name).join("_data"))? {
         return Ok(());
     }
+    let work = || fill_from_image(engine, options, name, target);
+    if !engine.rootless {
+        return work();
+    }
+    // Only there may this user show layers together.
+    in_user_namespace(&format!("fill the volume {name}"), &mut || {
+        work().map(|()| Vec::new())
+    })
+    .map(drop)
+}
+
+fn fill_from_image(engine: &Engine, options: &RunOptions, name: &str, target: &str) -> Result<()> {
+    let volume = directory(&engine.store).join(name);
+    let data = volume.join("_data");
     let Some(root) = open_root(engine, options)? else {
         return Ok(());
     };

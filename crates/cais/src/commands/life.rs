@@ -45,7 +45,7 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<u8, Failure> {
         let container = list::container(&engine.store, name)?;
         let id = container.record.id.as_str();
         stop::stop(&engine.store, id, signal, timeout)?;
-        start_detached(&engine, &container.record.id).map_err(Failure::of_start)?;
+        start_detached(&engine, &container.record.id)?;
         events::container(&engine.store, &container.record, "restart", &[]);
         Ok(())
     })

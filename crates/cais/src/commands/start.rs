@@ -52,7 +52,6 @@ fn start_one(engine: &Engine, name: &str, manner: &Manner) -> Result<Option<Outc
     if container.is_running() {
         return Ok(None);
     }
-    start_again(engine, &container.record.id, manner)
-        .map(Some)
-        .map_err(Failure::of_start)
+    // Docker: 1, whatever it is that fails; 125 to 127 are those of `run`.
+    Ok(Some(start_again(engine, &container.record.id, manner)?))
 }
