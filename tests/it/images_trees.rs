@@ -287,3 +287,44 @@ fn by_docker_and_back() {
     docker(&["load", "-q", "-i", &there]);
     assert_eq!(docker(&["image", "inspect", "-f", "{{.Id}}", image]), id);
 }
+
+/// Images go while containers of them start: a container that starts has all its files.
+#[test]
+fn what_starts_keeps_its_image() {
+    let env = TestEnv::new();
+    let root = env.path("root");
+    make_rootfs(&root);
+    let (tree, archive) = (env.path("root.tar"), env.path("box.tar"));
+    let (tree, archive) = (tree.to_str().unwrap(), archive.to_str().unwrap());
+    crate::images::run("tar", &["-C", root.to_str().unwrap(), "-cf", tree, "."]);
+    env.ok(&["import", "-c", "CMD true", tree, "box"]);
+    env.ok(&["save", "-o", archive, "box"]);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let again = |words: &[&str]| {
+        let mut said = Vec::new();
+        while std::time::Instant::now() < until {
+            said.push(env.cais(words));
+        }
+        said
+    };
+    let run = ["run", "--rm", "--pull", "never", "box"];
+    let others = [
+        vec!["load", "-q", "-i", archive],
+        vec!["image", "prune", "-af"],
+        vec!["rmi", "box"],
+    ];
+    std::thread::scope(|scope| {
+        for words in &others {
+            scope.spawn(|| again(words));
+        }
+        let starts = [0, 1].map(|_| scope.spawn(|| again(&run)));
+        for done in starts.into_iter().flat_map(|start| start.join().unwrap()) {
+            let is_refused = done.stderr.contains("no such image") || done.stderr.contains("load or pull it");
+            assert!(done.code == 0 || is_refused, "{}", done.stderr);
+        }
+    });
+    env.ok(&["load", "-q", "-i", archive]);
+    env.ok(&run);
+    env.ok(&["image", "prune", "-af"]);
+    assert_eq!(env.ok(&["system", "check"]), "");
+}

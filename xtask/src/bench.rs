@@ -5,10 +5,10 @@
 mod engine;
 mod images;
 mod network;
-mod peers;
+pub(crate) mod peers;
 mod plot;
 mod runtime;
-mod start;
+pub(crate) mod start;
 mod stats;
 mod tables;
 

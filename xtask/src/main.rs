@@ -7,6 +7,7 @@ mod fuzz;
 mod layers;
 mod licences;
 mod man;
+mod order;
 mod packages;
 mod size;
 mod tests;
@@ -33,6 +34,7 @@ cargo xtask fuzz N TARGET…    fuzz targets for N seconds each, with the stable
 cargo xtask bench start       starts against the peers: docs/benchmarks/
 cargo xtask bench engine      run, exec, ps, logs, stop, many containers, against the peers
 cargo xtask bench network     bridges, ports, throughput and names against Docker's
+cargo xtask order             which functions a start uses, for the linker: crates/cais/start.txt
 cargo xtask man DIR           man pages from the definition of the command line
 cargo xtask completions DIR   shell completions from the same
 cargo xtask ci                what .ci/run runs";
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         ["vm-test", rest @ ..] => vm_test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["order"] => order::make(),
         ["man", directory] => man::write_man_pages(directory),
         ["completions", directory] => man::write_completions(directory),
         ["ci"] => ci::run(),

@@ -63,9 +63,8 @@ pub fn keep_budget(engine: &Engine, spared: &[Digest]) -> Result<Kept> {
     }
     let store = images::open(engine)?;
     let collect = || {
-        let in_use = || images::in_use(engine).map_err(|error| StoreError::Caller(error.to_string()));
         store
-            .collect(GcOptions::default(), &in_use)
+            .collect(GcOptions::default(), &|| images::in_use_after_starts(engine))
             .map(|report| report.freed.allocated)
             .map_err(EngineError::image("remove what no image needs"))
     };

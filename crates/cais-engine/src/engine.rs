@@ -5,6 +5,8 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::service::Service;
 use crate::store::Store;
+use rustix::fd::OwnedFd;
+use std::cell::OnceCell;
 
 /// The engine of one command.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Engine {
     pub rootless: bool,
     /// What a service manager gave this command.
     pub service: Service,
+    /// Holds the images for a start (`images::hold_for_start`).
+    pub(crate) images_held: OnceCell<OwnedFd>,
 }
 
 impl Engine {
@@ -36,6 +40,7 @@ impl Engine {
             config: Config::default(),
             rootless,
             service: Service::default(),
+            images_held: OnceCell::new(),
         }
     }
 
@@ -56,6 +61,7 @@ impl Engine {
             config: Config::load(&var)?,
             rootless,
             service: Service::read(&var),
+            images_held: OnceCell::new(),
         })
     }
 }

@@ -41,8 +41,11 @@ use crate::list::containers;
 use crate::options::{RootSource, RunOptions};
 use crate::prune::PruneFilter;
 use cais_image::platform::Platform;
-use cais_image::store::Image;
+use cais_image::store::{Image, StoreError};
 use cais_image::{ContentStore, Digest, Reference};
+use cais_linux::SysError;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::path::{Path, PathBuf};
 
 /// Notes what happened to an image in the journal of events: to the image with this id, or to
@@ -158,6 +161,7 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     };
     let name = name.clone();
     let store = open(engine)?;
+    hold_for_start(engine)?;
     let image = find(&store, &name)?;
     crate::budget::note_use(engine, &store, &image);
     let config = store
@@ -177,6 +181,50 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Locks the directory of the images' names: exclusively, or together with others.
+fn lock_images(engine: &Engine, operation: FlockOperation) -> Result<OwnedFd> {
+    let path = engine.store.data().join("images");
+    let failed = |call| {
+        let path = format!("{path:?}");
+        move |errno| EngineError::System {
+            action: "hold the images".to_owned(),
+            source: SysError::new(call, path, errno),
+        }
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed("open"))?;
+    rustix::io::retry_on_intr(|| flock(&directory, operation)).map_err(failed("flock"))?;
+    Ok(directory)
+}
+
+/// Holds all images, together with other starts, from before one is looked up until the
+/// container's record says that it is used ([`release_after_start`]). Only a collection waits
+/// for that, and nobody for long.
+fn hold_for_start(engine: &Engine) -> Result<()> {
+    if engine.images_held.get().is_none() {
+        let held = lock_images(engine, FlockOperation::LockShared)?;
+        engine.images_held.set(held).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Lets them go, here and in every process that has them by fork(2).
+pub(crate) fn release_after_start(engine: &Engine) {
+    if let Some(held) = engine.images_held.get() {
+        // It cannot fail on a descriptor that was locked.
+        flock(held, FlockOperation::Unlock).unwrap_or_default();
+    }
+}
+
+/// [`in_use`] for a collection that has read the images' names: who looked one up before has
+/// written its record by then.
+pub(crate) fn in_use_after_starts(engine: &Engine) -> std::result::Result<Vec<Digest>, StoreError> {
+    lock_images(engine, FlockOperation::LockExclusive)
+        .map(drop)
+        .and_then(|()| in_use(engine))
+        .map_err(|error| StoreError::Caller(error.to_string()))
 }
 
 /// Whether programs of this platform run here, natively or by an emulator that the kernel
@@ -378,9 +426,10 @@ fn is_taken(store: &ContentStore, image: &Image, filter: &PruneFilter) -> bool {
 /// Removes from the disk what no image and no container needs. Returns the bytes that came
 /// free.
 fn collect(engine: &Engine, store: &ContentStore) -> Result<u64> {
-    let in_use = || in_use(engine).map_err(|error| cais_image::store::StoreError::Caller(error.to_string()));
     let report = store
-        .collect(cais_image::store::GcOptions::default(), &in_use)
+        .collect(cais_image::store::GcOptions::default(), &|| {
+            in_use_after_starts(engine)
+        })
         .map_err(EngineError::image("remove what no image needs"))?;
     Ok(report.freed.apparent)
 }

@@ -97,6 +97,7 @@ pub(crate) fn write_record(engine: &Engine, prepared: &Prepared, started: Option
     let mut record = prepared.record.clone();
     record.last_start = started.map(str::to_owned);
     record.write(store)?;
+    crate::images::release_after_start(engine);
     prepared.volumes.release(store, &record.options);
     Ok(())
 }

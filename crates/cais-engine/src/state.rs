@@ -31,6 +31,12 @@ impl ProcessName {
         })
     }
 
+    /// This process.
+    #[must_use]
+    pub fn of_this() -> Option<Self> {
+        Self::read(std::process::id().cast_signed())
+    }
+
     /// Whether it is still there; a zombie is not.
     #[must_use]
     pub fn is_alive(&self) -> bool {

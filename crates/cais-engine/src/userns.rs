@@ -6,7 +6,7 @@
 
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::state::ProcessName;
+use crate::state::{ProcessName, RunState};
 use crate::store::Store;
 use std::fs;
 use std::io::ErrorKind;
@@ -47,7 +47,7 @@ pub fn lease(store: &Store, id: &ContainerId) -> Result<Lease> {
     let start = u32::from_str_radix(id.as_str().get(..6).unwrap_or("0"), 16).unwrap_or(0) % COUNT;
     for offset in 0..COUNT {
         let index = (start + offset) % COUNT;
-        if try_lease(store, id, index)? {
+        if try_lease(store, index)? {
             return Ok(Lease { index });
         }
     }
@@ -56,12 +56,13 @@ pub fn lease(store: &Store, id: &ContainerId) -> Result<Lease> {
     )))
 }
 
-/// A lease is a link whose content names the container and the process that took it: made
-/// in one step, so that nobody ever sees a part of it.
-fn try_lease(store: &Store, id: &ContainerId, index: u32) -> Result<bool> {
+/// A lease is a link whose content names the process that took it: made in one step, so that
+/// nobody ever sees a part of it, and short enough (59 bytes) that ext4 keeps it in the inode.
+/// Whose it is while the container runs, the container's state says.
+fn try_lease(store: &Store, index: u32) -> Result<bool> {
     let path = store.userns().join(index.to_string());
-    let maker = ProcessName::read(std::process::id().cast_signed()).map_or(0, |maker| maker.start);
-    match symlink(format!("{id} {} {maker}", std::process::id()), &path) {
+    let maker = ProcessName::of_this().map_or(0, |maker| maker.start);
+    match symlink(format!("{} {maker}", std::process::id()), &path) {
         Ok(()) => Ok(true),
         // One that was left behind is removed by the sweep; there are enough others.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -72,11 +73,11 @@ fn try_lease(store: &Store, id: &ContainerId, index: u32) -> Result<bool> {
     }
 }
 
-/// Removes a lease whose container has no state and whose maker is gone.
+/// Removes a lease whose maker is gone and that no container's state names.
 pub(crate) fn sweep_lease(store: &Store, path: &Path) {
     let Some(judged) = fs::read_link(path)
         .ok()
-        .filter(|content| is_left_behind(store, content))
+        .filter(|content| is_left_behind(store, path, content))
     else {
         return;
     };
@@ -93,20 +94,26 @@ pub(crate) fn sweep_lease(store: &Store, path: &Path) {
     fs::remove_file(&aside).unwrap_or_default();
 }
 
-fn is_left_behind(store: &Store, content: &Path) -> bool {
+fn is_left_behind(store: &Store, path: &Path, content: &Path) -> bool {
     let text = content.to_string_lossy();
-    let mut words = text.split(' ');
-    let Some(id) = words.next().and_then(ContainerId::parse) else {
-        return true;
-    };
-    let maker = words.next().zip(words.next()).and_then(|(pid, start)| {
+    let maker = text.split_once(' ').and_then(|(pid, start)| {
         let name = ProcessName {
             pid: pid.parse().ok()?,
             start: start.parse().ok()?,
         };
         Some(name.is_alive())
     });
-    maker != Some(true) && !store.state(&id).exists()
+    maker != Some(true) && !is_in_use(store, path)
+}
+
+/// Whether the state of some container names this lease: after its maker has gone, a monitor
+/// holds it. What cannot be read counts as a use.
+fn is_in_use(store: &Store, path: &Path) -> bool {
+    let index = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+    store.list_states().unwrap_or_default().iter().any(|id| {
+        let state = RunState::read(store, id);
+        state.is_ok_and(|state| state.is_some_and(|state| index.is_some() && state.id_range == index))
+    })
 }
 
 /// Frees a range.
@@ -144,7 +151,7 @@ mod tests {
             store.userns().join("1"),
             store.userns().join(one.index.to_string()),
         );
-        symlink(format!("{id} 1 0"), &gone).unwrap();
+        symlink("1 0", &gone).unwrap();
         sweep_lease(&store, &gone);
         sweep_lease(&store, &held);
         assert!(fs::read_link(&gone).is_err() && fs::read_link(&held).is_ok());

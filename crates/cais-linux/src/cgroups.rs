@@ -8,6 +8,7 @@
 
 pub mod detect;
 mod group;
+mod make;
 mod operate;
 pub mod plan;
 pub mod resources;
@@ -18,6 +19,7 @@ pub mod v2;
 
 pub use detect::{Hierarchy, Layout, parse_layout};
 pub use group::Group;
+pub use make::Making;
 pub use operate::list_groups;
 pub use resources::Resources;
 

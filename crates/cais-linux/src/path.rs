@@ -2,6 +2,7 @@
 //! tree as root, so that no link leads out of it.
 
 use crate::error::{Result, SysError};
+use rustix::buffer::spare_capacity;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
@@ -52,13 +53,30 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &Path, limit: u64) -> Result<Opti
     Ok(Some(bytes))
 }
 
-/// Reads a file of /proc. They have no size, so that the standard library would begin with 32
-/// bytes and read eight times.
+/// Reads a file of /proc or of a cgroup. They have no size, so that the standard library would
+/// ask for one and begin with 32 bytes.
 ///
 /// # Errors
 /// As open(2) and read(2).
 pub fn read_proc(path: &str) -> std::io::Result<String> {
-    let mut text = String::with_capacity(4096);
-    std::fs::File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    read_unsized(&file)
+}
+
+/// Reads what is left of a file without a size, as text.
+///
+/// # Errors
+/// As read(2).
+pub fn read_unsized(file: &OwnedFd) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.reserve(4096);
+        match rustix::io::read(file, spare_capacity(&mut bytes)) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }

@@ -10,6 +10,7 @@ mod sources;
 
 use crate::error::CreateError;
 use crate::plan::Plan;
+use crate::plan::sources::Source;
 use crate::stub::STUB;
 use cais_init::message::PlanHeader;
 use cais_init::wire::Field;
@@ -30,7 +31,8 @@ use std::time::Duration;
 pub struct Surroundings<'a> {
     /// Standard input, output and error of the program; unused with a terminal.
     pub stdio: [BorrowedFd<'a>; 3],
-    /// The `tasks` files of the cgroup v1 hierarchies to join.
+    /// The `tasks` files of the cgroup v1 hierarchies to join, where they are there already:
+    /// else see [`Companion::complete_cgroup`].
     pub tasks: Vec<BorrowedFd<'a>>,
     /// The cgroup v2 directory to start in.
     pub cgroup: Option<BorrowedFd<'a>>,
@@ -81,6 +83,15 @@ pub trait Companion {
     /// # Errors
     /// The start fails with it.
     fn while_the_stub_starts(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
+
+    /// While the stub makes its first mounts: the rest of its cgroup. Returns the `tasks` files
+    /// of the cgroup v1 hierarchies, which the stub joins next.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn complete_cgroup(&mut self) -> Result<Vec<BorrowedFd<'_>>, Self::Error> {
+        Ok(Vec::new())
+    }
 
     /// While the stub sets the container up: what must be written down before the program
     /// runs. With [`Plan::awaits_start`] the stub waits for it.
@@ -164,14 +175,8 @@ pub fn create<C: Companion>(
     (around.checkpoint)("set the limits of the process");
     plan.limits.apply(process.pid)?;
     (around.checkpoint)("open the sources");
-    let sources = open_sources(plan, around, userns.as_ref(), sent)?;
-    (around.checkpoint)("send the sources");
-    if !sources.is_empty() {
-        let fds: Vec<BorrowedFd<'_>> = sources.iter().map(AsFd::as_fd).collect();
-        send_slots(plan, around, &ours, &fds)?;
-    }
-    drop(sources);
-    clock.lap("open the root and the mounts");
+    open_for_stub(plan, around, (&ours, userns.as_ref()), sent, companion)?;
+    clock.lap("open the mounts, complete the cgroup");
     (around.checkpoint)("record the container");
     let prepared = companion.while_the_stub_works(process);
     let mut ear = Ear::new(Some(plan), ours.as_fd());
@@ -428,6 +433,43 @@ fn send_plan(plan: &Plan, around: &Surroundings<'_>, ours: &OwnedFd) -> Result<u
         .collect();
     send_slots(plan, around, ours, &fds)?;
     Ok(lent.len())
+}
+
+/// Opens what the stub waits for and sends it in the order in which it is used: the root, then
+/// the other mounts, then what joins it to its cgroup, which is made last.
+fn open_for_stub<C: Companion>(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    channel: (&OwnedFd, Option<&OwnedFd>),
+    sent: usize,
+    companion: &mut C,
+) -> Result<(), C::Error> {
+    let rest = plan.sources.get(sent..).unwrap_or(&[]);
+    let is_tasks = |source: &Source| matches!(source, Source::Tasks(_));
+    let (before, joins) = rest.split_at(rest.iter().position(is_tasks).unwrap_or(rest.len()));
+    let (root, others) = before.split_at(before.len().min(1));
+    send_sources(plan, around, channel, root)?;
+    send_sources(plan, around, channel, others)?;
+    (around.checkpoint)("complete the cgroup");
+    let tasks = companion.complete_cgroup()?;
+    (around.checkpoint)("send the sources");
+    let around = Surroundings { tasks, ..*around };
+    Ok(send_sources(plan, &around, channel, joins)?)
+}
+
+/// Opens sources and sends them for the next slots.
+fn send_sources(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    (ours, userns): (&OwnedFd, Option<&OwnedFd>),
+    sources: &[Source],
+) -> Result<(), CreateError> {
+    let opened = open_sources(plan, around, userns, sources)?;
+    if opened.is_empty() {
+        return Ok(());
+    }
+    let fds: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
+    send_slots(plan, around, ours, &fds)
 }
 
 /// Sends descriptors for the next slots.

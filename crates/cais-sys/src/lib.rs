@@ -27,6 +27,8 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+#[cfg(not(feature = "stub"))]
+mod stack;
 #[cfg(feature = "stub")]
 pub mod start;
 pub mod syscall;

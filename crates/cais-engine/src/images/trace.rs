@@ -89,6 +89,7 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
+        meanwhile: None,
     };
     // Without the watcher the command cannot go on: whoever kills that one ends this, too, and
     // the next command sweeps. A signal to end in order could be lost while the command starts.

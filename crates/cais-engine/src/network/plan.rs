@@ -130,7 +130,7 @@ pub(super) fn add_endpoint(
         default_route: false,
     });
     let container = planned.container.clone();
-    let maker = ProcessName::read(std::process::id().cast_signed()).map_or((0, 0), |it| (it.pid, it.start));
+    let maker = ProcessName::of_this().map_or((0, 0), |it| (it.pid, it.start));
     let holder = Holder {
         container: &container,
         maker,

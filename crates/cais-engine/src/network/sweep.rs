@@ -89,7 +89,7 @@ impl Work {
     /// # Errors
     /// Where the file cannot be made.
     pub(super) fn begin(&self, networks: &NetworkStore) -> Result<Note> {
-        let maker = ProcessName::read(std::process::id().cast_signed())
+        let maker = ProcessName::of_this()
             .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
         crate::store::ensure_directory(&networks.endpoints)?;
         let path = networks.endpoints.join(self.file_name(maker));

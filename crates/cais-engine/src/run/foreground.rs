@@ -43,6 +43,8 @@ pub struct Manner {
     pub detach_keys: Vec<u8>,
     /// Called with the times of the start, where they are wanted.
     pub timings: Option<fn(&[Timing])>,
+    /// Called while the program starts: work that nobody waits for.
+    pub meanwhile: Option<fn(&Engine)>,
 }
 
 /// Makes a container and runs it.
@@ -137,6 +139,7 @@ pub fn start_detached(engine: &Engine, id: &ContainerId) -> Result<()> {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
+        meanwhile: None,
     };
     start_again(engine, id, &manner).map(drop)
 }
@@ -175,6 +178,7 @@ fn start_locked(
     let launched = launch(engine, prepared, &start, &engine.checkpoints)?;
     lock.release();
     show_timings(manner, &launched);
+    do_meanwhile(engine, manner);
     let audience = Audience {
         own: Some(Own {
             input: manner.interactive,
@@ -195,6 +199,12 @@ fn start_locked(
 /// and a terminal.
 fn needs_monitor(options: &RunOptions, manner: &Manner) -> bool {
     manner.detach || options.tty || options.restart != RestartPolicy::No || !manner.sig_proxy
+}
+
+pub(super) fn do_meanwhile(engine: &Engine, manner: &Manner) {
+    if let Some(work) = manner.meanwhile {
+        work(engine);
+    }
 }
 
 pub(super) fn show_timings(manner: &Manner, launched: &Launched) {

@@ -14,11 +14,11 @@ use crate::options::SeccompOption;
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::{events, time};
-use cais_linux::cgroups::Group;
+use cais_linux::cgroups::{Group, Making};
 use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
 use cais_sys::clone::StubProcess;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A program that runs, and what it holds.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(crate) fn launch(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
-    let this = ProcessName::read(std::process::id().cast_signed())
+    let this = ProcessName::of_this()
         .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
     let state = RunState {
         version: VERSION,
@@ -114,6 +114,7 @@ struct Files<'a> {
     engine: &'a Engine,
     prepared: &'a Prepared,
     state: &'a mut RunState,
+    group: Option<Making<'a>>,
     attendants: Vec<Box<dyn Attendant>>,
     checkpoints: &'a Checkpoints,
 }
@@ -127,6 +128,14 @@ impl Companion for Files<'_> {
             return Ok(());
         }
         super::write_sources(self.engine, self.prepared)
+    }
+
+    fn complete_cgroup(&mut self) -> Result<Vec<BorrowedFd<'_>>> {
+        let Some(making) = &mut self.group else {
+            return Ok(Vec::new());
+        };
+        let group = making.complete().map_err(self.prepared.failed_group())?;
+        Ok(group.tasks())
     }
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
@@ -171,7 +180,9 @@ fn launch_recorded(
     let options = &prepared.record.options;
     let notified = engine.service.open(&engine.store, &id, options)?;
     checkpoints.pass("make the cgroup");
-    let group = prepared.create_group()?;
+    let group = prepared.begin_group()?;
+    let cgroup = group.as_ref().map(Making::clone_into).transpose();
+    let cgroup = cgroup.map_err(prepared.failed_group())?.flatten();
     checkpoints.pass("make the pipes");
     let pipes = if options.tty || start.passed.is_some() {
         None
@@ -190,8 +201,8 @@ fn launch_recorded(
     };
     let around = Surroundings {
         stdio,
-        tasks: group.as_ref().map(Group::tasks).unwrap_or_default(),
-        cgroup: group.as_ref().and_then(Group::clone_into),
+        tasks: Vec::new(),
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
         target: None,
         listener: None,
         timings: start.timings,
@@ -202,15 +213,15 @@ fn launch_recorded(
         engine,
         prepared,
         state: &mut state,
+        group,
         attendants: Vec::new(),
         checkpoints,
     };
-    let running = create(&prepared.plan, &around, &mut files)?;
-    drop(around);
+    let mut running = create(&prepared.plan, &around, &mut files)?;
     let mut attendants = files.attendants;
+    let group = files.group.map(Making::into_group);
     attendants.extend(notified);
     checkpoints.pass("the start is recorded");
-    let mut running = running;
     let streams = match (pipes, running.terminal.take()) {
         (Some(pipes), _) => pipes.ours,
         (None, Some(master)) => Streams::Terminal(master),

@@ -1,6 +1,6 @@
 //! A monitor of its own: a process that this command makes, watches or leaves.
 
-use super::foreground::{Manner, Outcome, chain, show_timings, take_nudges, take_signals};
+use super::foreground::{Manner, Outcome, chain, do_meanwhile, show_timings, take_nudges, take_signals};
 use super::launch::{Launched, Start, exit_code, launch};
 use super::lifetime::{Audience, Keeper};
 use super::prepare::Prepared;
@@ -61,6 +61,7 @@ pub(super) fn start_monitor(
             } else {
                 Some(take_signals()?)
             };
+            do_meanwhile(engine, manner);
             await_start(&ours)?;
             if manner.detach {
                 return Ok(Outcome::Detached(prepared.record.id.clone()));

@@ -14,7 +14,7 @@ use crate::rootless;
 use crate::state::Container;
 use crate::store::read_json;
 use crate::userns::Lease;
-use cais_linux::cgroups::{Group, Layout};
+use cais_linux::cgroups::{CgroupError, Group, Layout, Making};
 use cais_linux::creds::capabilities::read_own;
 use cais_linux::creds::ids::{ResolvedUser, add_groups, resolve_user as resolve};
 use cais_linux::mounts::overlay::Layers;
@@ -77,8 +77,8 @@ impl Prepared {
         crate::volumes::remove_anonymous(&engine.store, &self.record.options).unwrap_or_default();
     }
 
-    /// Makes the cgroup with its limits.
-    pub(crate) fn create_group(&self) -> Result<Option<Group>> {
+    /// Begins to make the cgroup with its limits.
+    pub(crate) fn begin_group(&self) -> Result<Option<Making<'_>>> {
         let Some(layout) = &self.layout else {
             return Ok(None);
         };
@@ -90,9 +90,8 @@ impl Prepared {
             .strip_prefix(begins_at)
             .unwrap_or(&self.cgroup_path);
         let path = path.trim_start_matches('/');
-        let action = || format!("make the cgroup {} with its limits", self.cgroup_path);
         let mut resources = cais_runtime::cgroup::resources_of(&resources.unwrap_or_default())
-            .map_err(EngineError::cgroup(action()))?;
+            .map_err(self.failed_group())?;
         // What the user did not ask for is no error where there is no controller for it.
         let limits = &self.record.options.limits;
         resources.pids_is_default = limits.pids.is_none();
@@ -101,9 +100,14 @@ impl Prepared {
             // Programs that decide about devices take privilege; no device can be made anyway.
             resources.devices.clear();
         }
-        Group::create(layout, path, &resources)
+        Group::begin(layout, path, &resources)
             .map(Some)
-            .map_err(EngineError::cgroup(action()))
+            .map_err(self.failed_group())
+    }
+
+    /// The error for a cgroup that cannot be made.
+    pub(crate) fn failed_group(&self) -> impl FnOnce(CgroupError) -> EngineError + use<> {
+        EngineError::cgroup(format!("make the cgroup {} with its limits", self.cgroup_path))
     }
 }
 

@@ -61,7 +61,7 @@ fn monitor_main(
 ) -> Result<()> {
     let engine = Engine::over(store);
     let signals = become_monitor(0)?;
-    let this = ProcessName::read(std::process::id().cast_signed())
+    let this = ProcessName::of_this()
         .ok_or_else(|| EngineError::Invalid("/proc does not show this process: mount it".to_owned()))?;
     let process = open_process(&state)?;
     let group = open_group(&state.cgroup)?;

@@ -209,7 +209,8 @@ impl ContentStore {
             let digest = digest.clone();
             return Err(StoreError::TooBig { digest, size, limit });
         }
-        let mut bytes = Vec::new();
+        // With room for the read that finds the end.
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 32);
         file.take(limit).read_to_end(&mut bytes).map_err(failed("read"))?;
         let mut hasher = Hasher::like(digest);
         hasher.update(&bytes);

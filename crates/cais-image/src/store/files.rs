@@ -81,7 +81,8 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::at("open", path)(error)),
     };
-    let mut bytes = Vec::new();
+    // Most fit in one read; without room the library begins with 32 bytes.
+    let mut bytes = Vec::with_capacity(4096);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(StoreError::at("read", path))?;

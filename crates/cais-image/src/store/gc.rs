@@ -51,8 +51,9 @@ pub(super) struct Marks {
 
 impl ContentStore {
     /// Removes what nothing leads to. `in_use` answers the manifests, configurations and
-    /// layers that containers use; it is asked after the leases were read, so that whoever
-    /// makes a container is to hold a lease until `in_use` would tell of it.
+    /// layers that containers use. It is asked after the names were read, and is to wait for
+    /// whoever is making a container of an image that was looked up before: then that image
+    /// was among the names, or its container is among the answers.
     ///
     /// # Errors
     /// As unlink(2); [`StoreError::Damaged`] where a record cannot be read: then what it
@@ -70,10 +71,10 @@ impl ContentStore {
                 }
             }
         }
+        self.mark_images(&mut marks)?;
         for digest in in_use()? {
             self.mark(&mut marks, &digest)?;
         }
-        self.mark_images(&mut marks)?;
 
         let mut report = GcReport::default();
         let mut walk = Walk::default();

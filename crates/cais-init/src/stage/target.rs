@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 /// The longest path that the kernel takes (`PATH_MAX`).
 const PATH_MAX: usize = 4096;
+/// The longest name (`NAME_MAX`).
+const NAME_MAX: usize = 255;
 
 /// Opens `path` inside `root`, following links only within it.
 fn open_inside(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, real: bool) -> Result<OwnedFd, Errno> {
@@ -104,9 +106,40 @@ enum Last {
 /// The most links that are followed to something that is to be made, as the kernel's limit.
 const MAX_LINKS: u32 = 40;
 
-/// Makes the missing part of `path`. A link on the way that leads to nothing says where:
-/// there it is made, inside of the root as everything.
+/// Makes the missing part of `path`: mostly it is the last component alone.
 fn make<'a>(root: BorrowedFd<'_>, path: &'a CStr, real: bool, last: Last) -> StepResult<'a, OwnedFd> {
+    let failure = |errno| Failure::new("mkdirat", path.to_bytes(), errno);
+    let (parent, name) = split(path.to_bytes());
+    let mut buffer = [0u8; PATH_MAX];
+    let parent = prefix(&mut buffer, parent, parent.len()).map_err(failure)?;
+    if !matches!(name, b"" | b"." | b"..")
+        && let Ok(parent) = open_inside(root, parent, OFlags::PATH | OFlags::DIRECTORY, real)
+    {
+        let mut buffer = [0u8; NAME_MAX + 1];
+        let name = terminated(&mut buffer, name).map_err(failure)?;
+        match make_one(parent.as_fd(), name, last) {
+            // A link to nothing.
+            Err(Errno::EXIST) if !real => {}
+            other => return other.map_err(failure),
+        }
+    }
+    make_all(root, path, real, last)
+}
+
+/// The directory of a path and its last component.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    slash.map_or((&[], path), |slash| {
+        (
+            path.get(..slash).unwrap_or(&[]),
+            path.get(slash + 1..).unwrap_or(&[]),
+        )
+    })
+}
+
+/// Makes a path with the directories on the way. A link that leads to nothing says where:
+/// there it is made, inside of the root as everything.
+fn make_all<'a>(root: BorrowedFd<'_>, path: &'a CStr, real: bool, last: Last) -> StepResult<'a, OwnedFd> {
     let failure = |errno| Failure::new("mkdirat", path.to_bytes(), errno);
     let mut buffers = [[0u8; PATH_MAX]; 2];
     let [current, next] = &mut buffers;
@@ -118,7 +151,7 @@ fn make<'a>(root: BorrowedFd<'_>, path: &'a CStr, real: bool, last: Last) -> Ste
             Made::All(place) => return Ok(place),
             Made::Link(parent, (from, to)) => {
                 let mut link_buffer = [0u8; PATH_MAX];
-                let mut name_buffer = [0u8; 256];
+                let mut name_buffer = [0u8; NAME_MAX + 1];
                 let name =
                     terminated(&mut name_buffer, bytes.get(from..to).unwrap_or(&[])).map_err(failure)?;
                 let read = readlinkat_raw(parent.as_fd(), name, &mut link_buffer).map_err(failure)?;
@@ -156,7 +189,7 @@ fn make_missing(root: BorrowedFd<'_>, bytes: &[u8], real: bool, last: Last) -> R
         parent = match open_inside(root, upto, OFlags::PATH, real) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => {
-                let mut name_buffer = [0u8; 256];
+                let mut name_buffer = [0u8; NAME_MAX + 1];
                 let name = terminated(&mut name_buffer, bytes.get(name_start..name_end).unwrap_or(&[]))?;
                 let what = if is_last { last } else { Last::Directory(0o755) };
                 match make_one(parent.as_fd(), name, what) {
@@ -254,6 +287,14 @@ mod tests {
             start = to;
         }
         assert_eq!(&found[..count], &[(2, 3), (6, 8)]);
+    }
+
+    #[test]
+    fn paths_are_split_at_the_last_slash() {
+        assert_eq!(split(b"/dev/null"), (&b"/dev"[..], &b"null"[..]));
+        assert_eq!(split(b"/x"), (&b""[..], &b"x"[..]));
+        assert_eq!(split(b"x"), (&b""[..], &b"x"[..]));
+        assert_eq!(split(b"/a/"), (&b"/a"[..], &b""[..]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A group in every hierarchy: made with its limits, joined, ended, removed.
+//! A group in every hierarchy: opened, joined, ended, removed. See `make` for its beginning.
 //!
 //! All work goes through descriptors of the hierarchies' mount points. On version 1 the
 //! child joins by writing `0` to the `tasks` files that are opened here: the kernel takes
@@ -7,15 +7,16 @@
 //! group.
 
 use super::detect::{Hierarchy, Layout};
-use super::plan::{Write, plan_v1, plan_v2};
-use super::resources::{DeviceRule, Resources};
+use super::plan::Write;
+use super::resources::DeviceRule;
 use super::v1::freezer;
 use super::{CgroupError, v1, v2};
 use crate::error::SysError;
+use crate::path::read_unsized;
 use crate::process::pidfd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
@@ -35,78 +36,19 @@ pub struct Group {
 /// The group in one hierarchy of version 1.
 #[derive(Debug)]
 pub(super) struct Member {
-    controllers: Vec<String>,
+    pub(super) controllers: Vec<String>,
     pub(super) base: OwnedFd,
-    tasks: OwnedFd,
+    pub(super) tasks: OwnedFd,
 }
 
 /// The group in the hierarchy of version 2.
 #[derive(Debug)]
 pub(super) struct Unified {
     pub(super) base: OwnedFd,
-    directory: OwnedFd,
-}
-
-/// What is to be written, decided before anything is made.
-struct LimitPlan<'a> {
-    v1: Vec<Write>,
-    v2: Option<UnifiedPlan<'a>>,
-}
-
-/// The same for version 2.
-struct UnifiedPlan<'a> {
-    writes: Vec<Write>,
-    /// The controllers that the top of the hierarchy offers.
-    offered: String,
-    devices: &'a [DeviceRule],
+    pub(super) directory: OwnedFd,
 }
 
 impl Group {
-    /// Makes the group with its limits. On an error nothing is left of it.
-    ///
-    /// # Errors
-    /// See [`CgroupError`].
-    pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
-        Self::make(layout, path, resources, false)
-    }
-
-    /// The same, but a group that is there already and holds no process is taken over:
-    /// the caller of an OCI runtime may have made it.
-    ///
-    /// # Errors
-    /// See [`CgroupError`]; [`CgroupError::InUse`] for a group with processes.
-    pub fn create_or_adopt(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
-        if let Some(group) = Self::open_existing(layout, path)?
-            && !group.all_processes()?.is_empty()
-        {
-            return Err(CgroupError::InUse(path.to_owned()));
-        }
-        Self::make(layout, path, resources, true)
-    }
-
-    /// Takes over a group that somebody else made in some hierarchies, and makes it in the
-    /// others, without limits.
-    ///
-    /// # Errors
-    /// Where a hierarchy cannot be opened or written.
-    pub fn adopt(layout: &Layout, path: &str) -> Result<Self> {
-        let mut group = Self {
-            path: path.to_owned(),
-            members: Vec::new(),
-            unified: None,
-        };
-        for hierarchy in &layout.v1 {
-            group.members.push(make_member(hierarchy, path, true)?);
-        }
-        if let Some(hierarchy) = &layout.v2 {
-            let base = open_base(hierarchy)?;
-            make_directories(base.as_fd(), path, true)?;
-            let directory = open_below(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)?;
-            group.unified = Some(Unified { base, directory });
-        }
-        Ok(group)
-    }
-
     /// Moves a process into the group, in every hierarchy.
     ///
     /// # Errors
@@ -115,73 +57,6 @@ impl Group {
         let members = self.members.iter().map(|member| member.base.as_fd());
         for base in members.chain(self.unified.iter().map(|unified| unified.base.as_fd())) {
             write_text(base, &format!("{}/cgroup.procs", self.path), &pid.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn make(layout: &Layout, path: &str, resources: &Resources, adopt: bool) -> Result<Self> {
-        let has_v1 = |controller: &str| layout.v1_with(controller).is_some();
-        let unified_base = layout.v2.as_ref().map(open_base).transpose()?;
-        // Everything is planned before anything is made.
-        let plan = match &unified_base {
-            Some(base) if layout.is_unified() => {
-                let offered = read_text(base.as_fd(), "cgroup.controllers")?;
-                let has = |controller: &str| offered.split_whitespace().any(|known| known == controller);
-                let writes = plan_v2(resources, &has)?;
-                LimitPlan {
-                    v1: Vec::new(),
-                    v2: Some(UnifiedPlan {
-                        writes,
-                        offered,
-                        devices: &resources.devices,
-                    }),
-                }
-            }
-            _ => LimitPlan {
-                v1: plan_v1(resources, &has_v1)?,
-                v2: None,
-            },
-        };
-        let mut group = Self {
-            path: path.to_owned(),
-            members: Vec::new(),
-            unified: None,
-        };
-        let made = group.fill(layout, unified_base, &plan, adopt);
-        if made.is_err() {
-            // The error that counts is the one that stopped the making.
-            group.remove().unwrap_or_default();
-        }
-        made.map(|()| group)
-    }
-
-    fn fill(
-        &mut self,
-        layout: &Layout,
-        unified_base: Option<OwnedFd>,
-        plan: &LimitPlan<'_>,
-        adopt: bool,
-    ) -> Result<()> {
-        for hierarchy in &layout.v1 {
-            self.members.push(make_member(hierarchy, &self.path, adopt)?);
-        }
-        for write in &plan.v1 {
-            if let Some(member) = self.member(write.controller) {
-                apply(member.base.as_fd(), &self.path, write)?;
-            }
-        }
-        let Some(base) = unified_base else { return Ok(()) };
-        if let Some(plan) = &plan.v2 {
-            enable_controllers(base.as_fd(), &self.path, &plan.offered)?;
-        }
-        make_directories(base.as_fd(), &self.path, adopt)?;
-        let directory = open_below(base.as_fd(), &self.path, OFlags::PATH | OFlags::DIRECTORY)?;
-        let unified = self.unified.insert(Unified { base, directory });
-        if let Some(plan) = &plan.v2 {
-            for write in &plan.writes {
-                apply(unified.base.as_fd(), &self.path, write)?;
-            }
-            attach_devices(unified, &self.path, plan.devices)?;
         }
         Ok(())
     }
@@ -358,7 +233,7 @@ impl Group {
     }
 }
 
-fn open_base(hierarchy: &Hierarchy) -> std::result::Result<OwnedFd, SysError> {
+pub(super) fn open_base(hierarchy: &Hierarchy) -> std::result::Result<OwnedFd, SysError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&hierarchy.path, flags, Mode::empty())
         .map_err(|errno| SysError::new("open", format!("{:?}", hierarchy.path), errno))
@@ -374,12 +249,8 @@ pub(super) fn open_below(
 }
 
 pub(super) fn read_text(base: BorrowedFd<'_>, path: &str) -> std::result::Result<String, SysError> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::from(open_below(base, path, OFlags::RDONLY)?)
-        .read_to_string(&mut text)
-        .map_err(|error| SysError::from_io("read", format!("cgroup {path:?}"), &error))?;
-    Ok(text)
+    read_unsized(&open_below(base, path, OFlags::RDONLY)?)
+        .map_err(|error| SysError::from_io("read", format!("cgroup {path:?}"), &error))
 }
 
 pub(super) fn write_text(base: BorrowedFd<'_>, path: &str, text: &str) -> std::result::Result<(), SysError> {
@@ -387,108 +258,6 @@ pub(super) fn write_text(base: BorrowedFd<'_>, path: &str, text: &str) -> std::r
     rustix::io::retry_on_intr(|| rustix::io::write(&file, text.as_bytes()))
         .map(drop)
         .map_err(|errno| SysError::new("write", format!("cgroup {path:?}, {text:?}"), errno))
-}
-
-/// Makes the group, and those above it that are missing. One that is there is an error
-/// unless it may be adopted.
-fn make_directories(base: BorrowedFd<'_>, path: &str, adopt: bool) -> std::result::Result<(), SysError> {
-    let mode = Mode::from_raw_mode(0o755);
-    match mkdirat(base, path, mode) {
-        Ok(()) => return Ok(()),
-        Err(Errno::EXIST) if adopt => return Ok(()),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {path:?}"), errno)),
-    }
-    for (index, _) in path.match_indices('/') {
-        let above = path.get(..index).unwrap_or(path);
-        match mkdirat(base, above, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {above:?}"), errno)),
-        }
-    }
-    mkdirat(base, path, mode).map_err(|errno| SysError::new("mkdirat", format!("cgroup {path:?}"), errno))
-}
-
-fn make_member(hierarchy: &Hierarchy, path: &str, adopt: bool) -> Result<Member> {
-    let base = open_base(hierarchy)?;
-    make_directories(base.as_fd(), path, adopt)?;
-    if hierarchy
-        .controllers
-        .iter()
-        .any(|controller| controller == "cpuset")
-    {
-        inherit_cpuset(base.as_fd(), path)?;
-    }
-    let tasks = open_below(base.as_fd(), &format!("{path}/tasks"), OFlags::WRONLY)?;
-    Ok(Member {
-        controllers: hierarchy.controllers.clone(),
-        base,
-        tasks,
-    })
-}
-
-/// Gives a group the CPUs and memory nodes of the one above, from the top down: it starts
-/// with none.
-fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
-    for file in v1::cpuset::FILES {
-        let mut above = String::new();
-        for end in path
-            .match_indices('/')
-            .map(|(index, _)| index)
-            .chain([path.len()])
-        {
-            let group = path.get(..end).unwrap_or(path);
-            let place = format!("{group}/{file}");
-            if read_text(base, &place)?.trim().is_empty() {
-                let source = if above.is_empty() {
-                    file.to_owned()
-                } else {
-                    format!("{above}/{file}")
-                };
-                write_text(base, &place, read_text(base, &source)?.trim())?;
-            }
-            group.clone_into(&mut above);
-        }
-    }
-    Ok(())
-}
-
-/// Offers the controllers to the groups below, from the top down to the one above `path`.
-fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result<()> {
-    let offered: Vec<&str> = offered
-        .split_whitespace()
-        .filter(|name| v2::CONTROLLERS.contains(name))
-        .collect();
-    let levels = std::iter::once(0).chain(path.match_indices('/').map(|(index, _)| index));
-    for end in levels {
-        let above = path.get(..end).unwrap_or("");
-        if !above.is_empty() {
-            match mkdirat(base, above, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(SysError::new("mkdirat", format!("cgroup {above:?}"), errno).into()),
-            }
-        }
-        let file = if above.is_empty() {
-            "cgroup.subtree_control".to_owned()
-        } else {
-            format!("{above}/cgroup.subtree_control")
-        };
-        let enabled = read_text(base, &file)?;
-        let missing: Vec<String> = offered
-            .iter()
-            .filter(|name| !enabled.split_whitespace().any(|known| known == **name))
-            .map(|name| format!("+{name}"))
-            .collect();
-        if !missing.is_empty() {
-            let value = missing.join(" ");
-            write_text(base, &file, &value).map_err(|error| CgroupError::Refused {
-                file: file.clone(),
-                value,
-                errno: error.errno(),
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// Writes a limit into the first of its files that this kernel has.

@@ -5,7 +5,7 @@ use super::{Runtime, State};
 use crate::cgroup::resources_of;
 use crate::spec::{Resources, Spec};
 use cais_linux::cgroups::resources::{DeviceKind, DeviceRule};
-use cais_linux::cgroups::{self, Group, Layout};
+use cais_linux::cgroups::{self, Group, Layout, Making};
 use rustix::io::Errno;
 
 /// Devices that every container may use (runc's list): the default nodes, terminals, and
@@ -91,12 +91,17 @@ fn limits_something(spec: &Spec) -> bool {
     rest != Resources::default()
 }
 
-/// Makes the cgroup with its limits. `None` where there is none to make: without cgroups on
-/// this machine, or for a user who may not and asks for no limit.
+/// Makes the cgroup with its limits, or begins to. `None` where there is none to make: without
+/// cgroups on this machine, or for a user who may not and asks for no limit.
 ///
 /// # Errors
 /// Where a limit cannot be set.
-pub fn make(runtime: &Runtime, layout: &Layout, spec: &Spec, path: &str) -> Result<Option<Group>> {
+pub fn make<'a>(
+    runtime: &Runtime,
+    layout: &'a Layout,
+    spec: &Spec,
+    path: &str,
+) -> Result<Option<Making<'a>>> {
     if runtime.no_cgroups || layout.is_empty() {
         return Ok(None);
     }
@@ -105,11 +110,24 @@ pub fn make(runtime: &Runtime, layout: &Layout, spec: &Spec, path: &str) -> Resu
         // Programs that decide about devices take privilege; no device can be made anyway.
         resources.devices.clear();
     }
-    match Group::create_or_adopt(layout, path, &resources) {
-        Ok(group) => Ok(Some(group)),
+    let begun = Group::begin_or_adopt(layout, path, &resources);
+    let made = begun.and_then(|mut making| {
+        if runtime.confined {
+            // Whether there is one must be known before the plan is made.
+            making.complete()?;
+        }
+        Ok(making)
+    });
+    match made {
+        Ok(making) => Ok(Some(making)),
         Err(error) if runtime.confined && !limits_something(spec) && is_denied(&error) => Ok(None),
-        Err(source) => Err(RuntimeError::cgroup(format!("make the cgroup {path}"))(source)),
+        Err(source) => Err(failed_to_make(path, source)),
     }
+}
+
+/// The error for a cgroup that cannot be made.
+pub(super) fn failed_to_make(path: &str, source: cgroups::CgroupError) -> RuntimeError {
+    RuntimeError::cgroup(format!("make the cgroup {path}"))(source)
 }
 
 /// Checks that no process lives in the cgroup that a new container is to have.
@@ -129,7 +147,7 @@ pub fn check_free(layout: &Layout, path: &str) -> Result<()> {
         Ok(true) => cgroups::CgroupError::InUse(path.to_owned()),
         Err(error) => error,
     };
-    Err(RuntimeError::cgroup(format!("make the cgroup {path}"))(problem))
+    Err(failed_to_make(path, problem))
 }
 
 fn is_denied(error: &cgroups::CgroupError) -> bool {

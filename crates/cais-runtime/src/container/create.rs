@@ -12,12 +12,12 @@ use crate::plan::{Plan, plan_container};
 use crate::spec::{Process, Spec, parse_spec};
 use crate::time;
 use cais_linux::SysError;
-use cais_linux::cgroups::Group;
+use cais_linux::cgroups::Making;
 use cais_linux::process::start_time::read_stat;
 use cais_linux::resctrl;
 use cais_sys::clone::StubProcess;
 use cais_sys::process::{standard_stream, stdin};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the caller asks of a new container.
@@ -111,7 +111,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
             }
             group
         };
-        facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
+        facts.tasks = if group.is_some() { layout.v1.len() } else { 0 };
         facts.cgroup_path.clone_from(&state.cgroup);
         let plan = plan_container(&state.config, &facts)?;
         let files = Files {
@@ -119,8 +119,9 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
             directory: &directory,
             state: &mut state,
             notify,
+            group,
         };
-        launch(&plan, group.as_ref(), options, files)
+        launch(&plan, options, files)
     })();
     match made {
         Ok((process, terminal, warnings)) => {
@@ -278,6 +279,7 @@ struct Files<'a> {
     directory: &'a Directory,
     state: &'a mut State,
     notify: Option<(String, Option<String>)>,
+    group: Option<Making<'a>>,
 }
 
 impl Companion for Files<'_> {
@@ -289,6 +291,20 @@ impl Companion for Files<'_> {
         }
         self.runtime.checkpoints.pass("ask systemd for the cgroup");
         systemd::place(self.runtime, self.state, process.pid.as_raw_nonzero().get())
+    }
+
+    fn complete_cgroup(&mut self) -> Result<Vec<BorrowedFd<'_>>> {
+        let Some(making) = &mut self.group else {
+            return Ok(Vec::new());
+        };
+        match making.complete() {
+            Ok(group) => Ok(group.tasks()),
+            // Nothing is left of it.
+            Err(error) => Err(cgroups::failed_to_make(
+                &std::mem::take(&mut self.state.cgroup),
+                error,
+            )),
+        }
     }
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
@@ -366,12 +382,7 @@ fn allocate(state: &mut State) -> Result<()> {
 
 type Launched = (StubProcess, Option<OwnedFd>, Vec<String>);
 
-fn launch(
-    plan: &Plan,
-    group: Option<&Group>,
-    options: &CreateOptions,
-    mut files: Files<'_>,
-) -> Result<Launched> {
+fn launch(plan: &Plan, options: &CreateOptions, mut files: Files<'_>) -> Result<Launched> {
     let runtime = files.runtime;
     let listener = if options.hold {
         Some(listen(files.directory)?)
@@ -387,10 +398,12 @@ fn launch(
     {
         give_streams_to(&files.state.config, process);
     }
+    let cgroup = files.group.as_ref().map(Making::clone_into).transpose();
+    let cgroup = cgroup.map_err(RuntimeError::cgroup("open the cgroup"))?.flatten();
     let around = Surroundings {
         stdio: [stdin(), standard_stream(false), standard_stream(true)],
-        tasks: group.map(Group::tasks).unwrap_or_default(),
-        cgroup: group.and_then(Group::clone_into),
+        tasks: Vec::new(),
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
         target: None,
         listener: listener.as_ref().map(AsFd::as_fd),
         timings: false,

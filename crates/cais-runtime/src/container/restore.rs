@@ -145,11 +145,12 @@ impl Restoring<'_> {
         self.runtime.checkpoints.pass("make the cgroup");
         // Where this fails, the group is none of ours to remove.
         let path = std::mem::take(&mut self.state.cgroup);
-        let group = cgroups::make(self.runtime, self.layout, &self.state.config, &path)?;
-        if group.is_some() {
-            self.state.cgroup = path;
-        }
-        Ok(group)
+        let making = cgroups::make(self.runtime, self.layout, &self.state.config, &path)?;
+        let Some(mut making) = making else { return Ok(None) };
+        let made = making.complete().map(drop);
+        made.map_err(|error| cgroups::failed_to_make(&path, error))?;
+        self.state.cgroup = path;
+        Ok(Some(making.into_group()))
     }
 
     /// Puts CRIU itself into the cgroup: what it makes is born there.

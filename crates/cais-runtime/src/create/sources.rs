@@ -37,18 +37,18 @@ impl AsFd for Opened<'_> {
     }
 }
 
-/// Opens the sources after the first `sent`.
+/// Opens sources of the plan.
 pub(super) fn open_sources<'a>(
     plan: &Plan,
     around: &Surroundings<'a>,
     userns: Option<&OwnedFd>,
-    sent: usize,
+    sources: &[Source],
 ) -> Result<Vec<Opened<'a>>, CreateError> {
     let open = |source: &Source| match lent(source, around) {
         Some(fd) => Ok(Opened::Lent(fd)),
         None => open_source(plan, source, userns).map(Opened::Own),
     };
-    plan.sources.iter().skip(sent).map(open).collect()
+    sources.iter().map(open).collect()
 }
 
 fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result<OwnedFd, CreateError> {

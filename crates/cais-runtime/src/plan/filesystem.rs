@@ -41,9 +41,28 @@ pub(super) fn plan_mounts(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             destination: clean_path(&mount.destination),
             ..mount.clone()
         };
+        let binds = flags.bind || flags.rbind || flags.remount;
+        if matches!(mount.kind.as_deref(), Some("cgroup" | "cgroup2")) && !binds {
+            planner.cgroup_mounts.push((mount, flags));
+            continue;
+        }
+        // What is copied counts for the container.
+        let waits = planner.cgroup_mounts.iter();
+        if flags.copy_up || waits.clone().any(|(waiting, _)| is_related(waiting, &mount)) {
+            planner.join_cgroups()?;
+        }
         plan_mount(planner, &mount, &flags)?;
     }
     Ok(())
+}
+
+/// Whether one of two mounts stands on the other, or could: by their names.
+fn is_related(one: &Mount, other: &Mount) -> bool {
+    let contains = |outer: &str, inner: &str| {
+        let rest = inner.strip_prefix(outer.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    contains(&one.destination, &other.destination) || contains(&other.destination, &one.destination)
 }
 
 /// How the place of a mount is found.
@@ -65,7 +84,6 @@ fn plan_mount(planner: &mut Planner<'_>, mount: &Mount, flags: &MountFlags) -> R
         return plan_bind(planner, mount, flags);
     }
     match kind {
-        "cgroup" | "cgroup2" => return super::cgroup_mounts::plan_cgroup_mount(planner, mount, flags),
         // A sysfs shows the network namespace of its maker, who must own it.
         "sysfs" if planner.has_user_namespace() && !namespaces::has(planner.spec, namespace::NETWORK) => {
             return plan_host_view(planner, mount, flags, "/sys");

@@ -9,9 +9,10 @@ use super::limits::ProcessLimits;
 use super::process::plan_process;
 use super::sources::{MapIds, Source};
 use super::steps::{c_string, str_block};
-use super::{Plan, devices, filesystem, hooks, namespaces};
+use super::{Plan, cgroup_mounts, devices, filesystem, hooks, namespaces};
 use crate::error::PlanError;
-use crate::spec::{Process, Spec};
+use crate::mount_options::MountFlags;
+use crate::spec::{Mount, Process, Spec};
 use cais_init::step::{Slot, Step, target};
 use cais_init::wire::StrBlock;
 use cais_linux::mounts::overlay::Layers;
@@ -33,10 +34,8 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
             &Step::HoldSignals {},
         );
     }
-    // The cgroup comes first: all that follows is counted in it, and the cgroup
-    // namespace takes the cgroup of its making as its root.
-    planner.join_cgroups();
-    // Joined namespaces next: what is made later belongs to them.
+    planner.await_cgroup();
+    // Joined namespaces first: what is made later belongs to them.
     namespaces::plan_joined(&mut planner)?;
     namespaces::plan_time(&mut planner);
     // A session of its own, before a terminal can become its own.
@@ -47,13 +46,16 @@ pub fn plan_container(spec: &Spec, facts: &PlanFacts) -> Result<Plan, PlanError>
     // Nothing mounted from here on may travel to the host.
     filesystem::plan_propagation(&mut planner)?;
     planner.attach_root();
-    // Mounts in the order of the configuration: a later one may stand on an earlier.
+    // Mounts in the order of the configuration: a later one may stand on an earlier. Those of
+    // cgroups wait until something could.
     filesystem::plan_mounts(&mut planner)?;
     // Nodes and links need the /dev that the mounts made.
     devices::plan_devices(&mut planner)?;
     planner.plan_stdio();
     // Files by content need the tmpfs at /dev too.
     filesystem::plan_files(&mut planner);
+    // The cgroup is joined as late as can be: it is made meanwhile.
+    planner.join_cgroups()?;
     // Settings are written while procfs may still be mounted anew.
     filesystem::plan_sysctls(&mut planner)?;
     // The working directory is made before the root may become read-only.
@@ -95,7 +97,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, facts: &PlanFacts) -> Result<Pl
         planner.plan.enter_first = u32::try_from(kinds & !namespace::CGROUP).unwrap_or(0);
     }
     // Counted with the container from the first moment.
-    planner.join_cgroups();
+    planner.join_cgroups()?;
     planner.plan_affinity()?;
     // Before the namespaces, so that nothing in them can look into this process.
     planner.step(
@@ -142,6 +144,10 @@ pub(super) struct Planner<'a> {
     pub(super) null: Option<Slot>,
     /// How many trees the stub opens itself.
     opened_inside: u16,
+    /// Whether the cgroup is joined.
+    is_in_cgroup: bool,
+    /// Mounts of cgroups that wait until it is.
+    pub(super) cgroup_mounts: Vec<(Mount, MountFlags)>,
 }
 
 impl<'a> Planner<'a> {
@@ -164,6 +170,8 @@ impl<'a> Planner<'a> {
             joins_container: false,
             null: None,
             opened_inside: 0,
+            is_in_cgroup: false,
+            cgroup_mounts: Vec::new(),
         })
     }
 
@@ -184,18 +192,34 @@ impl<'a> Planner<'a> {
         namespaces::has(self.spec, namespace::USER)
     }
 
-    fn join_cgroups(&mut self) {
-        if self.facts.foreign_cgroup && !self.joins_container {
+    /// Somebody else makes the cgroup.
+    fn await_cgroup(&mut self) {
+        if self.facts.foreign_cgroup {
             self.plan.awaits_cgroup = true;
             self.step(
                 "systemd makes the cgroup and moves this process into it",
                 &Step::AwaitCgroup {},
             );
         }
+    }
+
+    /// Joins the cgroup, once: the caller makes it while the steps before are carried out. The
+    /// cgroup namespace takes it as its root, and the mounts that waited for that show it.
+    pub(super) fn join_cgroups(&mut self) -> Result<(), PlanError> {
+        if !std::mem::replace(&mut self.is_in_cgroup, true) {
+            self.plan_join();
+        }
+        for (mount, flags) in std::mem::take(&mut self.cgroup_mounts) {
+            cgroup_mounts::plan_cgroup_mount(self, &mount, &flags)?;
+        }
+        Ok(())
+    }
+
+    fn plan_join(&mut self) {
         for index in 0..self.facts.tasks {
             let tasks = self.source(Source::Tasks(index));
             self.step(
-                "limits hold from the first moment; the child's own write takes no lock",
+                "limits hold from here on; the child's own write takes no lock",
                 &Step::JoinCgroup { tasks },
             );
         }

@@ -3,7 +3,7 @@
 use super::facts::{CgroupView, Hierarchy, PlanFacts, RootTree, SeccompFilter};
 use super::{Plan, plan_container, plan_exec};
 use crate::error::PlanError;
-use crate::spec::{Process, Spec, parse_spec};
+use crate::spec::{Mount, Process, Spec, parse_spec};
 use cais_linux::mounts::overlay::Layers;
 
 const SPEC: &str = r#"{"ociVersion":"1.2.0","hostname":"pier",
@@ -65,8 +65,6 @@ fn planned(change: impl FnOnce(&mut Spec, &mut PlanFacts)) -> Result<Plan, PlanE
 fn the_order_of_a_container() {
     let plan = planned(|_, _| {}).unwrap();
     let want = [
-        "JoinCgroup",
-        "LeaveNamespaces",
         "NewSession",
         "NewKeyring",
         "SetHostname",
@@ -74,12 +72,15 @@ fn the_order_of_a_container() {
         "SetTreePropagation",
         "AttachRoot",
         "MountNew",
-        "MakeSymlink",
-        "SetMountAttributes",
         "MountTree",
         "MakeSymlink",
         "SetStdio",
         "MountFile",
+        "JoinCgroup",
+        "LeaveNamespaces",
+        "MountNew",
+        "MakeSymlink",
+        "SetMountAttributes",
         "WriteSysctl",
         "MakeDirectory",
         "ReadonlyPath",
@@ -107,6 +108,36 @@ fn the_order_of_a_container() {
         "{:?}",
         plan.warnings
     );
+}
+
+#[test]
+fn mounts_that_could_stand_on_one_of_cgroups_come_after_it() {
+    let place = |destination: &str, kind: &str, options: &[&str]| {
+        let plan = planned(|spec, _| {
+            spec.mounts.push(Mount {
+                destination: destination.to_owned(),
+                kind: Some(kind.to_owned()),
+                source: Some("/srv/data".to_owned()),
+                options: options.iter().map(|word| (*word).to_owned()).collect(),
+                ..Mount::default()
+            });
+        });
+        let names = names(&plan.unwrap());
+        let of = |wanted: &str| names.iter().position(|name| *name == wanted).unwrap();
+        // The devices come after all mounts of the configuration.
+        of("JoinCgroup") < of("SetStdio")
+    };
+    for (destination, kind, options, first) in [
+        ("/mnt", "tmpfs", &[][..], false),
+        ("/sys/fs/cgrouped", "tmpfs", &[], false),
+        ("/sys/fs/cgroup/x", "bind", &["bind"], true),
+        ("/sys/fs", "tmpfs", &[], true),
+        ("/sys/fs/cgroup/", "none", &["remount", "ro"], true),
+        // What is copied is counted.
+        ("/mnt", "tmpfs", &["tmpcopyup"], true),
+    ] {
+        assert_eq!(place(destination, kind, options), first, "{destination} {kind}");
+    }
 }
 
 #[test]

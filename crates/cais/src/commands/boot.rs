@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::SystemInstallArgs;
 use cais_engine::boot;
-use cais_engine::engine::Engine;
 use cais_engine::service::Service;
 use std::path::Path;
 
@@ -25,11 +24,9 @@ pub(crate) fn install(args: &SystemInstallArgs) -> Result<u8, Failure> {
 }
 
 pub(crate) fn start_all() -> Result<u8, Failure> {
-    let engine = Engine {
-        // What the manager gave is for the unit, and not for one of its containers.
-        service: Service::default(),
-        ..privileged_engine()?
-    };
+    let mut engine = privileged_engine()?;
+    // What the manager gave is for the unit, and not for one of its containers.
+    engine.service = Service::default();
     sweep(&engine);
     let boot::StartedAll { started, failed } = boot::start_all(&engine)?;
     for name in started {

@@ -32,9 +32,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         sig_proxy: args.sig_proxy,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
+        meanwhile: Some(sweep_in_passing),
     };
-    let prepared = prepare_new(&engine, options)?;
-    match start(&engine, &prepared, &manner).map_err(Failure::of_start)? {
+    let started = prepare_new(&engine, options)
+        .and_then(|prepared| start(&engine, &prepared, &manner).map_err(Failure::of_start));
+    if started.is_err() {
+        sweep_in_passing(&engine);
+    }
+    match started? {
         Outcome::Ended(code) => Ok(code),
         Outcome::Detached(id) => {
             if args.detach {
@@ -72,6 +77,7 @@ pub(crate) fn create(args: &RunArgs) -> Result<u8, Failure> {
     super::transfer::ensure_image(&engine, &mut options, args)?;
     // Docker's code for what the engine refuses is 1 here, and 125 with `run`.
     cais_engine::images::resolve_root(&engine, &mut options)?;
+    sweep_in_passing(&engine);
     let prepared = prepare_new(&engine, options).map_err(|failure| failure.code(1))?;
     let id = make(&engine, &prepared)?;
     print(&format!("{id}\n"))?;
@@ -85,7 +91,6 @@ fn attaches(options: &RunOptions, stream: AttachedStream) -> bool {
 
 /// Prepares a new container, and writes its id where `--cidfile` says.
 fn prepare_new(engine: &Engine, options: RunOptions) -> Result<Prepared, Failure> {
-    sweep_in_passing(engine);
     let cidfile = options.cidfile.clone();
     if let Some(path) = cidfile.as_ref().filter(|path| path.exists()) {
         let text = format!(

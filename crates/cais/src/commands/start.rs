@@ -27,6 +27,7 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
         sig_proxy: true,
         detach_keys: keys,
         timings: None,
+        meanwhile: None,
     };
     match start_one(&engine, name, &manner)? {
         Some(Outcome::Ended(code)) => Ok(code),
@@ -43,6 +44,7 @@ fn background() -> Manner {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
+        meanwhile: None,
     }
 }
 

@@ -167,13 +167,14 @@ pub(super) fn ensure_image(engine: &Engine, options: &mut RunOptions, args: &Run
         return Err(Failure::new(format!("--platform: what was asked for is {reason}")).code(125));
     }
     let RootSource::Image { name, .. } = &mut options.root else {
+        let Some(wanted) = wanted else { return Ok(()) };
         let own = Platform::of_processor();
-        return match wanted {
-            Some(wanted) if own.distance(&wanted).is_none() => Err(Failure::new(format!(
+        return match own.distance(&wanted) {
+            None => Err(Failure::new(format!(
                 "--platform {wanted}: what runs is this machine's own, which is for {own}"
             ))
             .code(125)),
-            _ => Ok(()),
+            Some(_) => Ok(()),
         };
     };
     let when = args.pull.as_deref().unwrap_or("missing");

@@ -1,6 +1,7 @@
 //! The logic on directories that look like hierarchies.
 
-use super::super::resources::Memory;
+use super::super::make::{enable_controllers, inherit_cpuset};
+use super::super::resources::{Memory, Resources};
 use super::*;
 use std::fs;
 use std::path::PathBuf;
