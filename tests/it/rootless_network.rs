@@ -150,12 +150,12 @@ fn a_start_is_killed_at_every_step() {
          left() { ls run/cais/networks/front run/cais/endpoints run/cais/containers run/cais/resolvers | grep '[0-9a-f]$' | grep -v \"$hold\\|172.18.9.9\"; }
          for victim in caller stub; do
             step=0
-            until CAIS_TEST_KILL=$victim:$step cais run --rm --network front -p 8080:80 --name vic host true 2>/dev/null; do
+            until CAIS_TEST_KILL=$victim:$step cais run --rm --network front -p 8080:80 --name vic --rootfs rootfs true 2>/dev/null; do
                 tries=0
                 while cais ps -aq >/dev/null; ! cais network check >/dev/null || left >/dev/null; do
                     tries=$((tries + 1)); [ $tries -lt 200 ] || { echo $victim $step; left; exit 1; }
                 done
-                step=$((step + 1)); [ $step -lt 120 ] || exit 2
+                step=$((step + 1)); [ $step -lt 200 ] || exit 2
             done
             [ $step -gt 20 ] || exit 3
          done
