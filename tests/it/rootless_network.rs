@@ -55,6 +55,10 @@ fn containers_find_each_other_and_the_world() {
              asks --network front -u 7 host socat -T 5 -u TCP6:[2001:db8::9]:80 -
              asks --network back host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o unreachable
              asks --network front --egress-allow web host socat -T 5 -u TCP4:192.0.2.9:80 - 2>&1 | grep -o 'No route'
+             socat TCP-LISTEN:7000,bind=192.0.2.1,reuseaddr SYSTEM:'echo the host' 2>/dev/null & listener=$!
+             until grep -q :1B58 /proc/self/net/tcp; do :; done
+             asks --network front host socat -T 5 -u TCP4:host.docker.internal:7000 -
+             kill $listener 2>/dev/null
              cais network connect back web; cais exec web sh -c 'ls /sys/class/net' | tr '\\n' ' '
              cais network disconnect front web; cais exec web sh -c 'ls /sys/class/net'
              cais network check; cais stop -t 0 web; cais start web; cais rm -f web; cais network rm front back"
@@ -68,6 +72,7 @@ fn containers_find_each_other_and_the_world() {
             "outside [2001:0db8:0000:0000:0000:0000:0000:0001]",
             "unreachable",
             "No route",
+            "the host",
             "eth0 eth1 lo eth1",
             "lo",
             "web",
@@ -130,4 +135,56 @@ fn without_pasta_containers_reach_each_other() {
          cais run --rm --network bridge host sh -c 'ip -4 route' 2>/dev/null | cut -d ' ' -f 1-3 | head -1; cais rm -f one",
     );
     assert_eq!(lines(&done), ["nothing outside", "default via 172.17.0.1", "one"]);
+}
+
+/// Killed at any step, nothing is left after the next command, though the namespace stays for
+/// another container; and without one the keeper is gone (the home's own check).
+#[test]
+fn a_start_is_killed_at_every_step() {
+    let home = Home::new("");
+    let done = run(
+        &home,
+        HOST,
+        "cais network create --ipv6=false front >/dev/null
+         hold=$(cais run -d --name hold --network front --ip 172.18.9.9 host sleep 1000)
+         left() { ls run/cais/networks/front run/cais/endpoints run/cais/containers run/cais/resolvers | grep '[0-9a-f]$' | grep -v \"$hold\\|172.18.9.9\"; }
+         for victim in caller stub; do
+            step=0
+            until CAIS_TEST_KILL=$victim:$step cais run --rm --network front -p 8080:80 --name vic --rootfs rootfs true 2>/dev/null; do
+                tries=0
+                while cais ps -aq >/dev/null; ! cais network check >/dev/null || left >/dev/null; do
+                    tries=$((tries + 1)); [ $tries -lt 200 ] || { echo $victim $step; left; exit 1; }
+                done
+                step=$((step + 1)); [ $step -lt 200 ] || exit 2
+            done
+            [ $step -gt 20 ] || exit 3
+         done
+         cais rm -f hold; cais network rm front",
+    );
+    assert_eq!(lines(&done), ["hold", "front"], "{}", done.stderr);
+}
+
+/// The keeper is killed: what runs goes on, and what is started afterwards finds it.
+#[test]
+fn the_keeper_is_killed() {
+    let home = Home::new("");
+    let done = run(
+        &home,
+        &format!("{HOST}{TUN}"),
+        &format!(
+            "cais network create front >/dev/null
+             cais run -d --name web --network front host {SERVER} >/dev/null
+             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
+             kill -9 $(cut -d ' ' -f 1 run/cais/networks/.home-keeper)
+             cais run --rm --network front host socat -T 5 -u TCP4:web:80 -
+             cais run --rm --network front host socat -T 5 -u TCP4:192.0.2.9:80 - | cut -d ' ' -f 1
+             cais network check; cais rm -f web; cais network rm front"
+        ),
+    );
+    assert_eq!(
+        lines(&done),
+        ["from 172.18.0.3", "outside", "web", "front"],
+        "{}",
+        done.stderr
+    );
 }

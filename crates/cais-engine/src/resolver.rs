@@ -190,10 +190,8 @@ fn plan_config(networks: &NetworkStore, record: &Record, endpoints: &Endpoints) 
     let gateways: Vec<IpAddr> = in_order
         .iter()
         .find(|endpoint| !endpoint.internal)
-        .into_iter()
-        .flat_map(|endpoint| [endpoint.gateway4, endpoint.gateway6])
-        .flatten()
-        .collect();
+        .map(|endpoint| crate::network::home::ways_to_host(endpoint))
+        .unwrap_or_default();
     let hosts = HOST_NAMES.iter().filter(|_| !gateways.is_empty());
     let options: &NetworkOptions = &record.options.network;
     ResolverConfig {

@@ -14,7 +14,8 @@ use crate::table::{
 };
 use cais_order::InOrder;
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_getres};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 use std::time::Duration;
 
 /// How often a table is made anew because somebody else changed the rule set meanwhile.
@@ -25,6 +26,8 @@ const TRIES: u32 = 1000;
 pub struct Firewall {
     socket: Socket,
     store: NetworkStore,
+    /// When those elements count no more that were given an end last.
+    end: Option<Timespec>,
 }
 
 /// What a bridge network adds to the table.
@@ -74,6 +77,7 @@ impl Firewall {
         Socket::open(Protocol::Netfilter).map(|socket| Self {
             socket,
             store: store.clone(),
+            end: None,
         })
     }
 
@@ -183,9 +187,8 @@ impl Firewall {
     ///
     /// Ports are given an end instead, at the kernel's next tick. The kernel frees what was
     /// deleted after a grace period of RCU, some ten milliseconds, and lets whoever closes a
-    /// socket of netfilter wait for it, with the lock that all transactions need. Those of UDP
-    /// are deleted all the same: a client that goes on sending within the tick would be led to
-    /// the old place for as long as it sends.
+    /// socket of netfilter wait for it, with the lock that all transactions need.
+    /// [`Self::await_end`] waits for the tick, where it matters.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -193,8 +196,7 @@ impl Firewall {
         let (mut expiring, mut rest) = (Elements::new(), Elements::new());
         for set in SETS {
             for element in elements.get(set.name).into_iter().flatten() {
-                let may_wait = set.expires && !is_udp(element);
-                let part = if may_wait { &mut expiring } else { &mut rest };
+                let part = if set.expires { &mut expiring } else { &mut rest };
                 part.entry(set.name).or_default().push(element.clone());
             }
         }
@@ -223,7 +225,16 @@ impl Firewall {
                 .div_ceil(1_000_000)
                 .max(1),
         );
-        match self.send(|transaction| expire_all(transaction, elements, tick)) {
+        let sent = self.send(|transaction| expire_all(transaction, elements, tick));
+        // The kernel counts from the last tick, whose time this is.
+        self.end = Some(
+            clock_gettime(ClockId::MonotonicCoarse)
+                + Timespec {
+                    tv_sec: 0,
+                    tv_nsec: tick.as_nanos().try_into().unwrap_or(0),
+                },
+        );
+        match sent {
             Ok(()) => {}
             Err(Errno::EXIST | Errno::BUSY | Errno::NOTEMPTY) => {
                 self.expire_each(elements, tick);
@@ -242,6 +253,16 @@ impl Firewall {
             .socket
             .ask(&batch, |message| nftables::parse_elements(message, &mut still));
         matches!(asked, Ok(()) | Err(Errno::NOENT)) && still.is_empty()
+    }
+
+    /// Waits until elements count no more to which [`Self::remove`] gave an end: half a tick on
+    /// the average. Whoever goes on sending by UDP until then is led to the old place, and from
+    /// there on as long as it sends, unless its connection is forgotten after this.
+    pub fn await_end(&mut self) {
+        if let Some(end) = self.end.take() {
+            // Interrupted it would be early, which costs a client its next datagrams.
+            while let Err(Errno::INTR) = clock_nanosleep_absolute(ClockId::Monotonic, &end) {}
+        }
     }
 
     fn expire_each(&mut self, elements: &Elements, tick: Duration) {
@@ -332,13 +353,6 @@ impl Firewall {
     pub fn socket(&mut self) -> &mut Socket {
         &mut self.socket
     }
-}
-
-/// Whether the element of a port is one of UDP: a key ends with protocol and port.
-fn is_udp(element: &Element) -> bool {
-    const UDP: u8 = 17;
-    let at = element.key.len().checked_sub(8);
-    at.and_then(|at| element.key.get(at)) == Some(&UDP)
 }
 
 /// The elements of some ports.

@@ -140,25 +140,19 @@ pub fn visit(store: &Store, id: &ContainerId, name: &str, monitor: ProcessName) 
     let not_running = || EngineError::NotRunning(name.to_owned());
     let process = open_monitor(monitor).ok_or_else(not_running)?;
     let directory = open_sockets(store)?;
+    let target = address(directory.as_fd(), id.as_str())?;
+    // Giving up a watch takes the kernel some ten milliseconds.
+    if let Some(socket) = knock(&target)? {
+        return Ok(socket);
+    }
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
         .map_err(failed("watch for the monitor's socket", "inotify_init1"))?;
     inotify::add_watch(&watch, store.sockets(), inotify::WatchFlags::MOVED_TO)
         .map_err(failed("watch for the monitor's socket", "inotify_add_watch"))?;
-    let target = address(directory.as_fd(), id.as_str())?;
     let mut asked = false;
     loop {
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(failed("reach the monitor", "socket"))?;
-        match connect(&socket, &target) {
-            Ok(()) => return Ok(socket),
-            // Not there yet, or left by another monitor.
-            Err(Errno::NOENT | Errno::CONNREFUSED) => {}
-            Err(errno) => return Err(failed("reach the monitor", "connect")(errno)),
+        if let Some(socket) = knock(&target)? {
+            return Ok(socket);
         }
         if !asked {
             asked = true;
@@ -180,5 +174,21 @@ pub fn visit(store: &Store, id: &ContainerId, name: &str, monitor: ProcessName) 
         rustix::io::read(&watch, &mut buffer[..])
             .map(drop)
             .unwrap_or_default();
+    }
+}
+
+/// Connects; `None` where the socket is not there yet, or was left by another monitor.
+fn knock(target: &SocketAddrUnix) -> Result<Option<OwnedFd>> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(failed("reach the monitor", "socket"))?;
+    match connect(&socket, target) {
+        Ok(()) => Ok(Some(socket)),
+        Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+        Err(errno) => Err(failed("reach the monitor", "connect")(errno)),
     }
 }

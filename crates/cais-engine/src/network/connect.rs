@@ -223,6 +223,8 @@ pub(super) fn forget_flows(firewall: &mut Firewall, ports: &[PublishedPort]) -> 
     if udp.is_empty() {
         return Ok(());
     }
+    // Until then there may be more of them.
+    firewall.await_end();
     let is_theirs = |flow: &conntrack::Flow| udp.iter().any(|port| port.host_port == flow.destination_port);
     match conntrack::forget_udp(firewall.socket(), is_theirs) {
         Ok(_) => Ok(()),

@@ -12,11 +12,12 @@ use crate::error::{EngineError, Result};
 use crate::rootless;
 use crate::run::chain;
 use crate::state::ProcessName;
-use crate::store::{Store, ensure_directory, read_json, write_json};
+use crate::store::{Store, ensure_directory};
 use cais_linux::SysError;
 use cais_net::NetError;
 use cais_net::bridge;
-use cais_net::namespace::seek_home;
+use cais_net::endpoint::Endpoint;
+use cais_net::namespace::{has_home, seek_home};
 use cais_net::netlink::link;
 use cais_net::netlink::{Batch, Protocol, Socket};
 use cais_net::transparent;
@@ -30,6 +31,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -98,6 +100,30 @@ pub(crate) fn user_namespace() -> Option<PathBuf> {
     )))
 }
 
+/// The addresses by which a container reaches the host: the bridge's, or where the bridge is
+/// elsewhere those by which the host itself speaks to the world.
+pub(crate) fn ways_to_host(endpoint: &Endpoint) -> Vec<IpAddr> {
+    if !has_home() {
+        return endpoint.gateway4.into_iter().chain(endpoint.gateway6).collect();
+    }
+    let own = |any: IpAddr, world: IpAddr| {
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        // Nothing is sent: the kernel only chooses a route.
+        socket.connect(SocketAddr::new(world, 9)).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    // Addresses that nobody has (RFC 5737, RFC 3849).
+    let (four, six) = (
+        Ipv4Addr::new(198, 51, 100, 1),
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+    );
+    let all = [
+        own(Ipv4Addr::UNSPECIFIED.into(), four.into()),
+        own(Ipv6Addr::UNSPECIFIED.into(), six.into()),
+    ];
+    all.into_iter().flatten().collect()
+}
+
 fn failed(call: &'static str, what: &Path) -> impl FnOnce(Errno) -> EngineError {
     let what = what.display().to_string();
     move |errno| EngineError::System {
@@ -118,12 +144,14 @@ fn join(directory: &Path) -> Result<OwnedFd> {
     ensure_directory(directory)?;
     let _held = lock(directory)?;
     let (fifo, note) = (directory.join(".home"), directory.join(".home-keeper"));
+    let noted = Note::read(&note);
     let known = match open(
         &fifo,
         OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     ) {
-        Ok(alive) => read_json::<ProcessName>(&note)?
+        Ok(alive) => noted
+            .map(|noted| noted.keeper)
             .filter(ProcessName::is_alive)
             .map(|keeper| (alive, keeper)),
         // Nobody has it open for reading, or there is none yet.
@@ -133,28 +161,90 @@ fn join(directory: &Path) -> Result<OwnedFd> {
     let (alive, keeper) = match known {
         Some(known) => known,
         None => {
-            if let Some(killed) = read_json::<ProcessName>(&note)? {
-                disconnect(directory, killed.pid);
+            let mut orphans = None;
+            if let Some(killed) = noted {
+                disconnect(directory, killed.keeper.pid);
+                orphans = killed.find();
             }
-            start(directory, &fifo, &note)?
+            start(directory, &fifo, orphans)?
         }
     };
-    let namespace = |kind: &str| {
-        let path = PathBuf::from(format!("/proc/{}/ns/{kind}", keeper.pid));
-        open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", &path))
-    };
+    let namespace = |kind: &str| open_namespace(&PathBuf::from(format!("/proc/{}/ns/{kind}", keeper.pid)));
     let network = namespace("net")?;
     let joined = Joined {
         user: namespace("user")?,
         keeper,
         _alive: alive,
     };
+    let now = Note {
+        keeper,
+        inodes: [inode(&joined.user), inode(&network)],
+    };
+    if noted != Some(now) {
+        now.write(&note)?;
+    }
     JOINED.set(joined).unwrap_or_default();
     Ok(network)
 }
 
-/// Makes the keeper.
-fn start(directory: &Path, fifo: &Path, note: &Path) -> Result<(OwnedFd, ProcessName)> {
+/// What is written down of the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    keeper: ProcessName,
+    /// Of the user namespace and of the network namespace.
+    inodes: [u64; 2],
+}
+
+impl Note {
+    /// Reads it; one that says nothing is as good as none.
+    fn read(path: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let mut words = text.split_ascii_whitespace();
+        Some(Self {
+            keeper: ProcessName {
+                pid: words.next()?.parse().ok()?,
+                start: words.next()?.parse().ok()?,
+            },
+            inodes: [words.next()?.parse().ok()?, words.next()?.parse().ok()?],
+        })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let (keeper, [user, network]) = (self.keeper, self.inodes);
+        let text = format!("{} {} {user} {network}\n", keeper.pid, keeper.start);
+        std::fs::write(path, text).map_err(EngineError::store(format!("write {}", path.display())))
+    }
+
+    /// The namespaces of a keeper that was killed, where monitors still have them open.
+    fn find(&self) -> Option<[OwnedFd; 2]> {
+        let [user, network] = self.inodes;
+        let (user, network) = (format!("user:[{user}]"), format!("net:[{network}]"));
+        for process in std::fs::read_dir("/proc").ok()?.flatten() {
+            // Those of others cannot be read.
+            let entries = std::fs::read_dir(process.path().join("fd")).into_iter().flatten();
+            let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            let find = |link: &str| {
+                let is_it = |path: &&PathBuf| std::fs::read_link(path).is_ok_and(|to| to.as_os_str() == link);
+                open_namespace(paths.iter().find(is_it)?).ok()
+            };
+            if let (Some(user), Some(network)) = (find(&user), find(&network)) {
+                return Some([user, network]);
+            }
+        }
+        None
+    }
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", path))
+}
+
+fn inode(file: &OwnedFd) -> u64 {
+    rustix::fs::fstat(file).map_or(0, |stat| stat.st_ino)
+}
+
+/// Makes the keeper, of new namespaces or of `orphans`.
+fn start(directory: &Path, fifo: &Path, orphans: Option<[OwnedFd; 2]>) -> Result<(OwnedFd, ProcessName)> {
     match mknodat(rustix::fs::CWD, fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed("mknod", fifo)(errno)),
@@ -166,11 +256,19 @@ fn start(directory: &Path, fifo: &Path, note: &Path) -> Result<(OwnedFd, Process
     let (users, alive) = (end(OFlags::RDONLY)?, end(OFlags::WRONLY)?);
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(failed("pipe2", fifo));
     let ((waits, go), (result, says)) = (pipe()?, pipe()?);
-    let child = match fork_into(namespace::USER | namespace::NETWORK) {
+    let is_new = orphans.is_none();
+    let kinds = if is_new {
+        namespace::USER | namespace::NETWORK
+    } else {
+        0
+    };
+    let child = match fork_into(kinds) {
         Ok(Forked::Child) => {
             drop((go, result, alive));
             let directory = directory.to_owned();
-            exit_now(u8::from(keep(&directory, &users, waits, says).is_err()));
+            exit_now(u8::from(
+                keep(&directory, &users, (waits, says), orphans).is_err(),
+            ));
         }
         Ok(Forked::Parent(child)) => child,
         Err(errno) => {
@@ -178,7 +276,9 @@ fn start(directory: &Path, fifo: &Path, note: &Path) -> Result<(OwnedFd, Process
         }
     };
     drop((waits, says));
-    rootless::write_maps(child).map_err(EngineError::system("make this user's network namespace"))?;
+    if is_new {
+        rootless::write_maps(child).map_err(EngineError::system("make this user's network namespace"))?;
+    }
     // Where it is gone, it says nothing below.
     rustix::io::write(&go, b"g").map(drop).unwrap_or_default();
     let mut said = String::new();
@@ -191,20 +291,27 @@ fn start(directory: &Path, fifo: &Path, note: &Path) -> Result<(OwnedFd, Process
             "cannot make this user's network namespace: {said}: use --network none or host"
         ))
     })?;
-    write_json(note, &keeper)?;
     Ok((alive, keeper))
 }
 
 /// The keeper: it waits until nobody uses the namespaces any more.
-fn keep(directory: &Path, users: &OwnedFd, waits: OwnedFd, says: OwnedFd) -> std::result::Result<(), Errno> {
+fn keep(
+    directory: &Path,
+    users: &OwnedFd,
+    (waits, says): (OwnedFd, OwnedFd),
+    orphans: Option<[OwnedFd; 2]>,
+) -> std::result::Result<(), Errno> {
     if !matches!(rustix::io::read(&waits, &mut [0u8; 1][..]), Ok(1)) {
         return Err(Errno::CHILD);
     }
-    let ready = bring_up_loopback()
-        .map_err(|error| error.to_string())
-        .and_then(|()| leave_terminal().map_err(|errno| errno.to_string()));
-    // Where the kernel cannot do it, containers see the bridge's address.
-    transparent::prepare_here().unwrap_or_default();
+    let ready = match orphans {
+        Some(both) => both
+            .iter()
+            .try_for_each(|each| cais_sys::namespace::enter(each.as_fd(), 0))
+            .map_err(|errno| errno.to_string()),
+        None => set_up().map_err(|error| error.to_string()),
+    };
+    let ready = ready.and_then(|()| leave_terminal().map_err(|errno| errno.to_string()));
     let text = ready.as_ref().err().map_or("ok", String::as_str);
     rustix::io::write(&says, text.as_bytes())?;
     if ready.is_err() {
@@ -233,7 +340,7 @@ fn keep(directory: &Path, users: &OwnedFd, waits: OwnedFd, says: OwnedFd) -> std
     }
 }
 
-fn bring_up_loopback() -> cais_net::Result<()> {
+fn set_up() -> cais_net::Result<()> {
     let mut batch = Batch::default();
     link::bring_up(&mut batch, 1, false);
     Socket::open_here(Protocol::Route)?
@@ -241,7 +348,10 @@ fn bring_up_loopback() -> cais_net::Result<()> {
         .map_err(NetError::netlink(
             "bring up the loopback interface",
             "RTM_SETLINK",
-        ))
+        ))?;
+    // Where the kernel cannot do it, containers see the bridge's address.
+    transparent::prepare_here().unwrap_or_default();
+    Ok(())
 }
 
 /// Starts pasta. The error is what the user is told: networks work among themselves without.

@@ -1,6 +1,7 @@
 //! What a container gets in its networks: addresses, leased; names of interfaces.
 
 use super::create::ensure_default;
+use super::home::ways_to_host;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
@@ -282,7 +283,7 @@ pub(crate) fn hosts_lines(options: &RunOptions, name: &str, planned: Option<&End
         .or(endpoints.first());
     let mut gateways: Vec<IpAddr> = way_out
         .filter(|endpoint| endpoint.driver == Driver::Bridge)
-        .map(|endpoint| endpoint.gateway4.into_iter().chain(endpoint.gateway6).collect())
+        .map(ways_to_host)
         .unwrap_or_default();
     if options.namespaces.network == NetworkMode::Host {
         gateways.push(Ipv4Addr::LOCALHOST.into());

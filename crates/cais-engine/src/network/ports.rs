@@ -137,8 +137,10 @@ fn apply(engine: &Engine, mut record: Record, (before, after): (&Endpoints, &End
         (true, false) => firewall.add(&port_elements(new))?,
         _ => firewall.remove(&port_elements(gone))?,
     }
-    super::connect::forget_flows(&mut firewall, &before.ports)?;
-    super::connect::forget_flows(&mut firewall, &after.ports)?;
+    let mut changed = before.ports.clone();
+    changed.extend(&after.ports);
+    changed.retain(|port| before.ports.contains(port) != after.ports.contains(port));
+    super::connect::forget_flows(&mut firewall, &changed)?;
     pass("record the ports");
     record.options.network.publish = after.ports.iter().map(as_mapping).collect();
     record.options.network.publish_all = false;

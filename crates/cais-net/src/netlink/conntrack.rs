@@ -35,9 +35,9 @@ pub struct Flow {
     id: Option<u32>,
 }
 
-/// Asks for all connections of a family.
-fn list(batch: &mut Batch, family: u8) {
-    batch.message(GET, DUMP, &[family, 0, 0, 0], |_| {});
+/// Asks for all connections, of both families.
+fn list(batch: &mut Batch) {
+    batch.message(GET, DUMP, &[0; 4], |_| {});
 }
 
 /// Asks for those of UDP only: Linux 5.10.
@@ -92,25 +92,43 @@ pub fn delete(batch: &mut Batch, flow: &Flow) {
     });
 }
 
+/// How many connections are tracked in the network namespace of this thread.
+fn count_tracked() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").ok()?;
+    text.trim().parse().ok()
+}
+
+/// So many are listed faster than the table is walked through a second time: it is as large
+/// as the machine's memory allows, for all namespaces, and a walk takes milliseconds.
+const FEW: usize = 4096;
+
 /// Forgets the UDP flows that were sent to one of these ports of the host.
 ///
 /// # Errors
 /// Where the kernel refuses the dump; connections that end meanwhile are no error.
 pub fn forget_udp(socket: &mut Socket, is_theirs: impl Fn(&Flow) -> bool) -> Result<usize, Errno> {
+    let families: &[u8] = match count_tracked() {
+        Some(0) => return Ok(0),
+        Some(count) if count <= FEW => &[],
+        _ => &[AF_INET, AF_INET6],
+    };
     let mut flows = Vec::new();
-    for family in [AF_INET, AF_INET6] {
-        let mut collect = |list: fn(&mut Batch, u8)| {
-            let mut batch = Batch::default();
-            list(&mut batch, family);
-            socket.ask(&batch, |message| {
-                flows.extend(parse(message).filter(|flow| flow.protocol == UDP && is_theirs(flow)));
-            })
-        };
-        match collect(list_udp) {
-            // A kernel that knows no such filter lists everything.
-            Err(Errno::OPNOTSUPP | Errno::INVAL) => collect(list)?,
-            other => other?,
+    let mut collect = |family: Option<u8>| {
+        let mut batch = Batch::default();
+        match family {
+            Some(family) => list_udp(&mut batch, family),
+            None => list(&mut batch),
         }
+        socket.ask(&batch, |message| {
+            flows.extend(parse(message).filter(|flow| flow.protocol == UDP && is_theirs(flow)));
+        })
+    };
+    let listed = families.iter().try_for_each(|family| collect(Some(*family)));
+    match listed {
+        Ok(()) if !families.is_empty() => {}
+        // A kernel that knows no such filter lists everything.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::INVAL) => collect(None)?,
+        Err(errno) => return Err(errno),
     }
     for flow in &flows {
         let mut batch = Batch::default();

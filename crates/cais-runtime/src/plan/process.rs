@@ -15,7 +15,6 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
             what: "the program to run",
         });
     };
-    let facts = planner.facts;
     if let Some(mask) = process.user.umask {
         planner.step("asked for by process.user.umask", &Step::SetUmask { mask });
     }
@@ -78,15 +77,10 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     if process.no_new_privileges {
         plan_seccomp(planner);
     }
-    if facts.init && !planner.joins_container {
+    if planner.facts.init && !planner.joins_container {
         planner.step("a small init reaps and forwards", &Step::BecomeInit {});
     }
-    if let Some((soft, hard)) = planner.plan.limits.descriptors {
-        planner.step(
-            "only now: the steps before needed more",
-            &Step::LimitDescriptors { soft, hard },
-        );
-    }
+    plan_descriptors(planner);
     let (arguments, environment) = (str_block(&process.args), str_block(&process.env));
     let step = Step::Execute {
         arguments: StrBlock(&arguments),
@@ -94,6 +88,14 @@ pub(super) fn plan_process(planner: &mut Planner<'_>) -> Result<(), PlanError> {
     };
     planner.step("the program", &step);
     Ok(())
+}
+
+/// A limit that the stub itself could not live with.
+fn plan_descriptors(planner: &mut Planner<'_>) {
+    if let Some((soft, hard)) = planner.plan.limits.descriptors {
+        let step = Step::LimitDescriptors { soft, hard };
+        planner.step("only now: the steps before needed more", &step);
+    }
 }
 
 /// The execution domain and the memory policy: of the container, and so of every process.
