@@ -31,6 +31,37 @@ fn extract(env: &TestEnv, archive: &[u8]) {
     assert!(tar.wait().unwrap().success());
 }
 
+/// What `inspect` says of the container that was made and never started.
+const MADE: [(&str, &str); 12] = [
+    (
+        "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}",
+        "67108864 500000000",
+    ),
+    ("{{.HostConfig.RestartPolicy.Name}}", "on-failure"),
+    ("{{.HostConfig.RestartPolicy.MaximumRetryCount}}", "3"),
+    ("{{json .HostConfig.Binds}}", r#"["keep:/d"]"#),
+    ("{{json .HostConfig.Tmpfs}}", r#"{"/t":"size=1m"}"#),
+    (
+        "{{json .HostConfig.Ulimits}}",
+        r#"[{"Name":"nofile","Hard":64,"Soft":64}]"#,
+    ),
+    ("{{json .HostConfig.CapAdd}}", r#"["CAP_NET_ADMIN"]"#),
+    (
+        "{{json .HostConfig.PortBindings}}",
+        r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}"#,
+    ),
+    ("{{.HostConfig.NetworkMode}} {{len .Mounts}}", "fixed 3"),
+    ("{{json .Config.Healthcheck.Test}}", r#"["CMD-SHELL","true"]"#),
+    (
+        "{{.Config.User}} {{.Config.WorkingDir}} {{.Config.StopSignal}}",
+        "1000:1000 /tmp INT",
+    ),
+    (
+        "{{.Config.Hostname}} {{json .Config.Labels}}",
+        r#"web {"app":"web"}"#,
+    ),
+];
+
 #[test]
 fn every_release_so_far_is_read() {
     for (version, archive) in RELEASES {
@@ -43,35 +74,7 @@ fn every_release_so_far_is_read() {
             &["ps", "-a", "--format", "{{.Names}} {{.State}} {{.Image}}"],
             "cri exited host\ndone exited host\nmade created host\n",
         );
-        for (format, wanted) in [
-            (
-                "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}",
-                "67108864 500000000",
-            ),
-            ("{{.HostConfig.RestartPolicy.Name}}", "on-failure"),
-            ("{{.HostConfig.RestartPolicy.MaximumRetryCount}}", "3"),
-            ("{{json .HostConfig.Binds}}", r#"["keep:/d"]"#),
-            ("{{json .HostConfig.Tmpfs}}", r#"{"/t":"size=1m"}"#),
-            (
-                "{{json .HostConfig.Ulimits}}",
-                r#"[{"Name":"nofile","Hard":64,"Soft":64}]"#,
-            ),
-            ("{{json .HostConfig.CapAdd}}", r#"["CAP_NET_ADMIN"]"#),
-            (
-                "{{json .HostConfig.PortBindings}}",
-                r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}"#,
-            ),
-            ("{{.HostConfig.NetworkMode}} {{len .Mounts}}", "fixed 3"),
-            ("{{json .Config.Healthcheck.Test}}", r#"["CMD-SHELL","true"]"#),
-            (
-                "{{.Config.User}} {{.Config.WorkingDir}} {{.Config.StopSignal}}",
-                "1000:1000 /tmp INT",
-            ),
-            (
-                "{{.Config.Hostname}} {{json .Config.Labels}}",
-                r#"web {"app":"web"}"#,
-            ),
-        ] {
+        for (format, wanted) in MADE {
             shows(&["inspect", "-f", format, "made"], &format!("{wanted}\n"));
         }
         shows(&["inspect", "-f", "{{.State.ExitCode}}", "done"], "3\n");
