@@ -7,7 +7,7 @@ mod images;
 mod network;
 pub(crate) mod peers;
 mod plot;
-mod runtime;
+pub(crate) mod runtime;
 pub(crate) mod start;
 mod stats;
 mod tables;

@@ -7,6 +7,7 @@
 //! much; a name that is not there any more does no harm.
 
 use crate::bench::peers::{self, output};
+use crate::bench::runtime::add_seccomp;
 use crate::bench::start::Work;
 use crate::{Outcome, workspace};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 pub(crate) fn make() -> Outcome {
-    workspace::ensure_packages(&["busybox-static", "runc", "gcc", "libc6-dev", "binutils"])?;
+    workspace::ensure_packages(&[
+        "busybox-static",
+        "runc",
+        "golang-github-containers-common",
+        "gcc",
+        "libc6-dev",
+        "binutils",
+    ])?;
     let target = workspace::root().join("target/order");
     let place = target.to_string_lossy().into_owned();
     // With its names, but else what is delivered: another profile would have other hashes.
@@ -55,6 +63,7 @@ fn trace_all(work: &Work, cais: &Path) -> Result<Vec<String>, String> {
     let runtime = work.directory.join("cais-runtime");
     std::os::unix::fs::symlink(cais, &runtime).map_err(|error| error.to_string())?;
     let bundle = peers::make_bundle(&work.directory)?;
+    add_seccomp(&bundle)?;
     let bundle = bundle.to_string_lossy();
     let root = work.directory.join("runtime");
     let root = root.to_string_lossy();

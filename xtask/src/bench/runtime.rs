@@ -119,7 +119,7 @@ fn call(work: &Work, runtime: &Runtime, words: &[&str]) -> Vec<String> {
 }
 
 /// The default profile of containers, as an engine would hand it to a runtime.
-fn add_seccomp(bundle: &Path) -> Outcome {
+pub(crate) fn add_seccomp(bundle: &Path) -> Outcome {
     let text = fs::read(PROFILE).map_err(|error| format!("{PROFILE}: {error}"))?;
     let mut profile: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let Some(rules) = profile.get_mut("syscalls").and_then(Value::as_array_mut) else {
