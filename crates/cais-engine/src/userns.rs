@@ -110,10 +110,11 @@ fn is_left_behind(store: &Store, path: &Path, content: &Path) -> bool {
 /// holds it. What cannot be read counts as a use.
 fn is_in_use(store: &Store, path: &Path) -> bool {
     let index = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-    store.list_states().unwrap_or_default().iter().any(|id| {
-        let state = RunState::read(store, id);
-        state.is_ok_and(|state| state.is_some_and(|state| index.is_some() && state.id_range == index))
-    })
+    let Some(index) = index else { return false };
+    let Ok(ids) = store.list_states() else { return true };
+    let names_it = |state: Option<RunState>| state.is_some_and(|state| state.id_range == Some(index));
+    ids.iter()
+        .any(|id| RunState::read(store, id).map_or(true, names_it))
 }
 
 /// Frees a range.
@@ -155,6 +156,17 @@ mod tests {
         sweep_lease(&store, &gone);
         sweep_lease(&store, &held);
         assert!(fs::read_link(&gone).is_err() && fs::read_link(&held).is_ok());
+        // After its maker has gone, a state names it, or is damaged: then nobody knows.
+        symlink("1 0", &gone).unwrap();
+        let fixture = include_str!("../fixtures/v1/state.json");
+        let mut state: RunState = cais_json::from_str(fixture).unwrap();
+        for (range, in_use) in [(Some(1), true), (Some(2), false)] {
+            state.id_range = range;
+            state.write(&store, &id).unwrap();
+            assert_eq!(is_in_use(&store, &gone), in_use);
+        }
+        fs::write(store.state(&id), "{").unwrap();
+        assert!(is_in_use(&store, &gone));
         fs::remove_dir_all(&base).unwrap();
     }
 }

@@ -181,7 +181,17 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     workspace::run("gcc", &["-O2", "-static", "-o", &floor, &source], &[])?;
 
     let name = format!("bench-{}", std::process::id());
-    output(Command::new(&cais).args(["run", "-d", "--name", &name, "host", "sleep", "10000"]))?;
+    output(Command::new(&cais).args([
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--name",
+        &name,
+        "host",
+        "sleep",
+        "10000",
+    ]))?;
     let about = inspect(&cais, &name)?;
     let init = about["State"]["Pid"].to_string();
     let mut contenders = vec![
@@ -236,7 +246,17 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
     let monitor = about["Cais"]["MonitorPid"].to_string();
     let pss = field(&format!("/proc/{monitor}/smaps_rollup"), "Pss:");
     let mut child = Command::new(cais)
-        .args(["run", "--rm", "-i", "host", "sh", "-c", "echo ready; read line"])
+        .args([
+            "run",
+            "--rm",
+            "-i",
+            "--network",
+            "none",
+            "host",
+            "sh",
+            "-c",
+            "echo ready; read line",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -250,7 +270,7 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
     drop(child.stdin.take());
     child.wait().map_err(|error| error.to_string())?;
     let starts = 64;
-    let run = || time_command(&[cais, "run", "--rm", "host", "true"].map(str::to_owned));
+    let run = || time_command(&[cais, "run", "--rm", "--network", "none", "host", "true"].map(str::to_owned));
     let began = Instant::now();
     for _ in 0..starts {
         run()?;
@@ -267,7 +287,20 @@ fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String>
         return Err(format!("64 starts side by side: {error}"));
     }
     let in_parallel = f64::from(starts) / began.elapsed().as_secs_f64();
-    let small = time_command(&[cais, "run", "--rm", "-m", "1m", "host", "true"].map(str::to_owned));
+    let small = time_command(
+        &[
+            cais,
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-m",
+            "1m",
+            "host",
+            "true",
+        ]
+        .map(str::to_owned),
+    );
     Ok(Extra {
         monitor_pss: pss,
         command_peak: peak,
