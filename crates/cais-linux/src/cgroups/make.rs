@@ -72,16 +72,6 @@ struct UnifiedPlan<'a> {
 }
 
 impl Group {
-    /// Makes the group with its limits. On an error nothing is left of it.
-    ///
-    /// # Errors
-    /// See [`CgroupError`].
-    pub fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<Self> {
-        let mut making = Self::begin(layout, path, resources)?;
-        making.complete()?;
-        Ok(making.into_group())
-    }
-
     /// Makes the part of the group that must be there before its first process is.
     ///
     /// # Errors

@@ -32,6 +32,10 @@ impl Drop for Fixture {
     }
 }
 
+fn create(layout: &Layout, path: &str, resources: &Resources) -> Result<()> {
+    Group::begin(layout, path, resources)?.complete().map(drop)
+}
+
 #[test]
 fn a_failed_creation_leaves_nothing() {
     let fixture = Fixture::new("undo");
@@ -49,7 +53,7 @@ fn a_failed_creation_leaves_nothing() {
     };
     // There is no `tasks` file in a plain directory.
     assert!(matches!(
-        Group::create(&layout, "x", &limits),
+        create(&layout, "x", &limits),
         Err(CgroupError::System(_))
     ));
     let missing = Resources {
@@ -57,7 +61,7 @@ fn a_failed_creation_leaves_nothing() {
         ..Resources::default()
     };
     assert!(matches!(
-        Group::create(&layout, "y", &missing),
+        create(&layout, "y", &missing),
         Err(CgroupError::NoController { .. })
     ));
     assert!(!memory.path.join("y").exists());
