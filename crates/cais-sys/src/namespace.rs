@@ -27,16 +27,32 @@ pub fn leave(kinds: u32) -> Result<(), Errno> {
     check(unsafe { syscall6(UNSHARE, [kinds as usize, 0, 0, 0, 0, 0]) }).map(drop)
 }
 
+const IOCTL: usize = if cfg!(target_arch = "x86_64") { 16 } else { 29 };
+
 /// The user namespace that a namespace belongs to (`NS_GET_USERNS`, ioctl_ns(2)).
 ///
 /// # Errors
 /// As ioctl(2): `EPERM` where it is none of this process's own or below.
 pub fn owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    const IOCTL: usize = if cfg!(target_arch = "x86_64") { 16 } else { 29 };
     const NS_GET_USERNS: usize = 0xb701;
     let target = namespace.as_raw_fd().cast_unsigned() as usize;
     // SAFETY: takes a descriptor and a number; memory is not touched.
     let fd = check(unsafe { syscall6(IOCTL, [target, NS_GET_USERNS, 0, 0, 0, 0]) })?;
     // SAFETY: the kernel has just made it (close-on-exec), and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).or(Err(Errno::BADF))?) })
+}
+
+/// The number of a namespace that no other ever has, unlike its inode's, which the next one may
+/// get (`NS_GET_ID`, linux/nsfs.h, Linux 6.18).
+///
+/// # Errors
+/// As ioctl(2): `ENOTTY` where the kernel is older.
+pub fn id(namespace: BorrowedFd<'_>) -> Result<u64, Errno> {
+    const NS_GET_ID: usize = 0x8008_b70d;
+    let mut number = 0u64;
+    let target = namespace.as_raw_fd().cast_unsigned() as usize;
+    let place = (&raw mut number).addr();
+    // SAFETY: the kernel writes eight bytes to `number`, which lives until the call is over.
+    check(unsafe { syscall6(IOCTL, [target, NS_GET_ID, place, 0, 0, 0]) })?;
+    Ok(number)
 }
