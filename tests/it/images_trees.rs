@@ -87,6 +87,9 @@ fn a_tree_goes_in_and_out() {
     env.ok(&["rm", "changed"]);
     assert_eq!(env.cais(&["rmi", "my/tree:1"]).code, 1);
     env.ok(&["image", "unmount", "my/tree:1"]);
+    env.ok(&["tag", "my/tree:1", "my/tree:2"]);
+    env.ok(&["untag", "my/tree:1", "my/tree:2"]);
+    assert_eq!(env.ok(&["images", "--format", "{{.Tag}}"]), "1\n");
     env.ok(&["untag", "my/tree:1"]);
     assert!(env.ok(&["images", "-f", "dangling=true"]).contains("<none>"));
     env.ok(&["image", "prune", "-f"]);

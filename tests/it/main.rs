@@ -21,6 +21,7 @@ mod flags_docker;
 mod host_untouched;
 mod images;
 mod images_faults;
+mod images_full;
 mod images_kills;
 mod images_layers;
 mod images_peers;
