@@ -177,17 +177,7 @@ fn what_runs_is_looked_after_on_a_full_disk() {
             let before = list();
             small.fill(blocks);
             let done = cais(words);
-            if matches!(words[0], "stop" | "kill") && blocks == 0 {
-                // How it ended is known all the same, and does not get lost.
-                assert_eq!(ok(&["wait", "live"]), "137\n");
-                assert_eq!(list(), before.replace("live running", "live exited"));
-                assert!(cais(&["start", "live"]).stderr.contains("o space left"));
-            }
             small.empty();
-            if matches!(words[0], "stop" | "kill") && blocks == 0 {
-                assert_eq!(ok(&["inspect", "-f", "{{.State.ExitCode}}", "live"]), "137\n");
-                ok(&["start", "live"]);
-            }
             let what = format!("{words:?} with {blocks} blocks: {}", done.stderr);
             if done.code != 0 {
                 assert!(!always && done.stderr.contains("o space left"), "{what}");
@@ -214,6 +204,46 @@ fn what_runs_is_looked_after_on_a_full_disk() {
             assert!(blocks < 60, "{what}");
         }
     }
+}
+
+/// How a container ended is known though it cannot be recorded, and is recorded later.
+#[test]
+#[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
+fn an_end_on_a_full_disk() {
+    let env = TestEnv::new();
+    let small = Small::mount_loop(&env, 16);
+    let cais = |words: &[&str]| {
+        let mut command = env.command(words);
+        command.env("CAIS_DATA", small.0.join("data"));
+        Done::from(command.output().unwrap())
+    };
+    let ok = |words: &[&str]| {
+        let done = cais(words);
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    };
+    let exit = || ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "live"]);
+    ok(&["run", "-d", "--name", "live", "host", "sleep", "1000"]);
+    for words in [["stop", "live"], ["kill", "live"]] {
+        small.fill(0);
+        ok(&words);
+        assert_eq!(ok(&["wait", "live"]), "137\n");
+        assert_eq!(exit(), "exited 137\n");
+        let started = cais(&["start", "live"]);
+        assert!(
+            started.code == 1 && started.stderr.contains("o space left"),
+            "{}",
+            started.stderr
+        );
+        small.empty();
+        assert_eq!(exit(), "exited 137\n");
+        ok(&["start", "live"]);
+        assert_eq!(exit(), "running 0\n");
+    }
+    small.fill(0);
+    ok(&["rm", "-f", "live"]);
+    small.empty();
+    assert_eq!(ok(&["ps", "-aq"]), "");
 }
 
 /// A log that cannot be written for a while: the program goes on, what was lost is told, and
