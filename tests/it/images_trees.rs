@@ -87,9 +87,6 @@ fn a_tree_goes_in_and_out() {
     env.ok(&["rm", "changed"]);
     assert_eq!(env.cais(&["rmi", "my/tree:1"]).code, 1);
     env.ok(&["image", "unmount", "my/tree:1"]);
-    env.ok(&["tag", "my/tree:1", "my/tree:2"]);
-    env.ok(&["untag", "my/tree:1", "my/tree:2"]);
-    assert_eq!(env.ok(&["images", "--format", "{{.Tag}}"]), "1\n");
     env.ok(&["untag", "my/tree:1"]);
     assert!(env.ok(&["images", "-f", "dangling=true"]).contains("<none>"));
     env.ok(&["image", "prune", "-f"]);
@@ -289,6 +286,30 @@ fn by_docker_and_back() {
     docker(&["rmi", "-f", image]);
     docker(&["load", "-q", "-i", &there]);
     assert_eq!(docker(&["image", "inspect", "-f", "{{.Id}}", image]), id);
+}
+
+/// An image's names are taken away, by whichever of them it is found.
+#[test]
+fn names_are_taken_away() {
+    let env = TestEnv::new();
+    let tree = env.path("tree.tar");
+    fs::write(&tree, crate::mock_registry::archive(&[("file", b'0', b"x")])).unwrap();
+    env.ok(&["import", tree.to_str().unwrap(), "tree:1"]);
+    for tag in ["tree:2", "tree:3"] {
+        env.ok(&["tag", "tree:1", tag]);
+    }
+    env.ok(&["untag", "tree:1", "tree:2"]);
+    let tags = || env.ok(&["images", "--format", "{{.Tag}}"]);
+    assert_eq!(tags(), "1\n3\n");
+    let other = env.cais(&["untag", "tree:1", "tree:2"]);
+    assert!(
+        other.code == 1 && other.stderr.contains("has no name"),
+        "{}",
+        other.stderr
+    );
+    env.ok(&["untag", "tree:3"]);
+    assert_eq!(tags(), "<none>\n");
+    env.ok(&["image", "prune", "-f"]);
 }
 
 /// Images go while containers of them start: a container that starts has all its files.

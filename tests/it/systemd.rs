@@ -138,7 +138,50 @@ fn the_journal_has_what_the_program_says() {
             .count(),
         2
     );
+    read_back(&env, &name);
     env.ok(&["rm", &name]);
+    follow(&env, &name);
+    env.ok(&["rm", &name]);
+}
+
+/// And it comes back from there.
+fn read_back(env: &TestEnv, name: &str) {
+    let logs = env.cais(&["logs", name]);
+    let all = format!("to out\nno end{}\nlast\n", "x".repeat(40_000));
+    assert!(
+        logs.stdout == all && logs.stderr == "to err\n",
+        "{} bytes, {}",
+        logs.stdout.len(),
+        logs.stderr
+    );
+    assert_eq!(env.ok(&["logs", "-n", "1", name]), "last\n");
+    assert_eq!(
+        env.ok(&["logs", "-n", "1", "--details", name]),
+        "TEAM=blue last\n"
+    );
+    assert_eq!(env.ok(&["logs", "--until", "2000-01-01T00:00:00Z", name]), "");
+    let stamped = env.ok(&["logs", "-t", "-n", "1", name]);
+    let moment = stamped.split(' ').next().unwrap();
+    assert_eq!(env.ok(&["logs", "--since", moment, name]), "last\n");
+}
+
+/// Following goes on until the container ends, and loses nothing.
+fn follow(env: &TestEnv, name: &str) {
+    let script = "for i in $(seq 200); do echo line $i; test $i = 100 && sleep 1; done";
+    let words = [
+        "run",
+        "-d",
+        "--log-driver",
+        "journald",
+        "--name",
+        name,
+        "host",
+        "sh",
+        "-c",
+    ];
+    env.ok(&[&words[..], &[script]].concat());
+    let expected: String = (1..=200).map(|i| format!("line {i}\n")).collect();
+    assert_eq!(env.ok(&["logs", "-f", name]), expected);
 }
 
 #[test]
@@ -296,9 +339,10 @@ fn the_unit_of_system_install() {
     assert_eq!(states(), expected.replace("running", "exited"));
     run("systemctl", &["start", "cais"]);
     assert_eq!(states(), expected);
-    // What another command started outlives a unit that was only reloaded or failed.
-    run("systemctl", &["kill", "-s", "KILL", "--kill-who=main", "cais"]);
+    // The monitors are processes of the unit: containers outlive them.
+    run("systemctl", &["kill", "-s", "KILL", "cais"]);
     assert_eq!(states(), expected);
+    assert_eq!(cais(&["exec", "kept", "echo", "here"]), "here\n");
     if Path::new("/run/cais-vm-boots").exists() {
         // The machine is booted anew after the tests, and looks at them then.
         fs::write("/var/lib/cais-vm-booted", expected).unwrap();
