@@ -20,7 +20,7 @@ const PACKAGES: [&str; 5] = [
     "cpio",
 ];
 /// What the machine has beside the base system.
-const INSIDE: &str = "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux,uidmap,criu,iptables,iproute2,kmod,socat,passt,nftables,curl,bind9-dnsutils,nginx-light,iperf3,strace,e2fsprogs";
+const INSIDE: &str = "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux,uidmap,criu,iptables,iproute2,kmod,socat,passt,nftables,curl,bind9-dnsutils,nginx-light,iperf3,strace,e2fsprogs,containernetworking-plugins";
 /// The layouts of cgroups, with what systemd is told on the kernel's command line.
 const LAYOUTS: [(&str, &str); 3] = [
     ("v2", "systemd.unified_cgroup_hierarchy=1"),
