@@ -22,6 +22,7 @@ pub mod describe;
 mod guard;
 pub mod hold;
 pub(crate) mod home;
+pub(crate) mod keeping;
 pub(crate) mod links;
 pub(crate) mod plan;
 pub mod ports;
