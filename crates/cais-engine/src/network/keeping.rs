@@ -1,6 +1,6 @@
 //! The ports that a container publishes, kept before anything is written down. The kernel
 //! takes some microseconds for each: where they are many, a thread keeps them while the
-//! container is made.
+//! container is made, and another lets them go while the rest is given back.
 
 use super::proxy::{Forwarding, Targets, targets};
 use crate::engine::Engine;
@@ -13,6 +13,7 @@ use cais_net::reserve::{Reserved, reserve};
 use rustix::event::epoll;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::thread::{Builder, JoinHandle};
 
 /// From so many on, a thread keeps them: below, to make one takes longer.
@@ -97,6 +98,30 @@ pub(super) fn keep_all(engine: &Engine, prepared: &Prepared, targets: Targets) -
     Ok(Wanted::of(engine, prepared, None, targets).keep()?)
 }
 
+/// Who closes sockets at this moment. A process that ends need not wait for it: its descriptors
+/// are closed before anybody hears of its end.
+static CLOSING: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
+
+/// Closes the sockets of many ports beside this thread.
+pub(super) fn let_go<T: Send + 'static>(ports: Vec<T>) {
+    if u32::try_from(ports.len()).unwrap_or(u32::MAX) < MANY {
+        return;
+    }
+    await_closed();
+    // Where there can be no thread, they are closed here.
+    if let (Ok(thread), Ok(mut closing)) = (Builder::new().spawn(move || drop(ports)), CLOSING.lock()) {
+        *closing = Some(thread);
+    }
+}
+
+/// Waits until this process has none of the ports any more that it let go.
+fn await_closed() {
+    let closing = CLOSING.lock().map(|mut closing| closing.take());
+    if let Ok(Some(thread)) = closing {
+        thread.join().unwrap_or_default();
+    }
+}
+
 impl Wanted {
     fn of_networks(engine: &Engine, prepared: &Prepared) -> Result<Option<Self>> {
         let options = &prepared.record.options.network;
@@ -134,6 +159,7 @@ impl Wanted {
     }
 
     fn keep(self) -> cais_net::Result<Forwarding> {
+        await_closed();
         let mut reserved: Vec<Reserved> = Vec::new();
         for mapping in &self.mappings {
             let more = reserve(&self.networks, mapping, self.fallback);

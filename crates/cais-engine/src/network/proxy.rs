@@ -8,6 +8,7 @@
 mod stream;
 mod udp;
 
+use super::keeping::let_go;
 use crate::monitor::attendant::Wanted;
 use cais_linux::SysError;
 use cais_net::NetError;
@@ -23,7 +24,7 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, listen, socket_with, sockopt,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::Connection;
 use udp::Flows;
 
@@ -118,26 +119,22 @@ pub(super) struct Forwarding {
     targets: Targets,
     ports: Vec<Kept>,
     /// Tells which of the sockets that listen have a connection (epoll(7)): to wait for a
-    /// thousand of them costs no more than to wait for one. Its data are their numbers.
-    listening: Option<OwnedFd>,
+    /// thousand of them costs no more than to wait for one. Its data are their numbers. None
+    /// until [`Self::watch_from`].
+    watch: Option<OwnedFd>,
+    /// When the sockets that listen are looked at for the first time.
+    watch_from: Option<Instant>,
     connections: Vec<Connection>,
 }
 
-/// Above so many, the ports are let go by two threads.
-const MANY: usize = 128;
+/// How long after they began to listen the sockets are put together to be waited for: a program
+/// that has ended by then never needed it. Until then the kernel keeps connections waiting.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 impl Drop for Forwarding {
-    /// To close a socket takes the kernel a few microseconds, and all of them are to be closed
-    /// before the command returns.
     fn drop(&mut self) {
-        if self.ports.len() > MANY {
-            let half = self.ports.split_off(self.ports.len() / 2);
-            let other = std::thread::Builder::new().spawn(move || drop(half));
-            self.ports.clear();
-            if let Ok(other) = other {
-                other.join().unwrap_or_default();
-            }
-        }
+        let_go(std::mem::take(&mut self.ports));
     }
 }
 
@@ -210,13 +207,23 @@ impl Forwarding {
             }
             other => other?,
         }
-        if self.listening.is_none() {
-            self.listening = Some(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        match &self.watch {
+            Some(watch) => watch_for(watch, socket),
+            None => {
+                self.watch_from.get_or_insert_with(|| Instant::now() + PAUSE);
+                Ok(())
+            }
         }
-        if let Some(listening) = &self.listening {
-            let data = epoll::EventData::new_u64(number(socket));
-            epoll::add(listening, socket, data, epoll::EventFlags::IN)?;
+    }
+
+    /// Puts the sockets that listen together.
+    fn begin_to_watch(&mut self) -> Result<(), Errno> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let listening = self.ports.iter().filter(|kept| kept.listens);
+        for socket in listening.filter_map(|kept| kept.reserved.socket.as_ref()) {
+            watch_for(&watch, socket.as_fd())?;
         }
+        self.watch = Some(watch);
         Ok(())
     }
 
@@ -230,14 +237,15 @@ impl Forwarding {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.ports.iter().filter_map(|kept| kept.flows.deadline()).min()
+        let flows = self.ports.iter().filter_map(|kept| kept.flows.deadline());
+        flows.chain(self.watch_from).min()
     }
 
     /// The descriptors, and for what each is waited.
     fn descriptors(&self) -> Vec<(Whose, BorrowedFd<'_>, PollFlags)> {
         let mut all = Vec::new();
-        if let Some(listening) = self.listening.as_ref().filter(|_| self.has_room()) {
-            all.push((Whose::Listening, listening.as_fd(), PollFlags::IN));
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.has_room()) {
+            all.push((Whose::Listening, watch.as_fd(), PollFlags::IN));
         }
         for (number, kept) in self.ports.iter().enumerate() {
             let port = &kept.reserved.port;
@@ -291,6 +299,11 @@ impl Forwarding {
                 }
             }
         }
+        if self.watch_from.is_some_and(|from| from <= Instant::now()) {
+            // Where the kernel has no room for it now, it may have later.
+            let again = self.begin_to_watch().err();
+            self.watch_from = again.map(|_| Instant::now() + PAUSE_AFTER_REFUSAL);
+        }
         self.connections.retain(|connection| !connection.is_over());
         for kept in &mut self.ports {
             kept.flows.forget_idle();
@@ -309,8 +322,8 @@ impl Forwarding {
             data: epoll::EventData::new_u64(0),
         };
         let mut events = [none; AT_ONCE];
-        let Some(listening) = &self.listening else { return };
-        let found = epoll::wait(listening, &mut events[..], Some(&Timespec::default())).unwrap_or(0);
+        let Some(watch) = &self.watch else { return };
+        let found = epoll::wait(watch, &mut events[..], Some(&Timespec::default())).unwrap_or(0);
         for event in events.get(..found).unwrap_or_default() {
             let data = event.data;
             if self.has_room() {
@@ -352,6 +365,11 @@ impl Forwarding {
         let target = |client: IpAddr| targets.addresses(port, client).next();
         kept.flows.pass_on(socket.as_fd(), target);
     }
+}
+
+fn watch_for(watch: &OwnedFd, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(number(socket));
+    epoll::add(watch, socket, data, epoll::EventFlags::IN)
 }
 
 /// The number of a descriptor.
