@@ -291,15 +291,19 @@ pub fn in_use(engine: &Engine) -> Result<Vec<Digest>> {
 pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
     let store = open(engine)?;
     let found = find(&store, image)?;
+    // By whichever of its names it was found.
+    let mut all = store.images().map_err(EngineError::image("list the images"))?;
+    all.retain(|one| one.manifest.digest == found.manifest.digest);
+    let own: Vec<String> = all.into_iter().flat_map(|one| one.names).collect();
     let names = match names {
-        [] => found.names.clone(),
+        [] => own.clone(),
         names => names
             .iter()
             .map(|name| full_name(name))
             .collect::<Result<Vec<_>>>()?,
     };
     for name in &names {
-        if !found.names.contains(name) {
+        if !own.contains(name) {
             return Err(EngineError::Invalid(format!("{image} has no name {name}")));
         }
     }
