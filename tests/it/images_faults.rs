@@ -425,8 +425,9 @@ fn account_files_of_an_image() {
     env.ok(&["image", "prune", "-af"]);
 }
 
-/// A disk that is full: the command says so and what was there before stays; with more room
-/// it goes on and fetches only what is missing.
+/// A disk that is full, and grows: the command says so and what was there before stays; with
+/// more room it goes on and fetches only what is missing. At every write, and on a file system
+/// of a disk: `images_full`.
 #[test]
 fn a_full_disk() {
     let (env, mock) = (TestEnv::new(), Mock::new());

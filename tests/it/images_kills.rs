@@ -22,6 +22,10 @@ fn check_after_kill(env: &TestEnv, what: &str) {
     for id in env.ok(&["images", "-q", "--no-trunc"]).lines() {
         let saved = env.command(&["save", id]).stdout(Stdio::null()).status().unwrap();
         assert!(saved.success(), "{what}: {id}");
+        // Unpacked, too: a container of it would have all its files.
+        let mounted = env.cais(&["image", "mount", id]);
+        assert_eq!(mounted.code, 0, "{what}: {}", mounted.stderr);
+        env.ok(&["image", "unmount", id]);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::support::{Done, TestEnv, eventually};
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A small file system below the test's directory, unmounted at the end.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
     fn mount(env: &TestEnv) -> Self {
@@ -21,11 +22,11 @@ impl Small {
         Self(path)
     }
 
-    /// An ext4 in a file, by way of a loop device.
-    fn mount_loop(env: &TestEnv) -> Self {
+    /// An ext4 in a file of so many MiB, by way of a loop device.
+    pub(crate) fn mount_loop(env: &TestEnv, size: u64) -> Self {
         let (path, file) = (env.path("small"), env.path("small.img"));
         fs::create_dir_all(&path).unwrap();
-        fs::File::create(&file).unwrap().set_len(16 << 20).unwrap();
+        fs::File::create(&file).unwrap().set_len(size << 20).unwrap();
         let script = "mkfs.ext4 -q -b 1024 -m 0 \"$1\" && mount -o loop \"$1\" \"$2\"";
         let mounted = Command::new("sh")
             .args(["-c", script, "sh"])
@@ -36,18 +37,32 @@ impl Small {
         Self(path)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Leaves only so many pages free.
-    fn fill(&self, pages: u64) {
-        let status = rustix::fs::statvfs(&self.0).unwrap();
-        let free = status.f_bfree.saturating_sub(pages) * status.f_bsize;
-        // It takes blocks for its own description too: the last write may come to nothing.
-        match fs::write(self.0.join("fill"), vec![0u8; usize::try_from(free).unwrap()]) {
-            Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{error}"),
-            _ => {}
+    pub(crate) fn fill(&self, pages: u64) {
+        let mut file = fs::File::create(self.0.join("fill")).unwrap();
+        let mut before = None;
+        loop {
+            // What was removed comes free, and what was written takes its room, when that is on
+            // the disk.
+            rustix::fs::syncfs(&file).unwrap();
+            let status = rustix::fs::statvfs(&self.0).unwrap();
+            let free = status.f_bavail.saturating_sub(pages) * status.f_frsize;
+            if free == 0 || before == Some(free) {
+                return;
+            }
+            before = Some(free);
+            match file.write_all(&vec![0u8; usize::try_from(free).unwrap()]) {
+                Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{error}"),
+                _ => {}
+            }
         }
     }
 
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         fs::remove_file(self.0.join("fill")).unwrap();
     }
 
@@ -124,13 +139,18 @@ fn every_command_fails_whole_or_succeeds() {
     }
 }
 
-/// Commands on containers that are there, on a file system of a disk.
+/// Commands on containers that are there, on a file system of a disk. What runs is noted on
+/// another one, as on every machine where `/run` is a tmpfs.
 #[test]
 #[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
 fn what_runs_is_looked_after_on_a_full_disk() {
     let env = TestEnv::new();
-    let small = Small::mount_loop(&env);
-    let cais = |words: &[&str]| small.cais(&env, words);
+    let small = Small::mount_loop(&env, 16);
+    let cais = |words: &[&str]| {
+        let mut command = env.command(words);
+        command.env("CAIS_DATA", small.0.join("data"));
+        Done::from(command.output().unwrap())
+    };
     let ok = |words: &[&str]| {
         let done = cais(words);
         assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
@@ -172,12 +192,11 @@ fn what_runs_is_looked_after_on_a_full_disk() {
             for id in ok(&["ps", "-aq"]).lines() {
                 ok(&["rm", "-f", id]);
             }
-            for directory in ["data/containers", "data/names", "run/containers", "run/userns"] {
-                assert_eq!(
-                    fs::read_dir(small.0.join(directory)).unwrap().count(),
-                    0,
-                    "{what}"
-                );
+            for path in ["containers", "names"].map(|name| small.0.join("data").join(name)) {
+                assert_eq!(fs::read_dir(path).unwrap().count(), 0, "{what}");
+            }
+            for path in ["run/containers", "run/userns"].map(|name| env.path(name)) {
+                assert_eq!(fs::read_dir(path).unwrap().count(), 0, "{what}");
             }
             if done.code == 0 {
                 break;
@@ -187,13 +206,53 @@ fn what_runs_is_looked_after_on_a_full_disk() {
     }
 }
 
+/// How a container ended is known though it cannot be recorded, and is recorded later.
+#[test]
+#[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
+fn an_end_on_a_full_disk() {
+    let env = TestEnv::new();
+    let small = Small::mount_loop(&env, 16);
+    let cais = |words: &[&str]| {
+        let mut command = env.command(words);
+        command.env("CAIS_DATA", small.0.join("data"));
+        Done::from(command.output().unwrap())
+    };
+    let ok = |words: &[&str]| {
+        let done = cais(words);
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    };
+    let exit = || ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "live"]);
+    ok(&["run", "-d", "--name", "live", "host", "sleep", "1000"]);
+    for words in [["stop", "live"], ["kill", "live"]] {
+        small.fill(0);
+        ok(&words);
+        assert_eq!(ok(&["wait", "live"]), "137\n");
+        assert_eq!(exit(), "exited 137\n");
+        let started = cais(&["start", "live"]);
+        assert!(
+            started.code == 1 && started.stderr.contains("o space left"),
+            "{}",
+            started.stderr
+        );
+        small.empty();
+        assert_eq!(exit(), "exited 137\n");
+        ok(&["start", "live"]);
+        assert_eq!(exit(), "running 0\n");
+    }
+    small.fill(0);
+    ok(&["rm", "-f", "live"]);
+    small.empty();
+    assert_eq!(ok(&["ps", "-aq"]), "");
+}
+
 /// A log that cannot be written for a while: the program goes on, what was lost is told, and
 /// how it ended is known.
 #[test]
 #[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
 fn a_log_on_a_full_disk() {
     let env = TestEnv::new();
-    let small = Small::mount_loop(&env);
+    let small = Small::mount_loop(&env, 16);
     let cais = |words: &[&str]| {
         let mut command = env.command(words);
         command.env("CAIS_DATA", small.0.join("data"));

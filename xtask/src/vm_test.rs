@@ -49,6 +49,34 @@ const LIMIT_OF_ALL: Duration = Duration::from_secs(3 * 3600);
 /// The line that ends a run, with the exit code behind it.
 const MARK: &str = "cais-vm-test-result:";
 
+/// What runs in the machine. Where a test asks for it, the machine is booted anew, and what is
+/// there then is looked at.
+const SCRIPT: &str = "#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais
+cd /
+failed=0
+if [ -e /var/lib/cais-vm-booted ]; then
+    echo 'booted anew'
+    /mnt/it containers_that_run_after_a_boot || failed=$?
+    echo \"@MARK@ $failed\"
+    exit
+fi
+touch /run/cais-vm-boots
+grep cgroup /proc/self/mounts
+criu check
+/mnt/cais doctor
+@RUNS@
+if [ -e /var/lib/cais-vm-booted ] && [ $failed = 0 ]; then
+    # An orderly end, which does not switch the machine off.
+    mkdir -p /run/systemd/system/cais-test.service.d
+    printf '[Service]\\nExecStopPost=\\n' > /run/systemd/system/cais-test.service.d/again.conf
+    systemctl daemon-reload
+    systemctl --no-block reboot
+    sleep infinity
+fi
+echo \"@MARK@ $failed\"
+";
+
 /// The tests that CI runs in a machine.
 const SMALL_SET: &str = "basic";
 /// The tests of an ordinary user's containers have this in their names.
@@ -241,9 +269,7 @@ impl Bed {
             .iter()
             .map(|set| format!("/mnt/it --test-threads 2 {set} || failed=$?\n"))
             .collect();
-        let script = format!(
-            "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais\ngrep cgroup /proc/self/mounts\ncriu check\n/mnt/cais doctor\ncd /\nfailed=0\n{runs}echo \"{MARK} $failed\"\n"
-        );
+        let script = SCRIPT.replace("@RUNS@", &runs).replace("@MARK@", MARK);
         fs::write(tree.join("run"), script).map_err(failed)?;
         self.command("chmod", &["755", &text(&tree.join("run"))])?;
         let image = self.path("disk.img");
@@ -275,7 +301,6 @@ impl Bed {
                 "-m",
                 "2048",
                 "-nographic",
-                "-no-reboot",
             ])
             .args([
                 "-kernel",

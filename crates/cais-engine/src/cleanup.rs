@@ -14,8 +14,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// Gives back what a run held: processes, cgroup, id range, state. The end is recorded
-/// where the container stays; where it is not to stay it is removed. Doing it again does
-/// nothing. `group` is the cgroup where the
+/// where the container stays, on a full disk in the state, which stays then; where it is not
+/// to stay it is removed. Doing it again does nothing. `group` is the cgroup where the
 /// caller has it open.
 ///
 /// # Errors
@@ -28,6 +28,7 @@ pub fn finish_run(
     group: Option<&Group>,
 ) -> Result<()> {
     let mut errors = give_back(store, id, state, group);
+    let mut is_kept_in_state = false;
     if !state.remove && store.container(id).join("container.json").exists() {
         let recorded = exit.write(store, id);
         if recorded.is_err() && state.ended.is_none() {
@@ -36,9 +37,16 @@ pub fn finish_run(
                 ended: Some(exit.clone()),
                 ..state.clone()
             };
-            errors.note(ended.write(store, id));
+            let noted = ended.write(store, id);
+            is_kept_in_state = noted.is_ok();
+            errors.note(noted);
         }
-        errors.note(recorded);
+        is_kept_in_state |= state.ended.is_some();
+        // A full disk is no reason to fail where the end is known: what makes room is to work.
+        is_kept_in_state &= recorded.as_ref().is_err_and(EngineError::is_full);
+        if !is_kept_in_state {
+            errors.note(recorded);
+        }
     }
     errors.note(remove_file(&store.sockets().join(id.as_str())));
     errors.note(remove_file(&store.healths().join(id.as_str())));
@@ -48,7 +56,7 @@ pub fn finish_run(
         errors.note(remove_files(store, id));
     }
     // The state goes last: as long as it is there, the next command knows what is left.
-    if errors.is_empty() {
+    if errors.is_empty() && !is_kept_in_state {
         errors.note(remove_file(&store.state(id)));
     }
     errors.into_result()

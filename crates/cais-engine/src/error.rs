@@ -119,6 +119,13 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether a file could not be written because there is no room for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Store { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Wraps a failed system call with what it was for.
     pub fn system(action: impl Into<String>) -> impl FnOnce(SysError) -> Self {
         move |source| Self::System {

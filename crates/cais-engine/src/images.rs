@@ -291,15 +291,19 @@ pub fn in_use(engine: &Engine) -> Result<Vec<Digest>> {
 pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
     let store = open(engine)?;
     let found = find(&store, image)?;
+    // By whichever of its names it was found.
+    let mut all = store.images().map_err(EngineError::image("list the images"))?;
+    all.retain(|one| one.manifest.digest == found.manifest.digest);
+    let own: Vec<String> = all.into_iter().flat_map(|one| one.names).collect();
     let names = match names {
-        [] => found.names.clone(),
+        [] => own.clone(),
         names => names
             .iter()
             .map(|name| full_name(name))
             .collect::<Result<Vec<_>>>()?,
     };
     for name in &names {
-        if !found.names.contains(name) {
+        if !own.contains(name) {
             return Err(EngineError::Invalid(format!("{image} has no name {name}")));
         }
     }
@@ -323,9 +327,14 @@ pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
     store
         .tag(&full, &found.target, &found.manifest)
         .map_err(EngineError::image(format!("name the image {name}")))?;
-    let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
-    note(engine, &store, &found.id, (found.id.as_str(), &familiar), "tag");
+    note_tag(engine, &store, &found.id, full);
     Ok(())
+}
+
+/// Notes that an image has got this name.
+fn note_tag(engine: &Engine, store: &ContentStore, image: &Digest, full: String) {
+    let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
+    note(engine, store, image, (image.as_str(), &familiar), "tag");
 }
 
 /// What `remove` did: names that are gone, and images.

@@ -5,6 +5,7 @@
 
 mod background;
 pub mod format;
+pub mod journal;
 pub mod reader;
 mod remote;
 mod writer;

@@ -101,7 +101,7 @@ fn remove_one(
             // It removed itself at its end.
             return Ok(None);
         };
-        if RunState::read(store, &id)?.is_none() {
+        if RunState::read(store, &id)?.is_none_or(|state| state.is_over()) {
             break lock;
         }
         // Another command was faster, and started it again.

@@ -95,6 +95,13 @@ impl RunState {
         self.monitor == later.monitor || self.started == later.started
     }
 
+    /// Whether nothing is left to be done but to record the end, which waits for room on the
+    /// disk.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some() && !self.monitor.is_alive()
+    }
+
     /// Writes the state.
     ///
     /// # Errors

@@ -141,10 +141,14 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
         let state = RunState::read(store, &id)?;
         let goes_on = state.as_ref().is_some_and(|state| {
             let run = container.state.as_ref();
-            run.is_none_or(|run| run.goes_on_in(state))
+            !state.is_over() && run.is_none_or(|run| run.goes_on_in(state))
         });
         let exists = store.container(&id).join("container.json").exists();
-        let exit = Exit::read(store, &id)?;
+        let unrecorded = state.as_ref().filter(|state| state.is_over());
+        let exit = match unrecorded.and_then(|state| state.ended.clone()) {
+            Some(exit) => Some(exit),
+            None => Exit::read(store, &id)?,
+        };
         let over = match condition {
             Condition::NotRunning | Condition::Healthy => !goes_on,
             Condition::NextExit => !exists || exit != before,
@@ -162,7 +166,7 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
         }
         let monitor = state.as_ref().map(|state| state.monitor);
         let monitor_fd = monitor.and_then(open_monitor);
-        if monitor.is_some() && monitor_fd.is_none() {
+        if monitor.is_some() && monitor_fd.is_none() && unrecorded.is_none() {
             crate::sweep::resume_or_sweep(store, &id)?;
             continue;
         }

@@ -24,7 +24,7 @@ pub use error::{FormatError, Result};
 pub use location::{BadLocation, Location};
 pub use oci_layout::{Directory, Files, OciArchiveSink, OciDirectory, OciDirectorySink, OciLayout};
 pub use registry::{RegistrySink, RegistrySource};
-pub use store::{Rebuild, StoreSink, StoreSource};
+pub use store::{Entered, Rebuild, StoreSink, StoreSource};
 pub use transfer::{Copied, copy, read_document};
 pub use verify::VerifyingReader;
 

@@ -102,3 +102,46 @@ fn more_ports_than_descriptors() {
         done.stderr
     );
 }
+
+/// Threads keep many ports and let them go: the next run of the container has them again, and
+/// all of them are served where the kernel leads nothing.
+#[test]
+fn many_ports_are_there_after_a_restart() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let script = format!(
+        "{} & socat TCP6-LISTEN:20199,ipv6only=0,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR'",
+        tcp_echo(20007)
+    );
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--restart",
+        "always",
+        "--network",
+        "bridge",
+        "-p",
+        "20000-20199:20000-20199",
+        "host",
+        "sh",
+        "-c",
+        &script,
+    ];
+    lan.host.cais(&env, &words);
+    for run in 0..3 {
+        eventually(&format!("it answers in run {run}"), || {
+            ask(&lan.host, "tcp", "::1", 20007).is_some()
+        });
+        eventually(&format!("it was asked to end run {run}"), || {
+            ask(&lan.host, "tcp", "::1", 20199).is_some()
+        });
+        eventually("it runs again", || {
+            env.field("web", "Status") == "running"
+                && env.ok(&["inspect", "-f", "{{.RestartCount}}", "web"]).trim() == (run + 1).to_string()
+        });
+    }
+    assert_sound(&lan.host, &env);
+    lan.host.cais(&env, &["rm", "-f", "web"]);
+    assert_nothing_left(&lan.host, &env);
+}

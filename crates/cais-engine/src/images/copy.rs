@@ -99,7 +99,7 @@ impl Copier<'_> {
     fn copy_store(&self, name: &str) -> Result<Digest> {
         let store = super::open(self.engine)?;
         let lease = store.lease().map_err(EngineError::image("take a lease"))?;
-        let (entries, documents) = plan_entries(&store, &lease, &[name.to_owned()])?;
+        let (entries, documents, _ids) = plan_entries(&store, &lease, &[name.to_owned()])?;
         let rebuild = |blob: &Descriptor| rebuild_blob(&store, &documents, blob);
         let source = StoreSource::new(&store, entries.clone(), Some(&rebuild));
         self.give(&source, select(entries, None)?, None)

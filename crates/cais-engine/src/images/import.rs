@@ -93,36 +93,46 @@ impl Taker<'_> {
         };
         let action = || EngineError::image_format("take in the image");
         let mut sink = StoreSink::new(self.store, self.lease, Some(&select));
-        let mut watched = WatchedSink::new(&mut sink, watch, false);
-        copy(source, &mut watched, entry).map_err(action())?;
-        watched.finish().map_err(action())?;
+        copy(source, &mut WatchedSink::new(&mut sink, watch, false), entry).map_err(action())?;
         let mut loaded = Vec::new();
-        for record in sink.records() {
-            let image = self
-                .store
-                .resolve(record.manifest.digest.as_str())
-                .map_err(EngineError::image("find the image that was loaded"))?;
-            let manifest = self
-                .store
-                .manifest(&image.manifest)
-                .map_err(EngineError::image("read the manifest"))?;
-            if let Manifest::Image(manifest) = manifest {
-                let unpacker = Unpacker {
-                    store: self.store,
-                    lease: self.lease,
-                    rootless: self.engine.rootless,
-                    fetch: None,
-                    watch,
-                    source: None,
-                };
-                unpack(&unpacker, &manifest, &image.diff_ids)?;
-            }
+        for entered in sink.entered() {
             loaded.push(Loaded {
                 names: entry.names.clone(),
-                id: image.id,
+                id: self.unpack(&entered.manifest, watch)?,
             });
         }
+        // The names come last: what has one is whole, and nothing is lost where somebody takes
+        // it away at once.
+        sink.finish().map_err(action())?;
         Ok(loaded)
+    }
+
+    /// Unpacks an image of which all blobs are there. Returns its id.
+    fn unpack(&self, manifest: &Descriptor, watch: &dyn Watch) -> Result<Digest> {
+        let read = |what| EngineError::image(format!("read the {what} of the image"));
+        let parsed = self.store.manifest(manifest).map_err(read("manifest"))?;
+        let Manifest::Image(image) = parsed else {
+            return Ok(manifest.digest.clone());
+        };
+        let id = image.config.digest.clone();
+        let kind = image.config.media_type.as_str();
+        let diff_ids = match kind {
+            MediaType::CONFIG | MediaType::DOCKER_CONFIG => {
+                let config = self.store.config(&id).map_err(read("configuration"))?;
+                config.rootfs.diff_ids
+            }
+            _ => Vec::new(),
+        };
+        let unpacker = Unpacker {
+            store: self.store,
+            lease: self.lease,
+            rootless: self.engine.rootless,
+            fetch: None,
+            watch,
+            source: None,
+        };
+        unpack(&unpacker, &image, &diff_ids)?;
+        Ok(id)
     }
 }
 
@@ -134,7 +144,7 @@ impl Taker<'_> {
 pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -> Result<()> {
     let store = super::open(engine)?;
     let lease = store.lease().map_err(EngineError::image("take a lease"))?;
-    let (entries, documents) = plan_entries(&store, &lease, images)?;
+    let (entries, documents, ids) = plan_entries(&store, &lease, images)?;
     let rebuild = |blob: &Descriptor| rebuild_blob(&store, &documents, blob);
     let source = StoreSource::new(&store, entries.clone(), Some(&rebuild));
     let spool = SpoolOptions::new(engine.store.data());
@@ -148,19 +158,20 @@ pub fn save(engine: &Engine, images: &[String], oci: bool, output: impl Write) -
         copy(&source, &mut *sink, entry).map_err(action())?;
     }
     sink.finish().map_err(action())?;
-    for text in images {
-        super::note_id(engine, &store, &super::find(&store, text)?.id, "save");
+    for id in &ids {
+        super::note_id(engine, &store, id, "save");
     }
     Ok(())
 }
 
-/// Images of the store as things that can be given out, and the manifests that had to be
-/// made for that.
+/// Images of the store as things that can be given out, the manifests that had to be made for
+/// that, and the ids of the images.
 pub(super) fn plan_entries(
     store: &ContentStore,
     lease: &Lease,
     images: &[String],
-) -> Result<(Vec<Entry>, Documents)> {
+) -> Result<(Vec<Entry>, Documents, Vec<Digest>)> {
+    let mut ids = Vec::with_capacity(images.len());
     let mut entries: Vec<Entry> = Vec::new();
     let mut documents = Documents::new();
     for text in images {
@@ -181,8 +192,9 @@ pub(super) fn plan_entries(
             Some(entry) => entry.names.extend(names),
             None => entries.push(Entry { names, target }),
         }
+        ids.push(image.id);
     }
-    Ok((entries, documents))
+    Ok((entries, documents, ids))
 }
 
 /// A blob that is not in the store: one of these documents, or the archive of a layer.

@@ -8,7 +8,7 @@ use crate::state::RunState;
 use crate::store::Store;
 use cais_linux::SysError;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use std::fs::File;
@@ -309,16 +309,15 @@ fn watch_failed(call: &'static str) -> impl FnOnce(Errno) -> EngineError {
 }
 
 impl Watch {
-    /// Watches these logs and the states of all containers.
+    /// Watches the files in these directories and the states of all containers.
     ///
     /// # Errors
     /// As inotify_add_watch(2).
-    pub fn new<'a>(store: &Store, readers: impl Iterator<Item = &'a LogReader>) -> Result<Self> {
+    pub fn new<'a>(store: &Store, directories: impl Iterator<Item = &'a Path>) -> Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let inotify = inotify::init(flags).map_err(watch_failed("inotify_init1"))?;
         let written = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
-        for reader in readers {
-            let directory = reader.directory();
+        for directory in directories {
             std::fs::create_dir_all(directory)
                 .map_err(EngineError::store(format!("make {}", directory.display())))?;
             inotify::add_watch(&inotify, directory, written).map_err(watch_failed("inotify_add_watch"))?;
@@ -331,12 +330,14 @@ impl Watch {
         Ok(Self { inotify })
     }
 
-    /// Waits until something changes.
+    /// Waits until something changes, or one of these can be read.
     ///
     /// # Errors
     /// As poll(2).
-    pub fn wait(&self) -> Result<()> {
-        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], None) {
+    pub fn wait<'a>(&'a self, others: impl Iterator<Item = BorrowedFd<'a>>) -> Result<()> {
+        let mut all = vec![PollFd::new(&self.inotify, PollFlags::IN)];
+        all.extend(others.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
+        match poll(&mut all, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(watch_failed("poll")(errno)),
         }

@@ -150,7 +150,14 @@ fn lock_stopped(engine: &Engine, id: &ContainerId) -> Result<(ContainerLock, Rec
     let gone = || EngineError::NoSuchContainer(id.short().to_owned());
     let lock = ContainerLock::acquire(store, id)?.ok_or_else(gone)?;
     let record = Record::read(store, id)?.ok_or_else(gone)?;
-    if crate::state::RunState::read(store, id)?.is_some() {
+    let state = crate::state::RunState::read(store, id)?;
+    if let Some(state) = state.as_ref().filter(|state| state.is_over())
+        && let Some(exit) = &state.ended
+    {
+        // First of all its last end is recorded.
+        exit.write(store, id)?;
+        crate::cleanup::finish_run(store, id, state, exit, None)?;
+    } else if state.is_some() {
         // Somebody else was faster.
         return Err(EngineError::Invalid(format!(
             "container {} is being started by another command",

@@ -69,17 +69,30 @@ impl Source for StoreSource<'_> {
 /// Chooses the manifest of an index for this machine.
 type Select<'a> = dyn Fn(&Index) -> Option<Descriptor> + 'a;
 
+/// An image that is in the store and has no name there yet.
+#[derive(Debug)]
+pub struct Entered {
+    /// What it is to be called, and what its names point at.
+    pub entry: Entry,
+    /// The manifest that was chosen.
+    pub manifest: Descriptor,
+}
+
 /// The store as where an image goes. Layers go in as blobs; to unpack them is another step.
+/// Names are given when it is finished: what has one can be run, and whoever takes it away
+/// does not disturb what is done before.
 pub struct StoreSink<'a> {
     store: &'a ContentStore,
     lease: &'a Lease,
     select: Option<&'a Select<'a>>,
+    entered: Vec<Entered>,
     records: Vec<Record>,
 }
 
 impl std::fmt::Debug for StoreSink<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoreSink")
+            .field("entered", &self.entered)
             .field("records", &self.records)
             .finish_non_exhaustive()
     }
@@ -94,11 +107,18 @@ impl<'a> StoreSink<'a> {
             store,
             lease,
             select,
+            entered: Vec::new(),
             records: Vec::new(),
         }
     }
 
-    /// What was entered.
+    /// What was entered and is to be named.
+    #[must_use]
+    pub fn entered(&self) -> &[Entered] {
+        &self.entered
+    }
+
+    /// What was named.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -149,18 +169,21 @@ impl Sink for StoreSink<'_> {
     }
 
     fn enter(&mut self, entry: &Entry) -> Result<()> {
-        let manifest = self.choose(&entry.target)?;
-        if entry.names.is_empty() {
-            self.records
-                .push(self.store.keep_nameless(&entry.target, &manifest)?);
-        }
-        for name in &entry.names {
-            self.records.push(self.store.tag(name, &entry.target, &manifest)?);
-        }
+        let (entry, manifest) = (entry.clone(), self.choose(&entry.target)?);
+        self.entered.push(Entered { entry, manifest });
         Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
+        for Entered { entry, manifest } in self.entered.drain(..) {
+            if entry.names.is_empty() {
+                self.records
+                    .push(self.store.keep_nameless(&entry.target, &manifest)?);
+            }
+            for name in &entry.names {
+                self.records.push(self.store.tag(name, &entry.target, &manifest)?);
+            }
+        }
         Ok(self.store.sync()?)
     }
 }

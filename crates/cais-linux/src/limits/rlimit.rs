@@ -235,16 +235,17 @@ static FORMER: OnceLock<Rlimit> = OnceLock::new();
 /// Lets this process have as many descriptors as its hard limit allows. The soft limit, 1024
 /// nearly everywhere, is for programs that use select(2).
 pub fn raise_descriptors() {
-    FORMER.get_or_init(|| {
-        let own = getrlimit(Resource::Nofile);
+    let own = getrlimit(Resource::Nofile);
+    // Known before it is so: whoever starts a program at the same time, in another thread, gives
+    // it the former one.
+    if FORMER.set(own).is_ok() {
         let raised = Rlimit {
             current: own.maximum,
             ..own
         };
         // Where that is not allowed, what needs more says so.
         setrlimit(Resource::Nofile, raised).unwrap_or_default();
-        own
-    });
+    }
 }
 
 /// What a program that this process starts is to have of them, where this process has more.

@@ -7,8 +7,10 @@ use cais::cli::LogsArgs;
 use cais_engine::engine::Engine;
 use cais_engine::id::ContainerId;
 use cais_engine::log::format::Line;
+use cais_engine::log::journal::JournalReader;
 use cais_engine::log::reader::{LogReader, Query, Watch, may_grow};
 use cais_engine::log::{Stream, files};
+use cais_engine::options::LogDriver;
 use cais_engine::{EngineError, list, time};
 use std::io::{IsTerminal, Write};
 use std::time::SystemTime;
@@ -18,10 +20,16 @@ const GATHER: usize = 256 * 1024;
 /// Colours for the names of several containers (ECMA-48, SGR).
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
+/// Where a log is kept.
+enum Reader {
+    Files(LogReader),
+    Journal(JournalReader),
+}
+
 /// One container's log.
 struct Source {
     id: ContainerId,
-    reader: LogReader,
+    reader: Reader,
     /// What stands before each line.
     prefix: Vec<u8>,
     /// Whether the last piece ended a line.
@@ -38,10 +46,11 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<u8, Failure> {
         sources.push(open(&engine, name, &query, (index, args.containers.len()))?);
     }
     let watch = if args.follow {
-        Some(Watch::new(
-            &engine.store,
-            sources.iter().map(|source| &source.reader),
-        )?)
+        let directories = sources.iter().filter_map(|source| match &source.reader {
+            Reader::Files(files) => Some(files.directory()),
+            Reader::Journal(_) => None,
+        });
+        Some(Watch::new(&engine.store, directories)?)
     } else {
         None
     };
@@ -60,12 +69,27 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<u8, Failure> {
                 at_start,
                 ..
             } = source;
-            reader.read_on(&mut |line| out.line(line, prefix, at_start))?;
-            source.ended = !more || source.reader.is_over();
+            let take = &mut |line: &Line<'_>| out.line(line, prefix, at_start);
+            let is_over = match reader {
+                Reader::Files(files) => {
+                    files.read_on(take)?;
+                    files.is_over()
+                }
+                Reader::Journal(journal) => {
+                    journal.read_on(more, take)?;
+                    journal.is_over()
+                }
+            };
+            source.ended = !more || is_over;
         }
         out.flush()?;
         match &watch {
-            Some(watch) if sources.iter().any(|source| !source.ended) => watch.wait()?,
+            Some(watch) if sources.iter().any(|source| !source.ended) => {
+                watch.wait(sources.iter().filter_map(|source| match &source.reader {
+                    Reader::Journal(journal) if !source.ended => journal.descriptor(),
+                    _ => None,
+                }))?;
+            }
             _ => return Ok(0),
         }
     }
@@ -79,11 +103,17 @@ fn open(
 ) -> Result<Source, Failure> {
     let record = list::container(&engine.store, name)?.record;
     let directory = engine.store.container(&record.id);
-    let Some((form, path)) = files(&directory, &record.options.log) else {
-        return Err(Failure::new(format!(
-            "configured logging driver does not support reading: container {name} has the driver {}",
-            record.options.log.driver.name()
-        )));
+    let reader = match files(&directory, &record.options.log) {
+        Some((form, path)) => Reader::Files(LogReader::open(form, &path, query)?),
+        None if record.options.log.driver == LogDriver::Journald => {
+            Reader::Journal(JournalReader::new(&record.id, query))
+        }
+        None => {
+            return Err(Failure::new(format!(
+                "configured logging driver does not support reading: container {name} has the driver {}",
+                record.options.log.driver.name()
+            )));
+        }
     };
     let prefix = match count {
         1 => Vec::new(),
@@ -95,7 +125,7 @@ fn open(
     };
     Ok(Source {
         id: record.id,
-        reader: LogReader::open(form, &path, query)?,
+        reader,
         prefix,
         at_start: [true, true],
         ended: false,

@@ -66,6 +66,7 @@ fn the_legacy_layout_is_read() {
         let lease = store.lease().unwrap();
         let mut sink = StoreSink::new(&store, &lease, None);
         copy(source.as_ref(), &mut sink, &entries[0]).unwrap();
+        sink.finish().unwrap();
         assert_eq!(store.read_blob(&image.config.digest).unwrap(), docker.config);
         assert_eq!(store.resolve("b:2").unwrap().diff_ids.len(), 3);
         assert_eq!(store.check(false, &[]).unwrap(), []);
