@@ -6,7 +6,7 @@
 //! 1. `plan`: addresses are leased while the run is prepared, because `/etc/hosts` names
 //!    them. A lease says who took it; without a state of the container and without its taker
 //!    a sweep frees it.
-//! 2. `connect`, while the stub works: ports are reserved, then everything is written down
+//! 2. `connect`, while the stub works: ports are reserved (`keeping`), then everything is written down
 //!    (`endpoints/<id>`), and only then is the kernel asked: bridge, table, interfaces, ports.
 //! 3. `connect::disconnect`: the file is renamed, so that nobody counts the container any
 //!    more, then ports are taken out of the table and leases freed. The interfaces go with
@@ -22,6 +22,7 @@ pub mod describe;
 mod guard;
 pub mod hold;
 pub(crate) mod home;
+pub(crate) mod keeping;
 pub(crate) mod links;
 pub(crate) mod plan;
 pub mod ports;

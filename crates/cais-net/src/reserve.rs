@@ -6,11 +6,16 @@ use crate::host;
 use crate::network::NetworkStore;
 use crate::publish::{PortMapping, PortRange, Protocol, PublishedPort};
 use cais_linux::SysError;
-use rustix::fd::OwnedFd;
+use cais_linux::limits::rlimit::raise_descriptors;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with, sockopt};
+use std::cell::OnceCell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Descriptors of this number and above say that many ports are kept.
+const MANY: i32 = 128;
 
 /// A port that is kept.
 #[derive(Debug)]
@@ -31,14 +36,14 @@ pub fn reserve(
     fallback: Option<IpAddr>,
 ) -> Result<Vec<Reserved>> {
     let host = mapping.host.or(fallback);
-    let any = any_address();
+    let host_ways = HostWays::read();
     let inside = mapping.container_ports;
     // A range of the host for one port of the container: any that is free.
     if let Some(ports) = mapping
         .host_ports
         .filter(|ports| inside.count() == 1 && ports.count() > 1)
     {
-        return reserve_any(store, mapping, (host, any), ports);
+        return reserve_any(store, mapping, (host, &host_ways), ports);
     }
     let mut all = Vec::new();
     for (offset, container_port) in (inside.first..=inside.last).enumerate() {
@@ -49,7 +54,7 @@ pub fn reserve(
             container_port,
             protocol: mapping.protocol,
         };
-        all.push(reserve_at(store, port, any)?);
+        all.push(reserve_at(store, port, &host_ways)?);
     }
     Ok(all)
 }
@@ -57,7 +62,7 @@ pub fn reserve(
 fn reserve_any(
     store: &NetworkStore,
     mapping: &PortMapping,
-    (host, any): (Option<IpAddr>, IpAddr),
+    (host, host_ways): (Option<IpAddr>, &HostWays),
     ports: PortRange,
 ) -> Result<Vec<Reserved>> {
     let mut last = None;
@@ -68,7 +73,7 @@ fn reserve_any(
             container_port: mapping.container_ports.first,
             protocol: mapping.protocol,
         };
-        match reserve_at(store, port, any) {
+        match reserve_at(store, port, host_ways) {
             Ok(reserved) => return Ok(vec![reserved]),
             Err(error @ NetError::PortTaken { .. }) => last = Some(error),
             Err(error) => return Err(error),
@@ -82,25 +87,45 @@ fn reserve_any(
 /// # Errors
 /// [`NetError::PortTaken`]; what bind(2) says otherwise.
 pub fn reserve_one(store: &NetworkStore, port: PublishedPort) -> Result<Reserved> {
-    reserve_at(store, port, any_address())
+    reserve_at(store, port, &HostWays::read())
 }
 
-/// What a socket is bound to that keeps a port at all addresses: one of IPv6 that takes both
-/// families keeps it in both.
-fn any_address() -> IpAddr {
-    if host::has_ipv6() {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+/// What a host says of sockets, read once for all ports of a mapping.
+struct HostWays {
+    /// What a socket is bound to that keeps a port at all addresses: one of IPv6 that takes both
+    /// families keeps it in both.
+    any: IpAddr,
+    /// Whether a new socket of IPv6 takes IPv6 alone (`net.ipv6.bindv6only`, ipv6(7)).
+    one_family: OnceCell<bool>,
+}
+
+impl HostWays {
+    fn read() -> Self {
+        Self {
+            any: if host::has_ipv6() {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            } else {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+            },
+            one_family: OnceCell::new(),
+        }
+    }
+
+    fn takes_one_family(&self, socket: &OwnedFd) -> bool {
+        let read = || sockopt::ipv6_v6only(socket).unwrap_or(false);
+        *self.one_family.get_or_init(read)
     }
 }
 
-fn reserve_at(store: &NetworkStore, mut port: PublishedPort, any: IpAddr) -> Result<Reserved> {
-    let address = port.host.unwrap_or(any);
+fn reserve_at(store: &NetworkStore, mut port: PublishedPort, host_ways: &HostWays) -> Result<Reserved> {
+    let address = port.host.unwrap_or(host_ways.any);
     let both = port.host.is_none();
-    let Some(socket) = open(port.protocol, address, both)? else {
+    let Some(socket) = open(port.protocol, address, both, host_ways)? else {
         return Ok(Reserved { port, socket: None });
     };
+    if socket.as_raw_fd() > MANY {
+        raise_descriptors();
+    }
     match bind_fresh(&socket, SocketAddr::new(address, port.host_port), &port) {
         Ok(()) => {}
         Err(Errno::ADDRINUSE) => {
@@ -140,7 +165,7 @@ fn cannot_bind(port: &PublishedPort, errno: Errno) -> NetError {
     }
 }
 
-fn open(protocol: Protocol, address: IpAddr, both: bool) -> Result<Option<OwnedFd>> {
+fn open(protocol: Protocol, address: IpAddr, both: bool, host_ways: &HostWays) -> Result<Option<OwnedFd>> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -165,7 +190,7 @@ fn open(protocol: Protocol, address: IpAddr, both: bool) -> Result<Option<OwnedF
             .map_err(|errno| SysError::new("socket", format!("{family:?}, {protocol}"), errno))
             .map_err(NetError::system(action()))?,
     };
-    if !address.is_ipv4() {
+    if !address.is_ipv4() && host_ways.takes_one_family(&socket) == both {
         sockopt::set_ipv6_v6only(&socket, !both)
             .map_err(|errno| SysError::new("setsockopt", "IPV6_V6ONLY", errno))
             .map_err(NetError::system(action()))?;

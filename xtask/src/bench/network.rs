@@ -101,15 +101,28 @@ fn row(name: impl Into<String>, samples: &Samples) -> Row {
     )
 }
 
+/// The ways in another order in each round, all 24 in turn: the kernel takes the network of
+/// the one before apart while the next one starts, so each is to follow each as often.
+fn order(round: usize) -> Vec<usize> {
+    let mut rest: Vec<usize> = (0..WAYS.len()).collect();
+    let mut number = round;
+    let mut order = Vec::new();
+    while !rest.is_empty() {
+        order.push(rest.remove(number % rest.len()));
+        number /= rest.len() + 1;
+    }
+    order
+}
+
 /// Starts in turns: ours in every way, and Docker's now and then.
 fn starts(site: &Site, with: &str, docker: bool) -> Result<Vec<Row>, String> {
     let mut ours = vec![Samples::default(); WAYS.len()];
     let mut theirs = vec![Samples::default(); 3];
     for round in 0..ROUNDS + 3 {
-        for (way, samples) in WAYS.iter().zip(&mut ours) {
-            let took = time(&mut site.cais_run(way.flags, &["true"]))?;
+        for index in order(round) {
+            let took = time(&mut site.cais_run(WAYS[index].flags, &["true"]))?;
             if round >= 3 {
-                samples.push(took);
+                ours[index].push(took);
             }
         }
         if docker && round % DOCKER_EVERY == 0 {

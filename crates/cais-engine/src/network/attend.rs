@@ -4,12 +4,11 @@
 
 use super::connect::{Connected, keep_again};
 use super::guard::Guard;
-use super::proxy::{Forwarding, Targets};
+use super::proxy::{Forwarding, targets};
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::store::Store;
-use cais_net::endpoint::Endpoints;
 use cais_net::network::{Driver, NetworkStore};
 use rustix::event::PollFlags;
 use std::time::Instant;
@@ -38,23 +37,11 @@ pub(crate) fn attendants(
     let mut ports = Ports {
         networks,
         container: id.as_str().to_owned(),
-        forwarding: Forwarding::default(),
+        forwarding: connected.forwarding,
     };
     ports.forwarding.set_targets(targets(&endpoints));
-    for reserved in connected.reserved {
-        ports.forwarding.keep(reserved);
-    }
     all.push(Box::new(ports));
     Ok(all)
-}
-
-fn targets(endpoints: &Endpoints) -> Targets {
-    let endpoint = endpoints.published_to();
-    Targets {
-        ipv4: endpoint.and_then(|each| each.ipv4).map(|(address, _)| address),
-        ipv6: endpoint.and_then(|each| each.ipv6).map(|(address, _)| address),
-        all: endpoints.proxy,
-    }
 }
 
 /// Keeps the ports.

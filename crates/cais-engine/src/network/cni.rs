@@ -9,6 +9,7 @@
 //! that take them; the monitor keeps them, and passes on what still comes to it.
 
 use super::connect::Connected;
+use super::proxy::Targets;
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -59,14 +60,21 @@ pub(super) fn connect(
         .init
         .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
     let list = find(name)?;
-    let reserved = super::connect::reserve_all(engine, prepared, None)?;
+    let forwarding = super::keeping::keep_all(
+        engine,
+        prepared,
+        Targets {
+            all: true,
+            ..Targets::default()
+        },
+    )?;
     let mut endpoints = Endpoints {
         version: 1,
         container: prepared.record.id.as_str().to_owned(),
         name: prepared.record.name.clone(),
         process: Some((init.pid, init.start)),
         endpoints: vec![endpoint(name)?],
-        ports: reserved.iter().map(|each| each.port).collect(),
+        ports: forwarding.ports().copied().collect(),
         proxy: true,
     };
     checkpoints.pass("write the endpoints down");
@@ -99,7 +107,7 @@ pub(super) fn connect(
     }
     networks.write_endpoints(&endpoints)?;
     Ok(Connected {
-        reserved,
+        forwarding,
         endpoints: Some(endpoints),
     })
 }

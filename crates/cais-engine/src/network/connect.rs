@@ -1,5 +1,7 @@
 //! Connecting a container that is being started, and taking it out again.
 
+use super::keeping::Keeping;
+use super::proxy::{self, Forwarding};
 use super::{cni, plan};
 use crate::checkpoint::Checkpoints;
 use crate::engine::Engine;
@@ -17,17 +19,16 @@ use cais_net::lease::{self, Holder};
 use cais_net::netlink::{Protocol, Socket, conntrack};
 use cais_net::network::{Driver, NetworkStore};
 use cais_net::publish::{self, PublishedPort};
-use cais_net::reserve::{Reserved, reserve, reserve_one};
+use cais_net::reserve::{Reserved, reserve_one};
 use cais_net::{bridge, host, namespace, veth};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use std::net::IpAddr;
 
 /// What a connected container holds in the monitor.
 #[derive(Debug, Default)]
 pub(crate) struct Connected {
-    /// The sockets that keep its ports.
-    pub(crate) reserved: Vec<Reserved>,
+    /// What keeps its ports.
+    pub(super) forwarding: Forwarding,
     /// What it has; none where it is in no network.
     pub(crate) endpoints: Option<Endpoints>,
 }
@@ -40,9 +41,13 @@ impl Connected {
     pub(crate) fn again(store: &Store, record: &Record) -> Result<Self> {
         let networks = store.networks();
         let endpoints = networks.read_endpoints(record.id.as_str())?;
-        let ports = endpoints.iter().flat_map(|endpoints| &endpoints.ports);
+        let forwarding = endpoints.as_ref().map(|endpoints| {
+            let ports = endpoints.ports.iter();
+            let reserved = ports.map(|port| keep_again(&networks, *port)).collect();
+            Forwarding::of(proxy::targets(endpoints), reserved)
+        });
         Ok(Self {
-            reserved: ports.map(|port| keep_again(&networks, *port)).collect(),
+            forwarding: forwarding.unwrap_or_default(),
             endpoints,
         })
     }
@@ -61,6 +66,7 @@ pub(super) fn keep_again(networks: &NetworkStore, port: PublishedPort) -> Reserv
 pub(crate) fn connect(
     engine: &Engine,
     prepared: &Prepared,
+    keeping: &mut Keeping,
     state: &RunState,
     checkpoints: &Checkpoints,
 ) -> Result<Connected> {
@@ -74,8 +80,8 @@ pub(crate) fn connect(
     let mut endpoints = planned.clone();
     endpoints.process = state.init.map(|init| (init.pid, init.start));
     keep_leases(&networks, &endpoints, state)?;
-    let reserved = reserve_ports(engine, prepared, &networks)?;
-    endpoints.ports = reserved.iter().map(|each| each.port).collect();
+    let forwarding = keeping.finish(engine, prepared)?;
+    endpoints.ports = forwarding.ports().copied().collect();
     for endpoint in &mut endpoints.endpoints {
         endpoint.hairpin = !endpoints.ports.is_empty();
     }
@@ -101,7 +107,7 @@ pub(crate) fn connect(
     pass("publish the ports");
     publish_ports(&mut firewall, &endpoints)?;
     Ok(Connected {
-        reserved,
+        forwarding,
         endpoints: Some(endpoints),
     })
 }
@@ -142,66 +148,6 @@ pub(super) fn ensure_bridge(
     firewall.add(&network_elements(&network))?;
     bridge::ensure(route, &network)?;
     Ok(())
-}
-
-fn reserve_ports(engine: &Engine, prepared: &Prepared, networks: &NetworkStore) -> Result<Vec<Reserved>> {
-    let Some(target) = prepared.network.as_ref().and_then(Endpoints::published_to) else {
-        return Ok(Vec::new());
-    };
-    let options = &prepared.record.options.network;
-    if options.publish.is_empty() && !options.publish_all {
-        return Ok(Vec::new());
-    }
-    let own = networks.find(&target.network)?.publish_address;
-    reserve_all(engine, prepared, own)
-}
-
-/// Keeps the ports that the user wants published. `own` is the address that the network
-/// names for those that name none.
-pub(super) fn reserve_all(
-    engine: &Engine,
-    prepared: &Prepared,
-    own: Option<IpAddr>,
-) -> Result<Vec<Reserved>> {
-    let options = &prepared.record.options.network;
-    let mut mappings = options.publish.clone();
-    if options.publish_all {
-        let all = options.expose.iter().map(|exposed| publish::PortMapping {
-            host: None,
-            host_ports: None,
-            container_ports: exposed.ports,
-            protocol: exposed.protocol,
-        });
-        mappings.extend(all);
-    }
-    let networks = engine.store.networks();
-    let fallback = own.or(engine.config.publish_address.value);
-    let mut reserved: Vec<Reserved> = Vec::new();
-    for mapping in &mappings {
-        let more = reserve(&networks, mapping, fallback).map_err(|error| name_ourselves(error, &reserved))?;
-        reserved.extend(more);
-    }
-    Ok(reserved)
-}
-
-/// A port that this container has by another `--publish`.
-fn name_ourselves(mut error: NetError, reserved: &[Reserved]) -> NetError {
-    if let NetError::PortTaken {
-        port,
-        protocol,
-        holder,
-    } = &mut error
-    {
-        let ends = |each: &&Reserved| port.rsplit(':').next() == Some(&each.port.host_port.to_string());
-        if reserved
-            .iter()
-            .filter(ends)
-            .any(|each| each.port.protocol.to_string() == *protocol)
-        {
-            *holder = "another --publish of this container".to_owned();
-        }
-    }
-    error
 }
 
 /// Puts the ports of a container into the table.

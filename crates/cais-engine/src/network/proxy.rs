@@ -8,21 +8,23 @@
 mod stream;
 mod udp;
 
+use super::keeping::let_go;
 use crate::monitor::attendant::Wanted;
 use cais_linux::SysError;
 use cais_net::NetError;
+use cais_net::endpoint::Endpoints;
 use cais_net::namespace::{at_home, has_home};
 use cais_net::publish::{Protocol, PublishedPort};
 use cais_net::reserve::Reserved;
 use cais_net::transparent::take_address;
-use rustix::event::PollFlags;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::{PollFlags, Timespec, epoll};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, listen, socket_with, sockopt,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::Connection;
 use udp::Flows;
 
@@ -69,6 +71,16 @@ impl Targets {
     }
 }
 
+/// Where a container is.
+pub(super) fn targets(endpoints: &Endpoints) -> Targets {
+    let endpoint = endpoints.published_to();
+    Targets {
+        ipv4: endpoint.and_then(|each| each.ipv4).map(|(address, _)| address),
+        ipv6: endpoint.and_then(|each| each.ipv6).map(|(address, _)| address),
+        all: endpoints.proxy,
+    }
+}
+
 /// Begins to connect to a container, for this client.
 fn connect_to(target: SocketAddr, kind: SocketType, client: IpAddr) -> Option<OwnedFd> {
     let family = if target.is_ipv4() {
@@ -97,6 +109,8 @@ fn connect_to(target: SocketAddr, kind: SocketType, client: IpAddr) -> Option<Ow
 struct Kept {
     reserved: Reserved,
     flows: Flows,
+    /// Whether connections are taken.
+    listens: bool,
 }
 
 /// The ports of a container, and the connections that are passed on.
@@ -104,42 +118,113 @@ struct Kept {
 pub(super) struct Forwarding {
     targets: Targets,
     ports: Vec<Kept>,
+    /// Tells which of the sockets that listen have a connection (epoll(7)): to wait for a
+    /// thousand of them costs no more than to wait for one. Its data are their numbers. None
+    /// until [`Self::watch_from`].
+    watch: Option<OwnedFd>,
+    /// When the sockets that listen are looked at for the first time.
+    watch_from: Option<Instant>,
     connections: Vec<Connection>,
+}
+
+/// How long after they began to listen the sockets are put together to be waited for: a program
+/// that has ended by then never needed it. Until then the kernel keeps connections waiting.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        let_go(std::mem::take(&mut self.ports));
+    }
 }
 
 /// Whom a descriptor belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    Port(usize),
+    /// All ports that listen.
+    Listening,
+    Datagrams(usize),
     Flow(usize, usize),
     Client(usize),
     Server(usize),
 }
 
 impl Forwarding {
+    /// These ports of a container, those served of which the kernel does not serve all.
+    pub(super) fn of(targets: Targets, reserved: Vec<Reserved>) -> Self {
+        let mut this = Self::default();
+        this.targets = targets;
+        for reserved in reserved {
+            this.keep(reserved);
+        }
+        this
+    }
+
+    /// The container's addresses have changed, and with them which ports are served.
     pub(super) fn set_targets(&mut self, targets: Targets) {
-        self.targets = targets;
+        if self.targets != targets {
+            self.targets = targets;
+            for kept in std::mem::take(&mut self.ports) {
+                self.keep_or_serve(kept);
+            }
+        }
+    }
+
+    /// What is kept.
+    pub(super) fn ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.ports.iter().map(|kept| &kept.reserved.port)
     }
 
     /// Keeps a port, and serves it where the kernel does not serve all of it.
     pub(super) fn keep(&mut self, reserved: Reserved) {
-        let serves = self.targets.leaves_something(&reserved.port);
-        if let Some(socket) = reserved
-            .socket
-            .as_ref()
-            .filter(|_| serves && reserved.port.protocol == Protocol::Tcp)
-        {
-            // What lingers of its connections (TIME_WAIT) must not keep the port from the next
-            // container, nor what lingers of earlier ones this socket from listening. Nobody
-            // shares a port with one that listens.
-            sockopt::set_socket_reuseaddr(socket, true).unwrap_or_default();
-            // One that cannot listen still keeps the port.
-            listen(socket, BACKLOG).unwrap_or_default();
-        }
-        self.ports.push(Kept {
+        self.keep_or_serve(Kept {
             reserved,
             flows: Flows::default(),
+            listens: false,
         });
+    }
+
+    fn keep_or_serve(&mut self, mut kept: Kept) {
+        let port = &kept.reserved.port;
+        if let Some(socket) = &kept.reserved.socket
+            && port.protocol == Protocol::Tcp
+            && !kept.listens
+            && self.targets.leaves_something(port)
+        {
+            // One that cannot listen still keeps the port.
+            kept.listens = self.begin_to_listen(socket.as_fd()).is_ok();
+        }
+        self.ports.push(kept);
+    }
+
+    fn begin_to_listen(&mut self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        match listen(socket, BACKLOG) {
+            // What lingers of earlier connections (TIME_WAIT) must not keep this socket from
+            // listening. Nobody shares a port with one that listens.
+            Err(Errno::ADDRINUSE) => {
+                sockopt::set_socket_reuseaddr(socket, true)?;
+                listen(socket, BACKLOG)?;
+            }
+            other => other?,
+        }
+        match &self.watch {
+            Some(watch) => watch_for(watch, socket),
+            None => {
+                self.watch_from.get_or_insert_with(|| Instant::now() + PAUSE);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the sockets that listen together.
+    fn begin_to_watch(&mut self) -> Result<(), Errno> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let listening = self.ports.iter().filter(|kept| kept.listens);
+        for socket in listening.filter_map(|kept| kept.reserved.socket.as_ref()) {
+            watch_for(&watch, socket.as_fd())?;
+        }
+        self.watch = Some(watch);
+        Ok(())
     }
 
     /// Lets go of the ports that are not among these.
@@ -148,33 +233,31 @@ impl Forwarding {
     }
 
     pub(super) fn has(&self, port: &PublishedPort) -> bool {
-        self.ports.iter().any(|kept| kept.reserved.port == *port)
+        self.ports().any(|kept| kept == port)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.ports.iter().filter_map(|kept| kept.flows.deadline()).min()
+        let flows = self.ports.iter().filter_map(|kept| kept.flows.deadline());
+        flows.chain(self.watch_from).min()
     }
 
     /// The descriptors, and for what each is waited.
-    fn descriptors(&self) -> Vec<(Whose, rustix::fd::BorrowedFd<'_>, PollFlags)> {
+    fn descriptors(&self) -> Vec<(Whose, BorrowedFd<'_>, PollFlags)> {
         let mut all = Vec::new();
-        let has_room = self.connections.len() < MOST;
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.has_room()) {
+            all.push((Whose::Listening, watch.as_fd(), PollFlags::IN));
+        }
         for (number, kept) in self.ports.iter().enumerate() {
-            let Some(socket) = &kept.reserved.socket else {
-                continue;
-            };
             let port = &kept.reserved.port;
-            if !self.targets.leaves_something(port) {
+            let Some(socket) = kept
+                .reserved
+                .socket
+                .as_ref()
+                .filter(|_| port.protocol == Protocol::Udp && self.targets.leaves_something(port))
+            else {
                 continue;
-            }
-            let takes = match port.protocol {
-                Protocol::Tcp => has_room,
-                Protocol::Udp => true,
-                Protocol::Sctp => false,
             };
-            if takes {
-                all.push((Whose::Port(number), socket.as_fd(), PollFlags::IN));
-            }
+            all.push((Whose::Datagrams(number), socket.as_fd(), PollFlags::IN));
             let flows = kept.flows.descriptors();
             all.extend(flows.map(|(flow, fd)| (Whose::Flow(number, flow), fd, PollFlags::IN)));
         }
@@ -200,7 +283,8 @@ impl Forwarding {
             .collect();
         for (whose, flags) in whose {
             match whose {
-                Whose::Port(number) => self.serve(number),
+                Whose::Listening => self.serve(),
+                Whose::Datagrams(number) => self.pass_datagrams(number),
                 Whose::Flow(number, flow) => {
                     if let Some(kept) = self.ports.get_mut(number)
                         && let Some(socket) = &kept.reserved.socket
@@ -215,13 +299,62 @@ impl Forwarding {
                 }
             }
         }
+        if self.watch_from.is_some_and(|from| from <= Instant::now()) {
+            // Where the kernel has no room for it now, it may have later.
+            let again = self.begin_to_watch().err();
+            self.watch_from = again.map(|_| Instant::now() + PAUSE_AFTER_REFUSAL);
+        }
         self.connections.retain(|connection| !connection.is_over());
         for kept in &mut self.ports {
             kept.flows.forget_idle();
         }
     }
 
-    fn serve(&mut self, number: usize) {
+    fn has_room(&self) -> bool {
+        self.connections.len() < MOST
+    }
+
+    /// Takes the connections that have come.
+    fn serve(&mut self) {
+        const AT_ONCE: usize = 32;
+        let none = epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        };
+        let mut events = [none; AT_ONCE];
+        let Some(watch) = &self.watch else { return };
+        let found = epoll::wait(watch, &mut events[..], Some(&Timespec::default())).unwrap_or(0);
+        for event in events.get(..found).unwrap_or_default() {
+            let data = event.data;
+            if self.has_room() {
+                self.accept(data.u64());
+            }
+        }
+    }
+
+    fn accept(&mut self, which: u64) {
+        let is_it = |kept: &&Kept| {
+            let socket = kept.reserved.socket.as_ref();
+            socket.is_some_and(|socket| number(socket.as_fd()) == which)
+        };
+        let kept = self.ports.iter().find(is_it);
+        let Some((Some(socket), port)) = kept.map(|kept| (&kept.reserved.socket, &kept.reserved.port)) else {
+            return;
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        if let Ok((client, Some(from))) = acceptfrom_with(socket, flags)
+            && let Ok(from) = SocketAddr::try_from(from)
+        {
+            // What lingers of it (TIME_WAIT) must not keep the port from the next container.
+            sockopt::set_socket_reuseaddr(&client, true).unwrap_or_default();
+            let targets = self.targets.addresses(port, from.ip()).collect();
+            // Where the container cannot be reached the client sees its connection end.
+            self.connections
+                .extend(Connection::open(client, from.ip(), targets));
+        }
+    }
+
+    fn pass_datagrams(&mut self, number: usize) {
         let Some(kept) = self.ports.get_mut(number) else {
             return;
         };
@@ -229,21 +362,19 @@ impl Forwarding {
             return;
         };
         let (targets, port) = (self.targets, &kept.reserved.port);
-        if port.protocol == Protocol::Udp {
-            let target = |client: IpAddr| targets.addresses(port, client).next();
-            kept.flows.pass_on(socket.as_fd(), target);
-            return;
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        if let Ok((client, Some(from))) = acceptfrom_with(socket, flags)
-            && let Ok(from) = SocketAddr::try_from(from)
-        {
-            let targets = targets.addresses(port, from.ip()).collect();
-            // Where the container cannot be reached the client sees its connection end.
-            self.connections
-                .extend(Connection::open(client, from.ip(), targets));
-        }
+        let target = |client: IpAddr| targets.addresses(port, client).next();
+        kept.flows.pass_on(socket.as_fd(), target);
     }
+}
+
+fn watch_for(watch: &OwnedFd, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(number(socket));
+    epoll::add(watch, socket, data, epoll::EventFlags::IN)
+}
+
+/// The number of a descriptor.
+fn number(socket: BorrowedFd<'_>) -> u64 {
+    socket.as_raw_fd().cast_unsigned().into()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::network::connect::{self as network, Connected};
 use crate::network::hold;
+use crate::network::keeping::Keeping;
 use crate::record::Record;
 use crate::resolver;
 use crate::service::Ready;
@@ -34,10 +35,11 @@ use crate::store::Store;
 pub(crate) fn connect(
     engine: &Engine,
     prepared: &Prepared,
+    keeping: &mut Keeping,
     state: &mut RunState,
     checkpoints: &Checkpoints,
 ) -> Result<Connected> {
-    let connected = network::connect(engine, prepared, state, checkpoints)?;
+    let connected = network::connect(engine, prepared, keeping, state, checkpoints)?;
     hold::hold(&engine.store, &prepared.record, state)?;
     resolver::announce(&engine.store, &prepared.record)?;
     Ok(connected)

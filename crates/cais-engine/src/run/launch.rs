@@ -10,6 +10,7 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::{Streams, make_pipes};
+use crate::network::keeping::Keeping;
 use crate::options::SeccompOption;
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
@@ -115,6 +116,7 @@ struct Files<'a> {
     prepared: &'a Prepared,
     state: &'a mut RunState,
     group: Option<Making<'a>>,
+    keeping: Keeping,
     attendants: Vec<Box<dyn Attendant>>,
     checkpoints: &'a Checkpoints,
 }
@@ -143,7 +145,13 @@ impl Companion for Files<'_> {
         let (store, record) = (&self.engine.store, &self.prepared.record);
         self.state.write(store, &record.id)?;
         super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
-        let connected = equip::connect(self.engine, self.prepared, self.state, self.checkpoints)?;
+        let connected = equip::connect(
+            self.engine,
+            self.prepared,
+            &mut self.keeping,
+            self.state,
+            self.checkpoints,
+        )?;
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
         Ok(())
@@ -173,6 +181,7 @@ fn launch_recorded(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
+    let keeping = Keeping::begin(engine, prepared);
     if engine.rootless {
         checkpoints.pass("make the places for changes");
         super::write_sources(engine, prepared)?;
@@ -214,6 +223,7 @@ fn launch_recorded(
         prepared,
         state: &mut state,
         group,
+        keeping,
         attendants: Vec::new(),
         checkpoints,
     };
