@@ -25,8 +25,12 @@ fn manager(env: &TestEnv) -> UnixDatagram {
 
 fn hear(socket: &UnixDatagram) -> String {
     let mut buffer = [0u8; 4096];
-    let length = socket.recv(&mut buffer).unwrap();
-    String::from_utf8_lossy(&buffer[..length]).into_owned()
+    loop {
+        match socket.recv(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return String::from_utf8_lossy(&buffer[..other.unwrap()]).into_owned(),
+        }
+    }
 }
 
 fn told(env: &TestEnv, words: &[&str]) -> Command {

@@ -38,6 +38,8 @@ const PACKAGES: &[&str] = &[
     "containernetworking-plugins",
     "iptables",
     "socat",
+    // The way out of an ordinary user's networks.
+    "passt",
     // What is packed.
     "postgresql",
     "python3-psycopg2",
