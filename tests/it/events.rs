@@ -49,6 +49,20 @@ fn of_images() {
     let all = events(&env, "image", "name");
     assert_eq!(all.get(..want.len()).unwrap(), want);
     assert!(all.last().unwrap().starts_with("import sha256:"), "{all:?}");
+    assert!(all[want.len()].starts_with("tag sha256:") && all[want.len()].contains(" other"));
+    // A line without a format: the moment as Docker writes it in this zone.
+    let plain = env.ok(&[
+        "events",
+        "--since",
+        "0",
+        "--until",
+        "0s",
+        "--filter",
+        "event=load",
+    ]);
+    let (moment, rest) = plain.split_once(' ').unwrap();
+    assert!(moment.len() == 30 && moment.ends_with('Z'), "{plain}");
+    assert_eq!(rest, format!("image load {id} (name={id}, port=quay)\n"));
     // The labels of the image go along.
     assert!(events(&env, "image", "port").contains(&format!("pull {name} quay")));
 }

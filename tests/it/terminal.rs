@@ -54,7 +54,7 @@ fn the_terminal_is_restored() {
     // Killed, it cannot restore by itself: its monitor does, as soon as it notices.
     let wait = "for i in 1 2 3 4 5 6 7 8 9; do test \"$before\" = \"$(stty -g)\" && break; sleep 0.3; done";
     let line = format!(
-        "before=$(stty -g); $CAIS run --network none -it --name killed host sh -c 'echo ready; sleep 1000' & \
+        "before=$(stty -g); $CAIS run --network none -it --name killed host sh -c 'echo ready; sleep 1000' </dev/tty & \
          until $CAIS ps -q | grep -q .; do :; done; sleep 0.5; kill -9 $!; {wait}; {compare}"
     );
     let (output, _) = under_terminal(&env, &line, "never", "");

@@ -28,7 +28,7 @@ cargo xtask unsafe            no unsafe code outside cais-sys
 cargo xtask licences          no GPL among the dependencies
 cargo xtask checks            all of the above
 cargo xtask test [FILTER]     install what is needed, build, run unit and integration tests
-cargo xtask vm-test [--all]   the integration tests in virtual machines with cgroup v2 (v1, hybrid)
+cargo xtask vm-test [--all]   the integration tests in virtual machines with cgroup v2 (v1, hybrid); --on LAYOUT for one
 cargo xtask bench images      images against the peers: docs/benchmarks/
 cargo xtask fuzz N TARGET…    fuzz targets for N seconds each, with the stable compiler
 cargo xtask bench start       starts against the peers: docs/benchmarks/

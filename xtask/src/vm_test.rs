@@ -20,8 +20,19 @@ const PACKAGES: [&str; 5] = [
     "cpio",
 ];
 /// What the machine has beside the base system.
-const INSIDE: &str =
-    "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux,uidmap,criu,iptables,iproute2,kmod";
+const INSIDE: &str = "systemd,systemd-sysv,busybox-static,bsdutils,procps,util-linux,uidmap,criu,iptables,iproute2,kmod,socat,passt,nftables,curl,bind9-dnsutils,nginx-light,iperf3,strace,e2fsprogs,containernetworking-plugins";
+/// The layouts of cgroups, with what systemd is told on the kernel's command line.
+const LAYOUTS: [(&str, &str); 3] = [
+    ("v2", "systemd.unified_cgroup_hierarchy=1"),
+    (
+        "hybrid",
+        "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0",
+    ),
+    (
+        "v1",
+        "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+    ),
+];
 /// The modules of Debian's cloud kernel for a disk, in this order; then what containers use.
 const MODULES: [&str; 7] = [
     "drivers/virtio/virtio_ring.ko",
@@ -71,17 +82,25 @@ const SMALL_SET: &str = "basic";
 /// The tests of an ordinary user's containers have this in their names.
 const ROOTLESS: &str = "rootless";
 
+/// `[FILTER…]` for the first layout, `--on LAYOUT [FILTER…]` for another one, `--all [FILTER…]`
+/// for each layout as root and then as the machine's ordinary user.
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
-    let (all, filters) = match arguments {
-        [] => (false, SMALL_SET.to_owned()),
-        ["--all", filters @ ..] => (true, filters.join(" ")),
-        filters => (false, filters.join(" ")),
+    let (layouts, sets) = match arguments {
+        [] => (layout("v2")?, vec![SMALL_SET.to_owned()]),
+        ["--all", filters @ ..] => (
+            &LAYOUTS[..],
+            vec![
+                format!("--skip {ROOTLESS} {}", filters.join(" ")),
+                ROOTLESS.to_owned(),
+            ],
+        ),
+        ["--on", name, filters @ ..] => (layout(name)?, vec![filters.join(" ")]),
+        filters => (layout("v2")?, vec![filters.join(" ")]),
     };
-    let sets = if all {
-        // What was asked for as root, then the same machine's ordinary user.
-        vec![format!("--skip {ROOTLESS} {filters}"), ROOTLESS.to_owned()]
+    let limit = if arguments.iter().any(|word| word.starts_with("--")) {
+        LIMIT_OF_ALL
     } else {
-        vec![filters]
+        LIMIT
     };
     workspace::ensure_packages(&PACKAGES)?;
     if own_executable().is_none() {
@@ -89,32 +108,24 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     }
     let bed = Bed::ensure()?;
     let disk = bed.make_disk(&test_executable()?, &sets)?;
-    let layouts: &[(&str, &str)] = &[
-        ("cgroup v2", "systemd.unified_cgroup_hierarchy=1"),
-        (
-            "hybrid",
-            "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0",
-        ),
-        (
-            "cgroup v1",
-            "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
-        ),
-    ];
-    let layouts = if all {
-        layouts
-    } else {
-        layouts.get(..1).unwrap_or(&[])
-    };
     let mut failed = Vec::new();
     for (name, options) in layouts {
-        println!("vm-test: {name}");
-        let outcome = bed.boot(&disk, options, if all { LIMIT_OF_ALL } else { LIMIT });
+        println!("vm-test: cgroups {name}");
+        let outcome = bed.boot(&disk, options, limit);
         failed.extend(outcome.err().map(|error| format!("{name}: {error}")));
     }
     if failed.is_empty() {
         return Ok(());
     }
     Err(failed.join("\n"))
+}
+
+/// The layout of this name, alone.
+fn layout(name: &str) -> Result<&'static [(&'static str, &'static str)], String> {
+    let found = LAYOUTS.iter().find(|(known, _)| *known == name);
+    found
+        .map(std::slice::from_ref)
+        .ok_or_else(|| format!("no layout {name}: there are v2, hybrid and v1"))
 }
 
 /// The executable under test, where the caller has one already, as for the tests themselves.

@@ -327,9 +327,14 @@ pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
     store
         .tag(&full, &found.target, &found.manifest)
         .map_err(EngineError::image(format!("name the image {name}")))?;
-    let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
-    note(engine, &store, &found.id, (found.id.as_str(), &familiar), "tag");
+    note_tag(engine, &store, &found.id, full);
     Ok(())
+}
+
+/// Notes that an image has got this name.
+fn note_tag(engine: &Engine, store: &ContentStore, image: &Digest, full: String) {
+    let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
+    note(engine, store, image, (image.as_str(), &familiar), "tag");
 }
 
 /// What `remove` did: names that are gone, and images.

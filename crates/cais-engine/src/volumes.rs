@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::list::containers;
+use crate::options::mount::parse_mode_words;
 use crate::options::{MountKind, MountOption, RunOptions};
 use crate::prune::PruneFilter;
 use crate::record::Record;
@@ -503,15 +504,14 @@ pub(crate) fn remove_anonymous(store: &Store, options: &RunOptions) -> Result<()
 /// # Errors
 /// Where there is no such container.
 pub fn mounts_from(store: &Store, text: &str) -> Result<Vec<MountOption>> {
-    let (name, read_only) = match text.rsplit_once(':') {
-        Some((name, "ro")) => (name, true),
-        Some((name, "rw" | "z" | "Z")) => (name, false),
-        Some((_, mode)) => {
+    let (name, words) = text.split_once(':').unwrap_or((text, ""));
+    let read_only = match parse_mode_words(words) {
+        Some(mode) if mode.is_of_access() => mode.read_only,
+        _ => {
             return Err(EngineError::Invalid(format!(
-                "--volumes-from: {mode:?} is neither ro nor rw"
+                "--volumes-from: {words:?} is not ro or rw, with z or Z where files have labels"
             )));
         }
-        None => (text, false),
     };
     let container = crate::list::container(store, name)?;
     let mounts = container.record.options.mounts.into_iter();

@@ -6,12 +6,16 @@ use crate::host;
 use crate::network::NetworkStore;
 use crate::publish::{PortMapping, PortRange, Protocol, PublishedPort};
 use cais_linux::SysError;
-use rustix::fd::OwnedFd;
+use cais_linux::limits::rlimit::raise_descriptors;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with, sockopt};
 use std::cell::OnceCell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Descriptors of this number and above say that many ports are kept.
+const MANY: i32 = 128;
 
 /// A port that is kept.
 #[derive(Debug)]
@@ -119,6 +123,9 @@ fn reserve_at(store: &NetworkStore, mut port: PublishedPort, host_ways: &HostWay
     let Some(socket) = open(port.protocol, address, both, host_ways)? else {
         return Ok(Reserved { port, socket: None });
     };
+    if socket.as_raw_fd() > MANY {
+        raise_descriptors();
+    }
     match bind_fresh(&socket, SocketAddr::new(address, port.host_port), &port) {
         Ok(()) => {}
         Err(Errno::ADDRINUSE) => {

@@ -192,7 +192,7 @@ pub struct PsArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Show the last N containers that were made, whatever they are doing
-    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = parse::parse_number::<i64>)]
     pub last: Option<i64>,
     /// Show the container that was made last, whatever it is doing
     #[arg(short, long)]
@@ -238,9 +238,7 @@ pub struct StopArgs {
         short,
         long,
         visible_alias = "timeout",
-        value_name = "SECONDS",
-        allow_hyphen_values = true
-    )]
+        value_name = "SECONDS", value_parser = parse::parse_number::<i64>)]
     pub time: Option<i64>,
     /// Signal to send instead of the container's own stop signal
     #[arg(short, long)]
@@ -300,13 +298,7 @@ pub struct LogsArgs {
     #[arg(long)]
     pub details: bool,
     /// Number of lines from the end, or "all"
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "N",
-        default_value = "all",
-        allow_hyphen_values = true
-    )]
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
     pub tail: String,
     /// Names or ids of containers
     #[arg(value_name = "CONTAINER", required = true)]

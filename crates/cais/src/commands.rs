@@ -82,6 +82,11 @@ fn detach_keys(engine: &Engine, given: Option<&String>) -> Result<Vec<u8>, Failu
     Ok(cais_engine::options::process::parse_detach_keys(keys)?)
 }
 
+/// Whether what a program of a terminal would read comes from one.
+fn has_terminal() -> bool {
+    rustix::termios::isatty(std::io::stdin())
+}
+
 /// Does something with each of several containers; all are tried. Prints each that was
 /// done.
 fn for_each(

@@ -40,6 +40,14 @@ impl Failure {
         }
     }
 
+    /// A terminal is asked for that would be given what comes from no terminal.
+    pub(crate) fn no_terminal() -> Self {
+        Self {
+            hint: Some("call it from a terminal, or leave out -t; without -i the program has no input"),
+            ..Self::new("the input device is not a TTY")
+        }
+    }
+
     /// The same failure with Docker's code for "the engine failed" (run, exec, start).
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;

@@ -33,10 +33,10 @@ pub(crate) fn describe(error: &clap::Error, arguments: &[OsString]) -> Option<Mi
         is_root,
     };
     Some(match error.kind() {
-        ErrorKind::UnknownArgument => unknown(error, &place),
+        ErrorKind::UnknownArgument => unknown(error, &place, arguments),
         ErrorKind::InvalidSubcommand => no_command(error, &place),
-        ErrorKind::MissingRequiredArgument => positional(&place),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, &place),
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => positional(&place),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, &place, arguments),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => Mistake {
             text: error.render().to_string(),
             code: u8::from(!place.is_root),
@@ -69,17 +69,29 @@ fn flag(place: &Place, text: &str) -> Mistake {
     }
 }
 
-fn unknown(error: &clap::Error, place: &Place) -> Mistake {
+fn unknown(error: &clap::Error, place: &Place, arguments: &[OsString]) -> Mistake {
     let word = context(error, ContextKind::InvalidArg);
     let mut text = match word.strip_prefix('-') {
         None | Some("") => return positional(place),
+        Some(name) if name.starts_with("-=") || name == "-" => {
+            let given = given(arguments, |word| word.starts_with("--="));
+            format!("bad flag syntax: {}", given.unwrap_or(word))
+        }
         Some(name) if name.starts_with('-') => format!(
             "unknown flag: {}",
             word.split_once('=').map_or(word.as_str(), |(flag, _)| flag)
         ),
         Some(letters) => {
             let letter = letters.chars().next().unwrap_or('-');
-            format!("unknown shorthand flag: '{letter}' in {word}")
+            // What stands in front of it in its word are flags that there are.
+            let given = given(arguments, |word| {
+                word.starts_with('-') && !word.starts_with("--") && word.contains(letter)
+            });
+            let rest = given.as_deref().and_then(|word| word.get(word.find(letter)?..));
+            format!(
+                "unknown shorthand flag: '{letter}' in -{}",
+                rest.unwrap_or(letters)
+            )
         }
     };
     let near = context(error, ContextKind::SuggestedArg);
@@ -87,6 +99,12 @@ fn unknown(error: &clap::Error, place: &Place) -> Mistake {
         text.push_str(&format!(": is {near} meant?"));
     }
     flag(place, &text)
+}
+
+/// The first word of the command line that is so.
+fn given(arguments: &[OsString], is_so: impl Fn(&str) -> bool) -> Option<String> {
+    let mut words = arguments.iter().filter_map(|word| word.to_str());
+    words.find(|word| is_so(word)).map(str::to_owned)
 }
 
 fn no_command(error: &clap::Error, place: &Place) -> Mistake {
@@ -112,7 +130,12 @@ fn no_command(error: &clap::Error, place: &Place) -> Mistake {
 /// Too few arguments, or too many.
 fn positional(place: &Place) -> Mistake {
     let all: Vec<&clap::Arg> = place.command.get_positionals().collect();
-    let required = all.iter().filter(|argument| argument.is_required_set()).count();
+    let least = |argument: &&clap::Arg| argument.get_num_args().map_or(1, |range| range.min_values());
+    let required: usize = all
+        .iter()
+        .filter(|argument| argument.is_required_set())
+        .map(|argument| least(argument).max(1))
+        .sum();
     let endless = all.iter().any(|argument| {
         argument
             .get_num_args()
@@ -148,7 +171,7 @@ fn positional(place: &Place) -> Mistake {
 }
 
 /// A value that does not fit its flag.
-fn value(error: &clap::Error, place: &Place) -> Mistake {
+fn value(error: &clap::Error, place: &Place, arguments: &[OsString]) -> Mistake {
     let argument = context(error, ContextKind::InvalidArg);
     let value = context(error, ContextKind::InvalidValue);
     let name = argument.split([' ', '=', '[']).next().unwrap_or("").to_owned();
@@ -166,6 +189,12 @@ fn value(error: &clap::Error, place: &Place) -> Mistake {
     if value.is_empty()
         && known.is_none_or(|known| known.get_num_args().is_none_or(|range| range.min_values() > 0))
     {
+        // Only the last word can lack one.
+        let last = arguments.last().map(|word| word.to_string_lossy());
+        let letter = last
+            .filter(|word| !word.starts_with("--"))
+            .and_then(|word| word.chars().last());
+        let name = letter.map_or(name, |letter| format!("'{letter}' in -{letter}"));
         return flag(place, &format!("flag needs an argument: {name}"));
     }
     let short = known.and_then(clap::Arg::get_short);
@@ -194,7 +223,10 @@ mod tests {
                 "unknown flag: --bogus\nSee 'cais run --help'.\n",
             ),
             ("run -Z x", 125, "unknown shorthand flag: 'Z' in -Z\n"),
+            ("run -i -iZi x", 125, "unknown shorthand flag: 'Z' in -Zi\n"),
+            ("run --=x y", 125, "bad flag syntax: --=x\n"),
             ("run --name", 125, "flag needs an argument: --name\n"),
+            ("run --rm -ie", 125, "flag needs an argument: 'e' in -e\n"),
             (
                 "run --rm=maybe x",
                 125,

@@ -72,6 +72,37 @@ fn many_ports_and_many_containers() {
     assert_sound(&lan.host, &env);
 }
 
+/// A caller with few descriptors, as every shell has, keeps many ports; its program gets no
+/// more descriptors for that.
+#[test]
+fn more_ports_than_descriptors() {
+    let (host, env) = (Namespace::new(), TestEnv::new());
+    let words = [
+        "run",
+        "--rm",
+        "-p",
+        "20000-20999:20000-20999",
+        "host",
+        "sh",
+        "-c",
+        "ulimit -Sn; ulimit -Hn",
+    ];
+    let cais = host.inside(&env.command(&words));
+    let mut limited = std::process::Command::new("prlimit");
+    limited
+        .arg("--nofile=300:4096")
+        .arg(cais.get_program())
+        .args(cais.get_args());
+    limited.envs(cais.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let done = Done::from(limited.output().unwrap());
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (0, "300\n4096\n"),
+        "{}",
+        done.stderr
+    );
+}
+
 /// Threads keep many ports and let them go: the next run of the container has them again, and
 /// all of them are served where the kernel leads nothing.
 #[test]

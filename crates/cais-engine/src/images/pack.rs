@@ -96,6 +96,9 @@ pub fn pack(
     }
     .map_err(action())?;
     store.sync().map_err(EngineError::image("sync the layers"))?;
+    if let Some(name) = &name {
+        super::note_tag(engine, &store, &id, name.clone());
+    }
     Ok(PackedImage {
         name,
         id,

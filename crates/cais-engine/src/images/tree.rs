@@ -72,6 +72,9 @@ pub fn import(engine: &Engine, input: impl Read, options: &ImportOptions) -> Res
     }
     .map_err(action())?;
     store.sync().map_err(EngineError::image("sync the layers"))?;
+    if let Some(name) = name {
+        super::note_tag(engine, &store, &id, name);
+    }
     super::note_id(engine, &store, &id, "import");
     Ok(id)
 }

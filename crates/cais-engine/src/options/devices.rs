@@ -17,7 +17,12 @@ pub fn parse_device(text: &str) -> Result<DeviceOption, OptionError> {
             "HOST-PATH[:PATH-INSIDE][:rwm] with absolute paths",
         )
     };
-    let is_access = |text: &str| !text.is_empty() && text.bytes().all(|byte| b"rwm".contains(&byte));
+    let is_access = |text: &str| {
+        let once = |letter: &str| text.matches(letter).count() <= 1;
+        !text.is_empty()
+            && text.bytes().all(|byte| b"rwm".contains(&byte))
+            && ["r", "w", "m"].into_iter().all(once)
+    };
     let parts: Vec<&str> = text.split(':').collect();
     let (host, inside, access) = match parts.as_slice() {
         [host] => (*host, *host, "rwm"),

@@ -61,28 +61,17 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
             ));
         }
     };
-    let mut read_only = false;
-    let mut no_copy = false;
-    let mut propagation = None;
-    for word in words.split(',').filter(|word| !word.is_empty()) {
-        match word {
-            "ro" | "readonly" => read_only = true,
-            "rw" => read_only = false,
-            // Only volumes are filled from the image.
-            "nocopy" => no_copy = true,
-            // Labels of SELinux: the caller sees whether there are any here.
-            "z" | "Z" => {}
-            word if PROPAGATIONS.contains(&word) => propagation = Some(word.to_owned()),
-            _ => {
-                return Err(OptionError::form(
-                    FLAG,
-                    text,
-                    "SOURCE:TARGET with options among ro, rw, nocopy and the propagations",
-                ));
-            }
-        }
-    }
+    let mode = parse_mode_words(words)
+        .ok_or_else(|| OptionError::form(FLAG, text, "SOURCE:TARGET[:OPTIONS]: at most one option of each kind: ro or rw, a propagation, nocopy, z or Z"))?;
+    let propagation = mode.propagation.map(str::to_owned);
     let kind = match source {
+        Ok(_) if mode.no_copy => {
+            return Err(OptionError::form(
+                FLAG,
+                text,
+                "possible: nocopy is for volumes, nothing is copied into a directory of the host",
+            ));
+        }
         Ok(source) => MountKind::Bind {
             source,
             create_source: true,
@@ -97,15 +86,64 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<MountOption, OptionError> 
                 "possible: a volume has no propagation",
             ));
         }
-        Err(name) => volume(name, no_copy),
+        Err(name) => volume(name, mode.no_copy),
     };
     Ok(MountOption {
         kind,
         target: check_target(FLAG, target)?,
-        read_only,
+        read_only: mode.read_only,
         mode: words.to_owned(),
         by_mount: false,
     })
+}
+
+/// What the options of a `--volume` say.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct ModeWords<'a> {
+    pub(crate) read_only: bool,
+    /// Not filled from the image, as volumes are.
+    no_copy: bool,
+    propagation: Option<&'a str>,
+}
+
+impl ModeWords<'_> {
+    /// Whether nothing is said of what `--volumes-from` takes as it is.
+    pub(crate) fn is_of_access(&self) -> bool {
+        !self.no_copy && self.propagation.is_none()
+    }
+}
+
+/// Reads the options of a `--volume`, or of `--volumes-from`. `None` for an unknown one, and
+/// for two of one kind, the same ones included (moby, `linuxValidMountMode`).
+pub(crate) fn parse_mode_words(words: &str) -> Option<ModeWords<'_>> {
+    let mut mode = ModeWords::default();
+    let mut kinds = Vec::new();
+    for word in words.split(',').filter(|_| !words.is_empty()) {
+        let kind = match word {
+            "ro" | "rw" => {
+                mode.read_only = word == "ro";
+                "access"
+            }
+            "nocopy" => {
+                mode.no_copy = true;
+                "copy"
+            }
+            // Labels of SELinux: the caller sees whether there are any here.
+            "z" | "Z" => "label",
+            // It tuned file sharing of Docker Desktop and means nothing on Linux.
+            "consistent" | "cached" | "delegated" => "consistency",
+            _ if PROPAGATIONS.contains(&word) => {
+                mode.propagation = Some(word);
+                "propagation"
+            }
+            _ => return None,
+        };
+        if kinds.contains(&kind) {
+            return None;
+        }
+        kinds.push(kind);
+    }
+    Some(mode)
 }
 
 /// A volume; without a name it is the container's own.
@@ -422,12 +460,33 @@ mod tests {
             "/a:/",
             "/a:/b:x",
             "/a:/b:ro:x",
+            "/a:/b:ro,rw",
+            "/a:/b:rw,ro",
+            "/a:/b:ro,ro",
+            "/a:/b:z,Z",
+            "/a:/b:shared,slave",
+            "/a:/b:rshared,rshared",
+            "/a:/b:cached,delegated",
+            "/a:/b:nocopy",
+            "data:/b:nocopy,nocopy",
+            "/a:/b:,",
+            "/a:/b:ro,",
+            "/a:/b:ro,,z",
+            "/a:/b:RO",
+            "/a:/b:readonly",
             "/a:/../b",
             "a/b:/c",
             "data:/b:rslave",
         ] {
             assert!(matches!(volume(bad), Err(OptionError::Form { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn one_option_of_each_kind() {
+        assert!(volume("/a:/b:").is_ok());
+        assert!(volume("/a:/b:z,cached,rslave,ro").unwrap().read_only);
+        assert!(volume("data:/b:ro,z,nocopy").unwrap().read_only);
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn parse_network(text: &str) -> Result<NetworkMode, OptionError> {
     match text {
         "none" => return Ok(NetworkMode::None),
         "host" => return Ok(NetworkMode::Host),
-        "" | "default" => return Ok(NetworkMode::Networks(vec![Attachment::to(DEFAULT_NETWORK)])),
+        "default" => return Ok(NetworkMode::Networks(vec![Attachment::to(DEFAULT_NETWORK)])),
         _ => {}
     }
     if let Some(name) = text.strip_prefix("container:") {

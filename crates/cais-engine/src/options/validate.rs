@@ -280,7 +280,11 @@ fn check_cpu(options: &RunOptions) -> Result<(), OptionError> {
 fn check_values(options: &RunOptions) -> Result<(), OptionError> {
     let limits = &options.limits;
     if let Some(value) = limits.memory_swappiness.filter(|value| *value > 100) {
-        return Err(OptionError::range("--memory-swappiness", value, "0 to 100"));
+        return Err(OptionError::range(
+            "--memory-swappiness",
+            value,
+            "0 to 100, or -1",
+        ));
     }
     if let Some(value) = limits
         .oom_score_adj

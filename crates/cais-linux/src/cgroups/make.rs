@@ -251,9 +251,11 @@ pub(super) fn inherit_cpuset(base: BorrowedFd<'_>, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Offers the controllers to the groups below, from the top down to the one above `path`.
+/// Offers the controllers to the groups below, from the top down to the one above `path`. A
+/// group that is another user's offers what it does already: below are those that were given
+/// to this user.
 pub(super) fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str) -> Result<()> {
-    let offered: Vec<&str> = offered
+    let mut offered: Vec<&str> = offered
         .split_whitespace()
         .filter(|name| v2::CONTROLLERS.contains(name))
         .collect();
@@ -279,11 +281,13 @@ pub(super) fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str
             .collect();
         if !missing.is_empty() {
             let value = missing.join(" ");
-            write_text(base, &file, &value).map_err(|error| CgroupError::Refused {
-                file: file.clone(),
-                value,
-                errno: error.errno(),
-            })?;
+            match write_text(base, &file, &value).map_err(|error| error.errno()) {
+                Ok(()) => {}
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                    offered.retain(|name| enabled.split_whitespace().any(|known| known == *name));
+                }
+                Err(errno) => return Err(CgroupError::Refused { file, value, errno }),
+            }
         }
     }
     Ok(())

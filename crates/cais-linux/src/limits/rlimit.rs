@@ -5,8 +5,9 @@
 //! what can be had and says so, where other runtimes fail.
 
 use crate::error::{Result, SysError};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Names as Docker writes them, and resources.
 const NAMES: [(&str, Resource); 16] = [
@@ -226,6 +227,35 @@ fn is_above(a: Option<u64>, b: Option<u64>) -> bool {
 #[must_use]
 pub fn read_own_hard(resource: Resource) -> Option<u64> {
     getrlimit(resource).maximum
+}
+
+/// The limit on descriptors that this process had before [`raise_descriptors`].
+static FORMER: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process have as many descriptors as its hard limit allows. The soft limit, 1024
+/// nearly everywhere, is for programs that use select(2).
+pub fn raise_descriptors() {
+    let own = getrlimit(Resource::Nofile);
+    // Known before it is so: whoever starts a program at the same time, in another thread, gives
+    // it the former one.
+    if FORMER.set(own).is_ok() {
+        let raised = Rlimit {
+            current: own.maximum,
+            ..own
+        };
+        // Where that is not allowed, what needs more says so.
+        setrlimit(Resource::Nofile, raised).unwrap_or_default();
+    }
+}
+
+/// What a program that this process starts is to have of them, where this process has more.
+#[must_use]
+pub fn former_descriptors() -> Option<RlimitRequest> {
+    let limit = *FORMER.get()?;
+    Some(RlimitRequest {
+        resource: Resource::Nofile,
+        limit,
+    })
 }
 
 /// `fs.nr_open`; `None` where `/proc` does not show it.

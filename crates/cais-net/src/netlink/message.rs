@@ -57,6 +57,14 @@ impl Batch {
         self.put(start, &length.to_ne_bytes());
     }
 
+    /// Asks for an acknowledgement of the message added last, unless one is asked for already:
+    /// the end of a transaction is acknowledged since Linux 6.10 only.
+    pub fn ensure_acknowledged(&mut self) {
+        if self.awaited.is_none() {
+            self.acknowledge();
+        }
+    }
+
     /// Asks for an acknowledgement of the message added last.
     pub fn acknowledge(&mut self) {
         if self.bytes.is_empty() {

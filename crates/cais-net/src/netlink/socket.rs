@@ -74,7 +74,7 @@ impl Socket {
         if batch.is_empty() {
             return Ok(());
         }
-        batch.acknowledge();
+        batch.ensure_acknowledged();
         self.ask(batch, |_| {})
     }
 

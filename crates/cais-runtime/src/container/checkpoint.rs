@@ -4,7 +4,7 @@ use super::criu::message::{Fields, Request, option};
 use super::criu::session::{Notice, Session};
 use super::criu::{self, CriuOptions, DESCRIPTORS_FILE, Directories};
 use super::error::{Result, RuntimeError};
-use super::state::{Directory, State, Status, probe_status};
+use super::state::{Container, Directory, State, Status, probe_status};
 use super::{Runtime, cgroups};
 use cais_linux::cgroups::Layout;
 use rustix::fd::AsFd;
@@ -42,7 +42,7 @@ pub fn checkpoint(runtime: &Runtime, id: &str, options: &CheckpointOptions) -> R
     check_status_fd(options)?;
     let directory = Directory::open(runtime, id)?;
     let state = directory
-        .read()?
+        .read_container()?
         .ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
     let status = probe_status(runtime, &state);
     if !matches!(status, Status::Running | Status::Paused) {
@@ -99,7 +99,7 @@ fn check_status_fd(options: &CheckpointOptions) -> Result<()> {
     }
 }
 
-fn plan_request(state: &State, options: &CheckpointOptions, request: &mut Fields) -> Result<()> {
+fn plan_request(state: &Container, options: &CheckpointOptions, request: &mut Fields) -> Result<()> {
     options.criu.write(request);
     request
         .number(option::PID, i64::from(state.pid))

@@ -4,7 +4,7 @@
 use super::error::{Result, RuntimeError};
 use super::facts::{self, Gathered};
 use super::handover;
-use super::state::{Directory, START_SOCKET, State, Status};
+use super::state::{Container, Directory, START_SOCKET, State, Status};
 use super::{Runtime, cgroups, hooks, netdevices, notify, systemd};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::error::CreateError;
@@ -95,7 +95,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
         cgroups::check_free(&layout, &path)?;
         (state.cgroup, state.systemd_unit) = (path, unit);
         runtime.checkpoints.pass("write the state");
-        directory.write(&state)?;
+        directory.write_new(&state)?;
         if options.notify {
             notify::make_directory(&directory)?;
         }
@@ -126,7 +126,7 @@ pub fn create(runtime: &Runtime, id: &str, options: &CreateOptions) -> Result<Cr
     match made {
         Ok((process, terminal, warnings)) => {
             let created = Created {
-                state,
+                state: state.state,
                 process,
                 terminal,
                 warnings,
@@ -154,12 +154,10 @@ pub(super) fn undo(
     super::delete::tear_down(runtime, directory, state).unwrap_or_default();
     // Where hooks may have run, those that clean up after them do too (runtime-spec,
     // "Lifecycle", 3 and 4).
-    if state.pid != 0
-        && let Some(wanted) = &state.config.hooks
-    {
+    if state.pid != 0 {
         drop(hooks::run_all(
             "poststop",
-            &wanted.poststop,
+            &state.poststop,
             state,
             Status::Stopped,
         ));
@@ -168,7 +166,7 @@ pub(super) fn undo(
 }
 
 /// Reads and checks the configuration of a bundle.
-pub(super) fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, Process)> {
+pub(super) fn read_bundle(id: &str, options: &CreateOptions) -> Result<(Container, Process)> {
     let bundle = real_path(&options.bundle).map_err(RuntimeError::file(format!(
         "find the bundle {}",
         options.bundle.display()
@@ -230,10 +228,9 @@ pub(super) fn read_bundle(id: &str, options: &CreateOptions) -> Result<(State, P
         rootfs,
         created: time::now(),
         owner: rustix::process::geteuid().as_raw(),
-        config: spec,
         ..State::default()
     };
-    Ok((state, process))
+    Ok((Container::new(state, spec), process))
 }
 
 /// The path without links. The bundle is the caller's own: no container writes there.
@@ -277,7 +274,7 @@ pub(super) fn check_process_terminal(process: &Process, foreground: bool, has_so
 struct Files<'a> {
     runtime: &'a Runtime,
     directory: &'a Directory,
-    state: &'a mut State,
+    state: &'a mut Container,
     notify: Option<(String, Option<String>)>,
     group: Option<Making<'a>>,
 }
@@ -349,13 +346,9 @@ impl Companion for Files<'_> {
 
 /// `linux.intelRdt`: the group of caches and memory bandwidth, and the process in it; with
 /// `enableMonitoring` one in it that counts this container alone.
-fn allocate(state: &mut State) -> Result<()> {
-    let Some(wanted) = state
-        .config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.intel_rdt.as_ref())
-    else {
+fn allocate(container: &mut Container) -> Result<()> {
+    let Container { state, config } = container;
+    let Some(wanted) = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) else {
         return Ok(());
     };
     let root = resctrl::find_mount().ok_or_else(|| {

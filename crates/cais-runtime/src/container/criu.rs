@@ -7,7 +7,7 @@ pub(super) mod mounts;
 pub(super) mod session;
 
 use super::error::{Result, RuntimeError};
-use super::state::State;
+use super::state::Container;
 use crate::spec::NamespaceKind;
 use message::{Fields, option};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -131,7 +131,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
 
 /// Namespaces that the container joined and that are not its own to write down, by the names
 /// that runc gives them: kind, path, name.
-pub(super) fn external_namespaces(state: &State) -> Vec<(&'static str, PathBuf, &'static str)> {
+pub(super) fn external_namespaces(state: &Container) -> Vec<(&'static str, PathBuf, &'static str)> {
     let named = |kind: NamespaceKind| match kind {
         NamespaceKind::Network => Some(("net", "extRootNetNS")),
         NamespaceKind::Pid => Some(("pid", "extRootPidNS")),

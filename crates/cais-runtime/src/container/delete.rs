@@ -41,10 +41,14 @@ pub fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<Vec<RuntimeErr
             )));
         }
     }
-    let poststop = state.config.hooks.clone().unwrap_or_default().poststop;
     runtime.checkpoints.pass("tear down");
     tear_down(runtime, directory, &state)?;
-    Ok(hooks::run_all("poststop", &poststop, &state, Status::Stopped))
+    Ok(hooks::run_all(
+        "poststop",
+        &state.poststop,
+        &state,
+        Status::Stopped,
+    ))
 }
 
 /// Ends the processes, removes the cgroup and what else was made, and at last the directory.

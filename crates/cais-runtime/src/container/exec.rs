@@ -2,7 +2,7 @@
 
 use super::create::{Created, check_process_terminal};
 use super::error::{Result, RuntimeError};
-use super::state::{self, State, Status, probe_status};
+use super::state::{Container, State, Status, probe_status};
 use super::{Runtime, cgroups, facts, handover};
 use crate::create::{Companion, Surroundings, create as create_process};
 use crate::plan::plan_exec;
@@ -74,9 +74,8 @@ impl Companion for Notifier<'_> {
 ///
 /// # Errors
 /// Where the container does not run, or the process was not started.
-pub fn exec(runtime: &Runtime, id: &str, options: &ExecOptions) -> Result<Created> {
-    let state = state::read(runtime, id)?;
-    match probe_status(runtime, &state) {
+pub fn exec(runtime: &Runtime, state: &Container, options: &ExecOptions) -> Result<Created> {
+    match probe_status(runtime, state) {
         Status::Running | Status::Created => {}
         Status::Paused if options.ignore_paused => {}
         Status::Paused => {
@@ -94,10 +93,10 @@ pub fn exec(runtime: &Runtime, id: &str, options: &ExecOptions) -> Result<Create
     let process = &options.process;
     validate::check_process(process, "process")?;
     check_process_terminal(process, options.foreground, options.console_socket.is_some())?;
-    let init = open_init(&state)?;
+    let init = open_init(state)?;
     let layout = facts::read_layout(runtime)?;
-    let group = open_group(&state, &layout, options)?;
-    let gathered = facts::gather(runtime, &state, process, &layout)?;
+    let group = open_group(state, &layout, options)?;
+    let gathered = facts::gather(runtime, state, process, &layout)?;
     let mut facts = gathered.facts;
     facts.tasks = group.as_ref().map_or(0, |group| group.tasks().len());
     facts.preserve_fds = options.preserve_fds;
@@ -116,7 +115,7 @@ pub fn exec(runtime: &Runtime, id: &str, options: &ExecOptions) -> Result<Create
         checkpoint: &|name| runtime.checkpoints.pass(name),
     };
     let mut notifier = Notifier {
-        state: &state,
+        state,
         notify: gathered.notify,
     };
     let running = create_process(&plan, &around, &mut notifier)?;
@@ -131,7 +130,7 @@ pub fn exec(runtime: &Runtime, id: &str, options: &ExecOptions) -> Result<Create
         handover::write_pid_file(path, running.process.pid.as_raw_nonzero().get())?;
     }
     Ok(Created {
-        state,
+        state: state.state.clone(),
         process: running.process,
         terminal: running.terminal.filter(|_| options.console_socket.is_none()),
         warnings: plan.warnings,

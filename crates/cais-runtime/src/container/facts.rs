@@ -1,7 +1,7 @@
 //! What a plan needs to know beside the configuration, gathered from this machine.
 
 use super::error::{Result, RuntimeError};
-use super::state::{State, Status};
+use super::state::{Container, Status};
 use super::{Runtime, cgroups};
 use crate::cgroup::view_of;
 use crate::plan::facts::{CgroupView, PlanFacts, RootTree, SeccompFilter};
@@ -23,7 +23,7 @@ pub(super) struct Gathered {
 /// Gathers the facts for a process of a container.
 pub(super) fn gather(
     runtime: &Runtime,
-    state: &State,
+    state: &Container,
     process: &Process,
     layout: &Layout,
 ) -> Result<Gathered> {
@@ -110,7 +110,7 @@ fn exec_label(process: &Process) -> Result<Option<(String, String)>> {
 
 /// The state for hooks that the stub runs, cut where the process id goes: only the stub
 /// knows its id in its own pid namespace.
-fn hook_state(state: &State, status: Status) -> Result<[String; 2]> {
+fn hook_state(state: &Container, status: Status) -> Result<[String; 2]> {
     let hooks = state.config.hooks.as_ref();
     if !hooks.is_some_and(|hooks| !hooks.create_container.is_empty() || !hooks.start_container.is_empty()) {
         return Ok([String::new(), String::new()]);

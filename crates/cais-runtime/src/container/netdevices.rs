@@ -2,7 +2,7 @@
 //! container's.
 
 use super::error::{Result, RuntimeError};
-use super::state::State;
+use super::state::Container;
 use crate::spec::NamespaceKind;
 use cais_linux::netdevice::move_device;
 use rustix::fd::AsFd;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Moves them. The first process is in its namespace from its birth, or the namespace is
 /// somebody else's and has a path.
-pub(super) fn move_in(state: &State) -> Result<()> {
+pub(super) fn move_in(state: &Container) -> Result<()> {
     let Some(devices) = state.config.linux.as_ref().map(|linux| &linux.net_devices) else {
         return Ok(());
     };

@@ -6,7 +6,7 @@ use super::criu::message::{Fields, Request, option};
 use super::criu::session::{Notice, Session};
 use super::criu::{self, CgroupsMode, CriuOptions, DESCRIPTORS_FILE, Directories};
 use super::error::{Result, RuntimeError};
-use super::state::{Directory, State, Status};
+use super::state::{Container, Directory, Status};
 use super::{Runtime, cgroups, facts, handover, hooks, systemd};
 use crate::spec::validate::clean_path;
 use cais_linux::cgroups::{Group, Layout};
@@ -66,7 +66,7 @@ pub fn restore(runtime: &Runtime, id: &str, options: &RestoreOptions) -> Result<
     let restored = restoring.run();
     match restored {
         Ok((process, terminal)) => Ok(Created {
-            state,
+            state: state.state,
             process,
             terminal,
             warnings: Vec::new(),
@@ -81,7 +81,7 @@ struct Restoring<'a> {
     options: &'a RestoreOptions,
     layout: &'a Layout,
     directory: &'a Directory,
-    state: &'a mut State,
+    state: &'a mut Container,
     terminal: Option<OwnedFd>,
 }
 
@@ -138,7 +138,7 @@ impl Restoring<'_> {
         cgroups::check_free(self.layout, &path)?;
         (self.state.cgroup, self.state.systemd_unit) = (path, unit);
         self.runtime.checkpoints.pass("write the state");
-        self.directory.write(self.state)?;
+        self.directory.write_new(self.state)?;
         if self.runtime.systemd {
             return Ok(None);
         }
@@ -281,7 +281,7 @@ fn plan_inherited(request: &mut Fields, key: &str, fd: i32) {
     request.message(option::INHERIT_FD, &inherited);
 }
 
-fn open_namespaces(state: &State) -> Result<Vec<(&'static str, OwnedFd)>> {
+fn open_namespaces(state: &Container) -> Result<Vec<(&'static str, OwnedFd)>> {
     let open = |path: &Path| {
         std::fs::File::open(path)
             .map(OwnedFd::from)

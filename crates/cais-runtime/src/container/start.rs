@@ -2,7 +2,6 @@
 //! program runs is heard.
 
 use super::error::{Result, RuntimeError};
-use super::facts;
 use super::state::{Directory, START_SOCKET, State, Status, probe_status};
 use super::{Runtime, handover, hooks, notify};
 use crate::create::await_program;
@@ -42,9 +41,8 @@ pub fn start(runtime: &Runtime, id: &str, notify: Option<&str>) -> Result<Vec<Ru
     };
     runtime.checkpoints.pass("connect");
     let connection = connect_to(&directory)?;
-    let seccomp = facts::listener_of(&state.config);
     await_program(connection.as_fd(), |listener| {
-        let Some((path, metadata)) = &seccomp else {
+        let Some((path, metadata)) = &state.listener else {
             return Err(RuntimeError::Usage(
                 "linux.seccomp has the action SCMP_ACT_NOTIFY and no listenerPath".to_owned(),
             )
@@ -70,8 +68,7 @@ pub fn start(runtime: &Runtime, id: &str, notify: Option<&str>) -> Result<Vec<Ru
 /// Runs the hooks of a container that runs now.
 #[must_use]
 pub fn run_poststart(state: &State) -> Vec<RuntimeError> {
-    let poststart = state.config.hooks.as_ref().map(|hooks| &hooks.poststart[..]);
-    hooks::run_all("poststart", poststart.unwrap_or(&[]), state, Status::Running)
+    hooks::run_all("poststart", &state.poststart, state, Status::Running)
 }
 
 /// The address of the socket, by the descriptor of its directory.

@@ -1,8 +1,9 @@
 //! The state of a container on disk, and what the kernel says of it.
 
 use super::error::{Result, RuntimeError};
+use super::facts::listener_of;
 use super::{Runtime, cgroups};
-use crate::spec::Spec;
+use crate::spec::{Hook, Spec};
 use cais_linux::SysError;
 use cais_linux::process::start_time::read_stat;
 use cais_order::InOrder;
@@ -17,11 +18,19 @@ use std::path::{Path, PathBuf};
 pub(super) const START_SOCKET: &str = "start.sock";
 /// The file of the state.
 const STATE_FILE: &str = "state.json";
+/// The file of the configuration, written once, before the state is.
+const CONFIG_FILE: &str = "config.json";
+/// The version of the files. Those of version 1 carry none, and have the configuration in the
+/// state.
+const VERSION: u32 = 2;
 
-/// What is written down of a container.
+/// What is written down of a container, but for its configuration: that is large (the seccomp
+/// profile alone has 50 KB), and what most commands ask for is not in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct State {
+    /// The version of the file's form.
+    pub version: u32,
     /// Its id.
     pub id: String,
     /// The first process; 0 before it was made.
@@ -44,8 +53,53 @@ pub struct State {
     /// The directory of cache and memory bandwidth allocation that was made for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resctrl: Option<PathBuf>,
-    /// The configuration.
+    /// The configuration's annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The configuration's hooks that `start` runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    /// The configuration's hooks that `delete` runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+    /// Who wants the seccomp notifications, and with which words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<(String, Option<String>)>,
+    /// The configuration, in a file of version 1.
+    #[serde(rename = "config", skip_serializing)]
+    pub(super) embedded: Option<Box<Spec>>,
+}
+
+/// A container with its configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Container {
+    /// Its state.
+    pub state: State,
+    /// Its configuration.
     pub config: Spec,
+}
+
+impl Container {
+    /// A state with this configuration, and what it repeats of it.
+    pub(super) fn new(mut state: State, config: Spec) -> Self {
+        state.version = VERSION;
+        state.take_from(&config);
+        Self { state, config }
+    }
+}
+
+impl std::ops::Deref for Container {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Container {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 /// What a container is doing (runtime-spec, "State").
@@ -104,6 +158,16 @@ pub struct OciState<'a> {
 }
 
 impl State {
+    /// Repeats what is asked for without the configuration.
+    fn take_from(&mut self, config: &Spec) {
+        self.annotations.clone_from(&config.annotations);
+        if let Some(hooks) = &config.hooks {
+            self.poststart.clone_from(&hooks.poststart);
+            self.poststop.clone_from(&hooks.poststop);
+        }
+        self.listener = listener_of(config);
+    }
+
     /// The state for a hook, or for whoever answers seccomp notifications.
     #[must_use]
     pub fn for_hook(&self, status: Status) -> OciState<'_> {
@@ -115,7 +179,7 @@ impl State {
             bundle: &self.bundle,
             rootfs: None,
             created: None,
-            annotations: &self.config.annotations,
+            annotations: &self.annotations,
             owner: None,
         }
     }
@@ -207,13 +271,18 @@ impl Directory {
         Ok((links > 0).then_some(Self { path, handle }))
     }
 
+    /// Writes the configuration, and then the state: only with that there is a container.
+    pub(super) fn write_new(&self, container: &Container) -> Result<()> {
+        let place = self.path.join(CONFIG_FILE);
+        let text = cais_json::to_vec(&container.config).map_err(damaged(&place))?;
+        write_private(&place, &text).map_err(RuntimeError::file(format!("write {}", place.display())))?;
+        self.write(&container.state)
+    }
+
     /// Writes the state: beside, then renamed.
     pub(super) fn write(&self, state: &State) -> Result<()> {
-        let text = cais_json::to_vec(state).map_err(|error| RuntimeError::Json {
-            file: self.path.join(STATE_FILE),
-            source: error.into(),
-        })?;
         let (new, place) = (self.path.join("state.new"), self.path.join(STATE_FILE));
+        let text = cais_json::to_vec(state).map_err(damaged(&place))?;
         write_private(&new, &text)
             .and_then(|()| std::fs::rename(&new, &place))
             .map_err(RuntimeError::file(format!("write {}", place.display())))
@@ -225,6 +294,14 @@ impl Directory {
     /// Where it cannot be read or is damaged.
     pub fn read(&self) -> Result<Option<State>> {
         read_file(&self.path)
+    }
+
+    /// The same with the configuration.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read or is damaged.
+    pub fn read_container(&self) -> Result<Option<Container>> {
+        read_container_in(&self.path)
     }
 
     /// Removes the directory: the container is gone.
@@ -291,11 +368,61 @@ fn read_file(directory: &Path) -> Result<Option<State>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(RuntimeError::file(format!("read {}", file.display())))?,
     };
-    let state = cais_json::from_slice(&bytes).map_err(|error| RuntimeError::Json {
+    let mut state: State = cais_json::from_slice(&bytes).map_err(damaged(&file))?;
+    if state.version > VERSION {
+        return Err(RuntimeError::Json {
+            file,
+            source: format!(
+                "it is of version {}, and this cais knows {VERSION}: use the newer one",
+                state.version
+            )
+            .into(),
+        });
+    }
+    if let Some(config) = state.embedded.take() {
+        state.take_from(&config);
+        state.embedded = Some(config);
+    }
+    Ok(Some(state))
+}
+
+fn damaged<E: std::error::Error + Send + Sync + 'static>(file: &Path) -> impl FnOnce(E) -> RuntimeError {
+    let file = file.to_owned();
+    move |error| RuntimeError::Json {
         file,
         source: error.into(),
-    })?;
-    Ok(Some(state))
+    }
+}
+
+fn read_container_in(directory: &Path) -> Result<Option<Container>> {
+    let Some(mut state) = read_file(directory)? else {
+        return Ok(None);
+    };
+    if let Some(config) = state.embedded.take() {
+        return Ok(Some(Container {
+            state,
+            config: *config,
+        }));
+    }
+    let file = directory.join(CONFIG_FILE);
+    let bytes = std::fs::read(&file).map_err(RuntimeError::file(format!("read {}", file.display())))?;
+    let config = cais_json::from_slice(&bytes).map_err(damaged(&file))?;
+    Ok(Some(Container { state, config }))
+}
+
+/// Reads a container with its configuration, without a lock.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_container(runtime: &Runtime, id: &str) -> Result<Container> {
+    check_id(id)?;
+    let not_found = || RuntimeError::NotFound(id.to_owned());
+    let directory = runtime.root.join(id);
+    match read_container_in(&directory) {
+        // It was deleted between the reading of the one and of the other.
+        Err(_) if !directory.exists() => Err(not_found()),
+        other => other?.ok_or_else(not_found),
+    }
 }
 
 /// Reads the state of a container, without a lock.
@@ -367,6 +494,61 @@ pub fn list(runtime: &Runtime) -> Result<Vec<State>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As version 1 wrote it: the configuration stands in the state.
+    const VERSION_1: &str = r#"{"id":"c","pid":0,"startTime":0,"bundle":"/b","rootfs":"/b/rootfs",
+        "created":"2026-01-01T00:00:00Z","cgroup":"c","owner":0,"config":{"ociVersion":"1.2.0",
+        "root":{"path":"rootfs"},"annotations":{"a":"b"},
+        "hooks":{"poststart":[{"path":"/on"}],"poststop":[{"path":"/off"}]},
+        "linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","listenerMetadata":"m"}}}}"#;
+
+    /// A directory for one test.
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("cais-state-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn both_versions_are_read() {
+        let path = directory("versions");
+        std::fs::write(path.join(STATE_FILE), VERSION_1).unwrap();
+        let first = read_container_in(&path).unwrap().unwrap();
+        assert_eq!(first.config.oci_version, "1.2.0");
+        assert_eq!(first.annotations.get("a").map(String::as_str), Some("b"));
+        assert_eq!(
+            (&*first.poststart[0].path, &*first.poststop[0].path),
+            ("/on", "/off")
+        );
+        assert_eq!(first.listener, Some(("/l".to_owned(), Some("m".to_owned()))));
+        assert_eq!(read_file(&path).unwrap().unwrap().annotations, first.annotations);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let written = Directory {
+            handle: open(&path, flags, Mode::empty()).unwrap(),
+            path: path.clone(),
+        };
+        let state = State {
+            version: 0,
+            ..first.state.clone()
+        };
+        let second = Container::new(state, first.config);
+        written.write_new(&second).unwrap();
+        assert_eq!(written.read_container().unwrap().unwrap(), second);
+        assert_eq!(written.read().unwrap().unwrap(), second.state);
+        let text = std::fs::read_to_string(path.join(STATE_FILE)).unwrap();
+        assert!(
+            text.starts_with("{\"version\":2,") && !text.contains("config"),
+            "{text}"
+        );
+        std::fs::write(
+            path.join(STATE_FILE),
+            text.replace("\"version\":2", "\"version\":3"),
+        )
+        .unwrap();
+        let later = format!("{:?}", read_file(&path).unwrap_err());
+        assert!(later.contains("version 3"), "{later}");
+        std::fs::remove_dir_all(&path).unwrap();
+    }
 
     #[test]
     fn ids() {

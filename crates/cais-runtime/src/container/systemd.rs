@@ -2,7 +2,8 @@
 //! processes systemd puts into a group of its own, delegated to the container.
 
 use super::error::{Result, RuntimeError};
-use super::{Runtime, State, cgroups};
+use super::state::Container;
+use super::{Runtime, cgroups};
 use cais_linux::cgroups::systemd::{Bus, SystemdError, keep_supported, parse_cgroups_path, plan_properties};
 use cais_linux::cgroups::{Group, Layout, Resources};
 
@@ -23,7 +24,7 @@ fn connect(runtime: &Runtime) -> Result<Bus> {
 }
 
 /// Reads the unit that `linux.cgroupsPath` names, and where its group will be.
-pub(super) fn plan(runtime: &Runtime, state: &mut State) -> Result<()> {
+pub(super) fn plan(runtime: &Runtime, state: &mut Container) -> Result<()> {
     let asked = state
         .config
         .linux
@@ -42,7 +43,7 @@ pub(super) fn plan(runtime: &Runtime, state: &mut State) -> Result<()> {
 }
 
 /// Makes the unit with the process in it, and sets what systemd has no word for.
-pub(super) fn place(runtime: &Runtime, state: &mut State, pid: i32) -> Result<()> {
+pub(super) fn place(runtime: &Runtime, state: &mut Container, pid: i32) -> Result<()> {
     // Until it is made there is nothing to stop, and one that is there already is another's.
     state.systemd_unit = None;
     state.cgroup.clear();

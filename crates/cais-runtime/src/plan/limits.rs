@@ -7,7 +7,9 @@ use crate::spec::Process;
 use crate::spec::process::Scheduler;
 use cais_linux::limits::ioprio::{Class, IoPriority, apply_io_priority};
 use cais_linux::limits::oom::{apply_oom_score_adj, open_proc_pid};
-use cais_linux::limits::rlimit::{RlimitBounds, RlimitRequest, apply_rlimit, parse_resource, plan_rlimits};
+use cais_linux::limits::rlimit::{
+    RlimitBounds, RlimitRequest, apply_rlimit, former_descriptors, parse_resource, plan_rlimits,
+};
 use cais_linux::limits::sched::{Policy, SchedAttr, apply_scheduler, parse_flag};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Resource};
@@ -87,7 +89,12 @@ impl ProcessLimits {
     /// # Errors
     /// [`CreateError::Prepare`] with the call that failed.
     pub fn apply(&self, pid: Pid) -> Result<(), CreateError> {
-        for limit in &self.rlimits {
+        let has_own = self
+            .rlimits
+            .iter()
+            .any(|limit| limit.resource == Resource::Nofile);
+        let former = former_descriptors().filter(|_| !has_own);
+        for limit in self.rlimits.iter().chain(&former) {
             apply_rlimit(Some(pid), limit).map_err(CreateError::prepare("set the limits of the process"))?;
         }
         if let Some(value) = self.oom_score_adj {

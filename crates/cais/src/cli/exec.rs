@@ -35,10 +35,7 @@ pub struct ExecArgs {
     /// Print what each step of the start cost
     #[arg(long)]
     pub timings: bool,
-    /// Name or id of the container
-    #[arg(value_name = "CONTAINER")]
-    pub container: String,
-    /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
-    pub command: Vec<String>,
+    /// The container, the command and its arguments
+    #[arg(value_names = ["CONTAINER", "COMMAND"], required = true, num_args = 2.., trailing_var_arg = true)]
+    pub words: Vec<String>,
 }

@@ -19,7 +19,8 @@
 //! | kind | field | |
 //! | --- | --- | --- |
 //! | `switch`, `switch_on` | `bool` | `--flag` or `--flag=false`; `switch_on` is true unless given |
-//! | `one` | `Option<String>` | the last one counts |
+//! | `one` | `Option<String>` | the last one counts; an empty one is none, as with Docker |
+//! | `exact` | `Option<String>` | the last one counts, an empty one too |
 //! | `many` | `Vec<String>` | all of them count |
 //! | `number(T)` | `Option<T>` | |
 //! | `rest` | `Vec<String>` | what stands behind the flags, flags of others included |
@@ -46,8 +47,6 @@ pub(super) struct Flag {
 pub(super) struct More {
     pub(super) short: Option<char>,
     pub(super) alias: &'static str,
-    /// Whether a value may begin with a hyphen.
-    pub(super) hyphen: bool,
     pub(super) hidden: bool,
     /// The words that a value can be; any where it is empty.
     pub(super) of: &'static [&'static str],
@@ -59,7 +58,6 @@ impl More {
     pub(super) const NONE: Self = Self {
         short: None,
         alias: "",
-        hyphen: false,
         hidden: false,
         of: &[],
         alone: "",
@@ -91,11 +89,7 @@ fn argument(flag: &'static Flag) -> Arg {
     if let Kind::Rest = flag.kind {
         return arg.trailing_var_arg(true).num_args(0..).action(ArgAction::Append);
     }
-    arg = arg
-        .long(flag.long)
-        .short(more.short)
-        .allow_hyphen_values(more.hyphen)
-        .hide(more.hidden);
+    arg = arg.long(flag.long).short(more.short).hide(more.hidden);
     if !flag.heading.is_empty() {
         arg = arg.help_heading(flag.heading);
     }
@@ -138,6 +132,10 @@ pub(super) fn take_one(matches: &mut ArgMatches, name: &str) -> Option<String> {
     matches.remove_one(name)
 }
 
+pub(super) fn take_filled(matches: &mut ArgMatches, name: &str) -> Option<String> {
+    take_one(matches, name).filter(|text| !text.is_empty())
+}
+
 pub(super) fn take_many(matches: &mut ArgMatches, name: &str) -> Vec<String> {
     matches
         .remove_many(name)
@@ -149,6 +147,7 @@ macro_rules! flag_type {
     (switch) => { bool };
     (switch_on) => { bool };
     (one) => { Option<String> };
+    (exact) => { Option<String> };
     (many) => { Vec<String> };
     (rest) => { Vec<String> };
     (number $type:ty) => { Option<$type> };
@@ -164,6 +163,9 @@ macro_rules! flag_kind {
     (one) => {
         $crate::cli::flags::Kind::One
     };
+    (exact) => {
+        $crate::cli::flags::Kind::One
+    };
     (many) => {
         $crate::cli::flags::Kind::Many
     };
@@ -171,7 +173,9 @@ macro_rules! flag_kind {
         $crate::cli::flags::Kind::Rest
     };
     (number $type:ty) => {
-        $crate::cli::flags::Kind::Number(|| ::clap::value_parser!($type).into())
+        $crate::cli::flags::Kind::Number(|| {
+            ::clap::builder::ValueParser::new($crate::cli::parse::parse_number::<$type>)
+        })
     };
 }
 
@@ -183,6 +187,9 @@ macro_rules! flag_take {
         $crate::cli::flags::take_switch($matches, $name)
     };
     ($matches:ident, $name:expr, one) => {
+        $crate::cli::flags::take_filled($matches, $name)
+    };
+    ($matches:ident, $name:expr, exact) => {
         $crate::cli::flags::take_one($matches, $name)
     };
     ($matches:ident, $name:expr, many) => {
@@ -206,7 +213,7 @@ macro_rules! flags {
                 $name:ident : $kind:ident $(($type:ty))? $long:literal
                     $(in $heading:literal)? $(as $value:literal)?
                     $(, short $short:literal)? $(, alias $alias:literal)? $(, alone $alone:literal)?
-                    $(, of $of:tt)? $(, hyphen $hyphen:literal)? $(, hidden $hidden:literal)? ;
+                    $(, of $of:tt)? $(, hidden $hidden:literal)? ;
             )+
         }
         $(with $change:ident {
@@ -236,7 +243,6 @@ macro_rules! flags {
                         $(alias: $alias,)?
                         $(alone: $alone,)?
                         $(of: &$of,)?
-                        $(hyphen: $hyphen,)?
                         $(hidden: $hidden,)?
                         ..$crate::cli::flags::More::NONE
                     },

@@ -14,15 +14,15 @@ flags! {
         /// Unix socket inside that must accept connections
         health_unix: one "health-unix" in "Health" as "PATH";
         /// Time between two checks [default: 30s]
-        health_interval: one "health-interval" in "Health" as "TIME";
+        health_interval: exact "health-interval" in "Health" as "TIME";
         /// Time that one check may take [default: 30s]
-        health_timeout: one "health-timeout" in "Health" as "TIME";
+        health_timeout: exact "health-timeout" in "Health" as "TIME";
         /// Failures in a row that make it unhealthy [default: 3]
         health_retries: number(u32) "health-retries" in "Health" as "N";
         /// Time after the start within which failures do not count
-        health_start_period: one "health-start-period" in "Health" as "TIME";
+        health_start_period: exact "health-start-period" in "Health" as "TIME";
         /// Time between two checks within the start period [default: 5s]
-        health_start_interval: one "health-start-interval" in "Health" as "TIME";
+        health_start_interval: exact "health-start-interval" in "Health" as "TIME";
         /// What follows when it is unhealthy: none, kill, restart or stop
         health_on_failure: one "health-on-failure" in "Health" as "ACTION";
         /// No checks, whatever the image says

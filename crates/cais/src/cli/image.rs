@@ -19,7 +19,7 @@ pub struct ImagesArgs {
     #[arg(long)]
     pub digests: bool,
     /// Only images that are so: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
     /// Output form: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]

@@ -28,9 +28,7 @@ pub struct RestartArgs {
         short,
         long,
         visible_alias = "timeout",
-        value_name = "SECONDS",
-        allow_hyphen_values = true
-    )]
+        value_name = "SECONDS", value_parser = super::parse::parse_number::<i64>)]
     pub time: Option<i64>,
     /// Signal to send instead of the container's own stop signal
     #[arg(short, long)]
@@ -66,25 +64,25 @@ pub struct WaitArgs {
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     /// Relative weight of block I/O
-    #[arg(long, value_name = "10-1000")]
+    #[arg(long, value_name = "10-1000", value_parser = super::parse::parse_number::<u16>)]
     pub blkio_weight: Option<u16>,
     /// Period of --cpu-quota
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = super::parse::parse_number::<u64>)]
     pub cpu_period: Option<u64>,
     /// CPU time a period; -1 for no limit
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = super::parse::parse_number::<i64>)]
     pub cpu_quota: Option<i64>,
     /// Relative weight of CPU time
-    #[arg(short, long, value_name = "WEIGHT")]
+    #[arg(short, long, value_name = "WEIGHT", value_parser = super::parse::parse_number::<u64>)]
     pub cpu_shares: Option<u64>,
     /// Number of CPUs, e.g. 1.5
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<String>,
     /// Period of --cpu-rt-runtime (cgroup v1)
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = super::parse::parse_number::<u64>)]
     pub cpu_rt_period: Option<u64>,
     /// Time of real-time processes a period (cgroup v1)
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = super::parse::parse_number::<i64>)]
     pub cpu_rt_runtime: Option<i64>,
     /// CPUs that may be used, e.g. 0-3,5
     #[arg(long, value_name = "LIST")]
@@ -99,10 +97,10 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "SIZE")]
     pub memory_reservation: Option<String>,
     /// Limit of memory and swap together; -1 for no limit on swap
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE")]
     pub memory_swap: Option<String>,
     /// Number of processes; -1 for no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = super::parse::parse_number::<i64>)]
     pub pids_limit: Option<i64>,
     /// Restart policy: no, on-failure(:N), always or unless-stopped
     #[arg(long, value_name = "POLICY")]
@@ -129,7 +127,7 @@ pub struct EventsArgs {
     #[arg(long, value_name = "MOMENT")]
     pub until: Option<String>,
     /// Only what is so: type, event, container, image, label, network, volume
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
     /// Form of the output: "json" (one object a line), or a Go template
     #[arg(long, value_name = "FORMAT")]

@@ -120,7 +120,7 @@ pub struct NetworkListArgs {
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Only what is so: name=TEXT, id=DIGITS, driver=NAME, label=KEY[=VALUE], type=custom|builtin
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ pub struct NetworkPruneArgs {
     #[arg(short, long)]
     pub force: bool,
     /// Only what is so: label=KEY[=VALUE], label!=KEY[=VALUE], until=MOMENT
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }
 
@@ -154,7 +154,7 @@ pub struct NetworkConnectArgs {
     #[arg(long, value_name = "MAC")]
     pub mac_address: Option<String>,
     /// Of several networks that with the highest one gives the default route
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = super::parse::parse_number::<i32>)]
     pub gw_priority: Option<i32>,
     /// Name or id of the network
     #[arg(value_name = "NETWORK")]

@@ -115,7 +115,8 @@ pub fn command_path(arguments: &[OsString]) -> (clap::Command, String) {
 }
 
 /// Flags as Docker's command line takes them: a truth value may be given to each that is
-/// one (`--rm=false`), and of a flag that is given twice the last one counts.
+/// one (`--rm=false`), of a flag that is given twice the last one counts, and what stands
+/// behind a flag that needs a value is its value, whatever it begins with.
 fn as_docker_reads(command: clap::Command) -> clap::Command {
     command
         .args_override_self(true)
@@ -129,6 +130,11 @@ fn as_docker_reads(command: clap::Command) -> clap::Command {
                 .hide_default_value(true)
                 .value_name("BOOL")
                 .value_parser(ValueParser::new(parse_bool)),
+            ArgAction::Set | ArgAction::Append
+                if !argument.is_positional() && !argument.is_require_equals_set() =>
+            {
+                argument.allow_hyphen_values(true)
+            }
             _ => argument,
         })
         .mut_subcommands(as_docker_reads)
@@ -141,6 +147,37 @@ pub(super) fn parse_filter(text: &str) -> Result<String, String> {
     } else {
         Err("bad format of filter (expected name=value)".to_owned())
     }
+}
+
+/// A whole number as Go reads it: with a sign, in another base behind `0x`, `0o`, `0b` or `0`,
+/// and then or there with single `_` between the digits.
+pub(super) fn parse_number<T: TryFrom<i128>>(text: &str) -> Result<T, String> {
+    let number = read_number(text).ok_or("it is no whole number")?;
+    T::try_from(number).or(Err("the number is out of range".to_owned()))
+}
+
+fn read_number(text: &str) -> Option<i128> {
+    let (is_negative, rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = rest.to_ascii_lowercase();
+    let bases = [("0x", 16), ("0o", 8), ("0b", 2)];
+    let prefixed = bases
+        .iter()
+        .find_map(|(prefix, base)| Some((lower.strip_prefix(prefix)?, *base)));
+    let (digits, base) = match prefixed {
+        Some((digits, base)) => (digits.strip_prefix('_').unwrap_or(digits), base),
+        None if lower.len() > 1 && lower.starts_with('0') => (&lower[..], 8),
+        None => (&lower[..], 10),
+    };
+    let plain = digits.replace('_', "");
+    let misplaced = digits.starts_with('_') || digits.ends_with('_') || digits.contains("__");
+    if plain.starts_with(['+', '-']) || misplaced {
+        return None;
+    }
+    let number = i128::from_str_radix(&plain, base).ok()?;
+    Some(if is_negative { -number } else { number })
 }
 
 /// A truth value as Go reads it.
@@ -178,7 +215,7 @@ mod tests {
         let Command::Exec(args) = parse_words("cais exec -it web sh -c x").unwrap().command else {
             panic!("not an exec")
         };
-        assert_eq!((args.container.as_str(), args.command.len()), ("web", 3));
+        assert_eq!(args.words, ["web", "sh", "-c", "x"]);
     }
 
     #[test]
@@ -219,6 +256,107 @@ mod tests {
             assert_eq!(args.all, want, "{text}");
         }
         assert!(parse_words("cais ps --all=maybe").is_err());
+    }
+
+    #[test]
+    fn numbers_as_go_reads_them() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("+20", Some(20)),
+            ("-1", Some(-1)),
+            ("0x1F", Some(31)),
+            ("-0X10", Some(-16)),
+            ("0o17", Some(15)),
+            ("017", Some(15)),
+            ("0b101", Some(5)),
+            ("0x_1_0", Some(16)),
+            ("1_0", Some(10)),
+            ("0_7", Some(7)),
+            ("08", None),
+            ("1__0", None),
+            ("_1", None),
+            ("1_", None),
+            ("", None),
+            ("-", None),
+            ("--1", None),
+            ("0x", None),
+            ("0x-1", None),
+            (" 20", None),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(parse_number::<i64>(text).ok(), want, "{text:?}");
+        }
+        assert!(parse_number::<u64>("-1").unwrap_err().contains("range"));
+        assert_eq!(parse_number::<u16>("65535"), Ok(65535));
+    }
+
+    /// As pflag, which asks for nothing but that there is a next word.
+    #[test]
+    fn a_flags_value_may_begin_with_a_dash() {
+        let run = |text: &str| match parse_words(&format!("cais run {text}")) {
+            Ok(Cli {
+                command: Command::Run(args),
+            }) => args,
+            other => panic!("{text}: {other:?}"),
+        };
+        for text in [
+            "-u -1",
+            "-u=-1",
+            "-u-1",
+            "--user -1",
+            "--user=-1",
+            "-iu -1",
+            "-iu=-1",
+            "-iu-1",
+        ] {
+            assert_eq!(
+                run(&format!("{text} host id")).user.as_deref(),
+                Some("-1"),
+                "{text}"
+            );
+        }
+        assert_eq!(run("--user --rm host id").user.as_deref(), Some("--rm"));
+        assert_eq!(run("-w -- host id").workdir.as_deref(), Some("--"));
+        let args = run("-e --rm -e -A=1 -l -x -it host -- echo");
+        assert_eq!(
+            (args.env, args.label),
+            (vec!["--rm".into(), "-A=1".into()], vec!["-x".to_owned()])
+        );
+        assert!(args.interactive && args.tty && !args.rm);
+        assert_eq!(args.words, ["host", "--", "echo"]);
+        assert_eq!(run("-i -- host -x").words, ["host", "-x"]);
+        // Each flag of the table, of those that were derived, and of commands below others.
+        let refused: Vec<String> = with_values(&command(), "cais")
+            .into_iter()
+            .filter(|flag| flag.1.is_err())
+            .map(|flag| flag.0)
+            .collect();
+        assert_eq!(refused, Vec::<String>::new());
+        let Command::Exec(args) = parse_words("cais exec -u -1 web -- -x").unwrap().command else {
+            panic!("not an exec")
+        };
+        assert_eq!(args.user.as_deref(), Some("-1"));
+        assert_eq!(args.words, ["web", "--", "-x"]);
+    }
+
+    /// Whether each flag below `command` that takes a value takes one with a dash.
+    fn with_values(command: &clap::Command, path: &str) -> Vec<(String, Result<(), ()>)> {
+        let needs = |argument: &&clap::Arg| {
+            !argument.is_positional()
+                && !argument.is_require_equals_set()
+                && matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
+        };
+        let own = command.get_arguments().filter(needs).map(|argument| {
+            let takes = argument.is_allow_hyphen_values_set();
+            (
+                format!("{path} {}", argument.get_id()),
+                takes.then_some(()).ok_or(()),
+            )
+        });
+        let below = command
+            .get_subcommands()
+            .flat_map(|inner| with_values(inner, &format!("{path} {}", inner.get_name())));
+        own.chain(below).collect()
     }
 
     #[test]

@@ -9,7 +9,7 @@ flags! {
     /// Flags of `cais run` and `cais create`.
     pub struct RunArgs {
         /// When to fetch the image: always, if it is missing, or never [default: missing]
-        pull: one "pull" as "WHEN", of ["always", "missing", "never"];
+        pull: one "pull" as "WHEN", of ["always", "missing", "never", ""];
         /// Show nothing of the pull
         quiet: switch "quiet", short 'q';
         /// The machine that the image is for, as OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT
@@ -35,7 +35,7 @@ flags! {
         /// Read environment variables from a file
         env_file: many "env-file" in "Process" as "FILE";
         /// Program to run in place of the image's own; what follows the image are its arguments
-        entrypoint: one "entrypoint" in "Process" as "COMMAND";
+        entrypoint: exact "entrypoint" in "Process" as "COMMAND";
         /// Run a small init that reaps processes and forwards signals
         init: switch "init" in "Process";
         /// Signal that asks the program to end
@@ -54,7 +54,7 @@ flags! {
         /// syslog-facility
         log_opt: many "log-opt" in "Log" as "KEY=VALUE";
         /// Seconds that stop waits before it kills
-        stop_timeout: number(i64) "stop-timeout" in "Process" as "SECONDS", hyphen true;
+        stop_timeout: number(i64) "stop-timeout" in "Process" as "SECONDS";
         /// Keys that leave a terminal, e.g. ctrl-p,ctrl-q
         detach_keys: one "detach-keys" in "Process" as "KEYS";
         /// Set a label
@@ -78,29 +78,29 @@ flags! {
         /// Make the root read-only
         read_only: switch "read-only" in "File system";
         /// Size of /dev/shm [default: 64m]
-        shm_size: one "shm-size" in "File system" as "SIZE";
+        shm_size: exact "shm-size" in "File system" as "SIZE";
         /// Give access to a device of the host
         device: many "device" in "File system" as "HOST[:DST][:rwm]";
         /// Memory limit
-        memory: one "memory" in "Limits" as "SIZE", short 'm';
+        memory: exact "memory" in "Limits" as "SIZE", short 'm';
         /// Limit of memory and swap together; -1 for no limit on swap
-        memory_swap: one "memory-swap" in "Limits" as "SIZE", hyphen true;
+        memory_swap: exact "memory-swap" in "Limits" as "SIZE";
         /// Soft memory limit
-        memory_reservation: one "memory-reservation" in "Limits" as "SIZE";
-        /// How eagerly memory is swapped out
-        memory_swappiness: number(u64) "memory-swappiness" in "Limits" as "0-100";
+        memory_reservation: exact "memory-reservation" in "Limits" as "SIZE";
+        /// How eagerly memory is swapped out; -1 for the machine's own setting
+        memory_swappiness: number(i64) "memory-swappiness" in "Limits" as "0-100";
         /// Pause instead of killing when memory is used up (cgroup v1)
         oom_kill_disable: switch "oom-kill-disable" in "Limits";
         /// Weight for the host's OOM killer
-        oom_score_adj: number(i32) "oom-score-adj" in "Limits" as "-1000..1000", hyphen true;
+        oom_score_adj: number(i32) "oom-score-adj" in "Limits" as "-1000..1000";
         /// Number of CPUs, e.g. 1.5
-        cpus: one "cpus" in "Limits" as "NUMBER";
+        cpus: exact "cpus" in "Limits" as "NUMBER";
         /// Relative weight of CPU time
         cpu_shares: number(u64) "cpu-shares" in "Limits" as "WEIGHT", short 'c';
         /// Period of --cpu-quota
         cpu_period: number(u64) "cpu-period" in "Limits" as "MICROSECONDS";
         /// CPU time a period; -1 for no limit
-        cpu_quota: number(i64) "cpu-quota" in "Limits" as "MICROSECONDS", hyphen true;
+        cpu_quota: number(i64) "cpu-quota" in "Limits" as "MICROSECONDS";
         /// Period of --cpu-rt-runtime (cgroup v1)
         cpu_rt_period: number(u64) "cpu-rt-period" in "Limits" as "MICROSECONDS";
         /// Time of real-time processes a period (cgroup v1)
@@ -112,7 +112,7 @@ flags! {
         /// Memory nodes that may be used
         cpuset_mems: one "cpuset-mems" in "Limits" as "LIST";
         /// Number of processes; -1 for no limit [default: 4096]
-        pids_limit: number(i64) "pids-limit" in "Limits" as "NUMBER", hyphen true;
+        pids_limit: number(i64) "pids-limit" in "Limits" as "NUMBER";
         /// Relative weight of block I/O
         blkio_weight: number(u16) "blkio-weight" in "Limits" as "10-1000";
         /// Limit bytes read a second
@@ -124,7 +124,7 @@ flags! {
         /// Limit writes a second
         device_write_iops: many "device-write-iops" in "Limits" as "DEVICE:RATE";
         /// Resource limit of the process; -1 is unlimited
-        ulimit: many "ulimit" in "Limits" as "NAME=SOFT[:HARD]", hyphen true;
+        ulimit: many "ulimit" in "Limits" as "NAME=SOFT[:HARD]";
         /// Cgroup below which the container's own is made [default: cais]
         cgroup_parent: one "cgroup-parent" in "Limits" as "PATH";
         /// Rule for devices, e.g. 'c 1:3 rwm'
@@ -162,7 +162,7 @@ flags! {
         /// Further address in the first network
         link_local_ip: many "link-local-ip" in "Network" as "ADDRESS";
         /// Lead a port of the host to one of the container: ADDRESS:HOST_PORT:PORT[/tcp|udp|sctp]
-        publish: many "publish" in "Network" as "PORTS", short 'p', hyphen true;
+        publish: many "publish" in "Network" as "PORTS", short 'p';
         /// Lead free ports of the host to all exposed ports
         publish_all: switch "publish-all" in "Network", short 'P';
         /// Port that the program listens at

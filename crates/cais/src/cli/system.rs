@@ -70,7 +70,7 @@ pub struct PruneArgs {
     #[arg(short, long)]
     pub force: bool,
     /// Only what is so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ pub struct ImagePruneArgs {
     #[arg(short, long)]
     pub all: bool,
     /// Only what is so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }
 
@@ -101,6 +101,6 @@ pub struct SystemPruneArgs {
     #[arg(long)]
     pub volumes: bool,
     /// Only what is so: until=MOMENT, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }

@@ -28,6 +28,9 @@ pub struct VolumeCreateArgs {
     /// Label
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
+    /// The name, as Docker's scripts of old write it
+    #[arg(long = "name", value_name = "VOLUME", hide = true)]
+    pub name_flag: Option<String>,
     /// The name; one is made up unless given
     #[arg(value_name = "VOLUME")]
     pub name: Option<String>,
@@ -48,7 +51,7 @@ pub struct VolumeInspectArgs {
 #[derive(Debug, Args)]
 pub struct VolumeListArgs {
     /// Only volumes that are so: name=TEXT, label=KEY[=VALUE], dangling=true, driver=local
-    #[arg(short, long, value_name = "KEY=VALUE")]
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
     /// Output form: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
@@ -68,7 +71,7 @@ pub struct VolumePruneArgs {
     #[arg(short, long)]
     pub force: bool,
     /// Only volumes that are so: label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse::parse_filter)]
     pub filter: Vec<String>,
 }
 

@@ -98,10 +98,9 @@ fn show(event: &Event, template: Option<&Template>, as_json: bool) -> Result<Str
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let moment = event.moment();
-    let moment = moment.trim_end_matches('Z');
     Ok(format!(
-        "{moment}+00:00 {} {} {} ({})\n",
+        "{} {} {} {} ({})\n",
+        event.moment(),
         event.kind,
         event.action,
         event.actor.id,

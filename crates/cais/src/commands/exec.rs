@@ -1,16 +1,25 @@
 //! `cais exec`.
 
 use super::run_options::environment;
-use super::{detach_keys, privileged_engine, show_timings};
+use super::{detach_keys, has_terminal, privileged_engine, show_timings};
 use crate::failure::Failure;
 use cais::cli::ExecArgs;
 use cais_engine::exec::{ExecOptions, exec as start};
+use cais_engine::list;
 
 pub(crate) fn exec(args: &ExecArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
+    let [container, command @ ..] = args.words.as_slice() else {
+        return Err(Failure::new("a container and a command are needed"));
+    };
+    if args.tty && args.interactive && !args.detach && !has_terminal() {
+        // Docker's order: that there is no such container is said first.
+        list::container(&engine.store, container)?;
+        return Err(Failure::no_terminal());
+    }
     let options = ExecOptions {
-        container: args.container.clone(),
-        command: args.command.clone(),
+        container: container.clone(),
+        command: command.to_vec(),
         env: environment(&args.env, &args.env_file)?,
         user: args.user.clone(),
         workdir: args.workdir.clone(),

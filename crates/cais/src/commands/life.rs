@@ -1,7 +1,7 @@
 //! `cais attach`, `restart`, `pause`, `unpause`, `rename`, `update`, `wait`.
 
 use super::stop::number;
-use super::{detach_keys, engine, for_each, privileged_engine, sweep};
+use super::{detach_keys, engine, for_each, has_terminal, privileged_engine, sweep};
 use crate::failure::Failure;
 use crate::output::print;
 use cais::cli::{AttachArgs, NamesArgs, RenameArgs, RestartArgs, UpdateArgs, WaitArgs};
@@ -11,6 +11,7 @@ use cais_engine::engine::Engine;
 use cais_engine::options::process::{check_name, parse_label};
 use cais_engine::options::{LimitOptions, restart as policy, size};
 use cais_engine::run::start_detached;
+use cais_engine::state::Status;
 use cais_engine::wait::{Condition, Waited};
 use cais_engine::{EngineError, events, list, pause as freeze, stop, wait as waiting};
 
@@ -18,6 +19,12 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<u8, Failure> {
     let engine = privileged_engine()?;
     sweep(&engine);
     let keys = detach_keys(&engine, args.detach_keys.as_ref())?;
+    if !args.no_stdin && !has_terminal() {
+        let container = list::container(&engine.store, &args.container)?;
+        if container.record.options.tty && matches!(container.status, Status::Running { .. }) {
+            return Err(Failure::no_terminal());
+        }
+    }
     let options = AttachOptions {
         input: !args.no_stdin,
         sig_proxy: args.sig_proxy,
@@ -79,7 +86,11 @@ pub(crate) fn update(args: &UpdateArgs) -> Result<u8, Failure> {
     sweep(&engine);
     let update = Update {
         limits: limits(args)?,
-        restart: args.restart.as_deref().map(policy::parse_restart).transpose()?,
+        restart: args
+            .restart
+            .as_deref()
+            .map(|text| policy::parse_restart(text).map_err(|error| Failure::from(error).code(1)))
+            .transpose()?,
         add_labels: args
             .label_add
             .iter()

@@ -1,7 +1,7 @@
 //! `cais run` and `cais create`.
 
 use super::run_options::{no_image, options_of};
-use super::{detach_keys, privileged_engine, show_timings, sweep_in_passing};
+use super::{detach_keys, has_terminal, privileged_engine, show_timings, sweep_in_passing};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
@@ -16,7 +16,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         cais_engine::rootless::choose_network(&mut options, !args.network.is_empty())
             .map_err(Failure::of_start)?;
     }
-    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)?;
+    let takes_input = args.interactive || options.attach.contains(&AttachedStream::Stdin);
+    if takes_input && args.tty && !args.detach && !args.explain && !has_terminal() {
+        return Err(Failure::no_terminal());
+    }
+    super::volume::take_mounts(&engine.store, &args.volumes_from, &mut options)
+        .map_err(|failure| failure.code(125))?;
     let keys = detach_keys(&engine, options.detach_keys.as_ref())?;
     super::transfer::ensure_image(&engine, &mut options, args)?;
     cais_engine::images::resolve_root(&engine, &mut options).map_err(Failure::of_start)?;
@@ -27,15 +32,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     let manner = Manner {
         detach: args.detach,
-        interactive: args.interactive && attaches(&options, AttachedStream::Stdin),
+        interactive: args.interactive,
         shows: [AttachedStream::Stdout, AttachedStream::Stderr].map(|stream| attaches(&options, stream)),
         sig_proxy: args.sig_proxy,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
         meanwhile: Some(sweep_in_passing),
     };
-    let started = prepare_new(&engine, options)
-        .and_then(|prepared| start(&engine, &prepared, &manner).map_err(Failure::of_start));
+    let started = prepare_new(&engine, options).and_then(|prepared| {
+        // Who is shown nothing is told what it is called.
+        if !args.detach && manner.shows == [false, false] {
+            print(&format!("{}\n", prepared.record.id))?;
+        }
+        start(&engine, &prepared, &manner).map_err(Failure::of_start)
+    });
     if started.is_err() {
         sweep_in_passing(&engine);
     }

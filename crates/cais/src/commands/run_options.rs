@@ -296,7 +296,11 @@ fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
             .map(|text| size::parse_size_or_unlimited("--memory-swap", text))
             .transpose()?,
         memory_reservation: optional("--memory-reservation", &args.memory_reservation)?,
-        memory_swappiness: args.memory_swappiness,
+        // Docker's -1 is its default: nothing is set.
+        memory_swappiness: args
+            .memory_swappiness
+            .filter(|value| *value != -1)
+            .map(|value| u64::try_from(value).unwrap_or(u64::MAX)),
         oom_kill_disable: args.oom_kill_disable,
         oom_score_adj: args.oom_score_adj,
         nano_cpus: args.cpus.as_deref().map(size::parse_cpus).transpose()?,

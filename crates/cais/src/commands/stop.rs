@@ -23,7 +23,9 @@ pub(crate) fn stop(args: &StopArgs) -> Result<u8, Failure> {
 
 pub(crate) fn kill(args: &KillArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    let signal = number(&args.signal)?;
+    // Docker's daemon takes an empty one as if none had been given.
+    let named = Some(args.signal.as_str()).filter(|text| !text.is_empty());
+    let signal = number(named.unwrap_or("KILL"))?;
     for_each(&args.containers, |name| {
         Ok(stop::kill(&engine.store, name, signal)?)
     })

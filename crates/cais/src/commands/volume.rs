@@ -31,6 +31,11 @@ pub(crate) fn volume(command: &VolumeCommand) -> Result<u8, Failure> {
 }
 
 fn create(args: &VolumeCreateArgs) -> Result<u8, Failure> {
+    if args.name.is_some() && args.name_flag.is_some() {
+        return Err(Failure::new(
+            "conflicting options: either specify --name or provide positional arg, not both",
+        ));
+    }
     let engine = engine()?;
     engine.store.ensure()?;
     volumes::sweep(&engine.store)?;
@@ -39,7 +44,11 @@ fn create(args: &VolumeCreateArgs) -> Result<u8, Failure> {
         (key.to_owned(), value.to_owned())
     };
     let labels: BTreeMap<String, String> = args.label.iter().map(label).into_map();
-    let volume = volumes::create(&engine.store, args.name.as_deref(), &labels)?;
+    let volume = volumes::create(
+        &engine.store,
+        args.name.as_ref().or(args.name_flag.as_ref()).map(String::as_str),
+        &labels,
+    )?;
     print(&format!("{}\n", volume.name))?;
     Ok(0)
 }

@@ -4,7 +4,7 @@ use super::foreground;
 use super::{Call, Failed, Outcome};
 use cais_engine::monitor::front::terminal_size;
 use cais_runtime::container::exec::{ExecOptions, exec as exec_process};
-use cais_runtime::container::state;
+use cais_runtime::container::state::{self, Container};
 use cais_runtime::spec::{ConsoleSize, Process, parse_json};
 
 /// What runc answers where the process was not started.
@@ -20,9 +20,14 @@ fn start(call: &Call) -> Outcome {
         .rest
         .split_first()
         .ok_or_else(|| Failed::usage("exec takes a container id and a command"))?;
-    let process = match call.given.value("process") {
-        Some(file) => read_process(file)?,
-        None => own_process(call, id, command)?,
+    let given = call.given.value("process").map(read_process).transpose()?;
+    if given.is_none() && command.is_empty() {
+        return Err(Failed::usage("exec needs a command, or --process with a file"));
+    }
+    let container = state::read_container(&call.runtime, id)?;
+    let process = match given {
+        Some(process) => process,
+        None => own_process(call, &container, command)?,
     };
     let detach = call.given.has("detach");
     let options = ExecOptions {
@@ -40,7 +45,7 @@ fn start(call: &Call) -> Outcome {
     } else {
         Some(foreground::take_signals()?)
     };
-    let created = exec_process(&call.runtime, id, &options)?;
+    let created = exec_process(&call.runtime, &container, &options)?;
     for warning in &created.warnings {
         call.log.warn(warning);
     }
@@ -56,13 +61,9 @@ fn read_process(file: &str) -> Result<Process, Failed> {
 }
 
 /// The container's own process with another command, as the flags change it.
-fn own_process(call: &Call, id: &str, command: &[String]) -> Result<Process, Failed> {
-    if command.is_empty() {
-        return Err(Failed::usage("exec needs a command, or --process with a file"));
-    }
+fn own_process(call: &Call, container: &Container, command: &[String]) -> Result<Process, Failed> {
     let given = &call.given;
-    let container = state::read(&call.runtime, id)?;
-    let mut process = container.config.process.unwrap_or_default();
+    let mut process = container.config.process.clone().unwrap_or_default();
     process.args = command.to_vec();
     process.terminal = given.has("tty");
     if process.terminal {

@@ -26,7 +26,7 @@ fn document(state: &State, status: Status, owner: &str) -> cais_json::Value {
         bundle: &state.bundle,
         rootfs: Some(&state.rootfs),
         created: Some(&state.created),
-        annotations: &state.config.annotations,
+        annotations: &state.annotations,
         owner: Some(owner),
     };
     // Of strings and numbers: it always becomes JSON.

@@ -81,3 +81,14 @@ fn the_number_after() {
     assert_eq!(successor(&[255, 255]), None);
     assert_eq!(successor(&[]), None);
 }
+
+/// The end of a transaction is acknowledged by Linux 6.10 and later only.
+#[test]
+fn the_end_of_a_transaction_is_not_waited_for() {
+    let mut transaction = Transaction::new("t", None);
+    transaction.add_table();
+    let mut batch = transaction.finish();
+    let before = (batch.bytes().to_vec(), batch.sequence());
+    batch.ensure_acknowledged();
+    assert_eq!((batch.bytes().to_vec(), batch.sequence()), before);
+}

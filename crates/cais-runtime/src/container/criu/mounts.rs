@@ -2,7 +2,7 @@
 //! container's own. Each has a name, by which `restore` says what stands there then.
 
 use crate::container::error::{Result, RuntimeError};
-use crate::container::state::State;
+use crate::container::state::Container;
 use crate::mount_options::parse_mount_options;
 use crate::spec::validate::clean_path;
 use cais_linux::cgroups::Layout;
@@ -50,7 +50,7 @@ fn read_mountinfo(process: &str) -> Result<Vec<Mounted>> {
 }
 
 /// The bind mounts of the configuration: place and source.
-fn binds(state: &State) -> Vec<(String, String)> {
+fn binds(state: &Container) -> Vec<(String, String)> {
     let is_bind = |mount: &&crate::spec::Mount| {
         mount.kind.as_deref() == Some("bind")
             || parse_mount_options(&mount.options).is_ok_and(|flags| flags.bind || flags.rbind)
@@ -73,7 +73,7 @@ fn is_device_of(mount: &Mounted, host: &[Mounted]) -> bool {
 }
 
 /// For a dump: place and name of every mount that is not written down.
-pub(in crate::container) fn read_external(state: &State) -> Result<Vec<(String, String)>> {
+pub(in crate::container) fn read_external(state: &Container) -> Result<Vec<(String, String)>> {
     let (ours, host) = (read_mountinfo(&state.pid.to_string())?, read_mountinfo("self")?);
     Ok(plan_external(&ours, &host, &binds(state)))
 }
@@ -100,7 +100,7 @@ fn plan_external(ours: &[Mounted], host: &[Mounted], binds: &[(String, String)])
 /// For a restore: name and path on the host of everything that may have been left out. CRIU
 /// takes what it needs.
 pub(in crate::container) fn plan_sources(
-    state: &State,
+    state: &Container,
     layout: &Layout,
     host_mounts: &str,
 ) -> Vec<(String, String)> {
@@ -127,7 +127,7 @@ pub(in crate::container) fn plan_sources(
 }
 
 /// The hierarchies: each shows the container's own group.
-fn cgroup_sources(state: &State, layout: &Layout) -> Vec<(String, String)> {
+fn cgroup_sources(state: &Container, layout: &Layout) -> Vec<(String, String)> {
     let is_cgroup = |mount: &&crate::spec::Mount| matches!(mount.kind.as_deref(), Some("cgroup" | "cgroup2"));
     let Some(mount) = state.config.mounts.iter().find(is_cgroup) else {
         return Vec::new();
@@ -193,11 +193,11 @@ mod tests {
         let text = r#"{"ociVersion":"1.2.0","root":{"path":"x"},"mounts":[
             {"destination":"/data/","type":"bind","source":"/srv/data","options":["rbind"]},
             {"destination":"/sys/fs/cgroup","type":"cgroup"}]}"#;
-        let state = State {
-            cgroup: "a/b".to_owned(),
+        let mut state = Container {
             config: crate::spec::parse_spec(text.as_bytes()).unwrap(),
-            ..State::default()
+            ..Container::default()
         };
+        "a/b".clone_into(&mut state.cgroup);
         let layout =
             cais_linux::cgroups::parse_layout("30 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
         let sources = plan_sources(&state, &layout, HOST);
