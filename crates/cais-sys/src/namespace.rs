@@ -42,6 +42,18 @@ pub fn owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).or(Err(Errno::BADF))?) })
 }
 
+/// The kind of a namespace, as clone(2) has it (`NS_GET_NSTYPE`, ioctl_ns(2)).
+///
+/// # Errors
+/// As ioctl(2): `ENOTTY` for what is no namespace.
+pub fn kind(namespace: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const NS_GET_NSTYPE: usize = 0xb703;
+    let target = namespace.as_raw_fd().cast_unsigned() as usize;
+    // SAFETY: takes a descriptor and a number; memory is not touched.
+    let kind = check(unsafe { syscall6(IOCTL, [target, NS_GET_NSTYPE, 0, 0, 0, 0]) })?;
+    u32::try_from(kind).or(Err(Errno::OVERFLOW))
+}
+
 /// The number of a namespace that no other ever has, unlike its inode's, which the next one may
 /// get (`NS_GET_ID`, linux/nsfs.h, Linux 6.18).
 ///

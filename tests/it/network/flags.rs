@@ -201,3 +201,50 @@ fn flags_of_run() {
     namespaces_of_others(&lan, &env);
     assert_sound(host, &env);
 }
+
+/// Docker's words for networks that are always there; and what is no network namespace is named
+/// before anything is begun.
+#[test]
+fn what_is_always_there_and_what_is_no_network() {
+    let (host, env) = (Namespace::new(), TestEnv::new());
+    for name in ["bridge", "host", "none"] {
+        let done = host.try_cais(&env, &["network", "rm", name]);
+        let said = format!("{name} is a pre-defined network and cannot be removed");
+        assert!(
+            done.code == 1 && done.stderr.contains(&said),
+            "{name}: {}",
+            done.stderr
+        );
+    }
+    let join = |path: &str| {
+        let network = format!("ns:{path}");
+        host.try_cais(
+            &env,
+            &[
+                "run",
+                "--rm",
+                "--userns=host",
+                "--network",
+                &network,
+                "host",
+                "true",
+            ],
+        )
+    };
+    let file = env.path("file");
+    std::fs::write(&file, "").unwrap();
+    for (path, said) in [
+        ("/proc/self/ns/uts", "it is no network namespace"),
+        (file.to_str().unwrap(), "it is no network namespace"),
+        ("/nosuch", "No such file"),
+    ] {
+        let done = join(path);
+        assert!(
+            done.code == 125 && done.stderr.contains(said),
+            "{path}: {}",
+            done.stderr
+        );
+    }
+    let done = join("/proc/self/ns/net");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+}

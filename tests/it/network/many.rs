@@ -141,6 +141,10 @@ fn many_ports_are_there_after_a_restart() {
                 && env.ok(&["inspect", "-f", "{{.RestartCount}}", "web"]).trim() == (run + 1).to_string()
         });
     }
+    // Its program runs when everything is in the table.
+    eventually("it answers after the last end", || {
+        ask(&lan.host, "tcp", "::1", 20007).is_some()
+    });
     assert_sound(&lan.host, &env);
     lan.host.cais(&env, &["rm", "-f", "web"]);
     assert_nothing_left(&lan.host, &env);

@@ -6,6 +6,7 @@ use super::proxy::{Forwarding, Targets, targets};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::run::Prepared;
+use cais_linux::limits::rlimit::raise_descriptors;
 use cais_net::NetError;
 use cais_net::network::NetworkStore;
 use cais_net::publish::PortMapping;
@@ -51,8 +52,10 @@ impl Keeping {
         let Ok(Some(wanted)) = Wanted::of_networks(engine, prepared) else {
             return Self(None);
         };
-        // Where there is no room it is made on the way.
-        make_room(count).unwrap_or_default();
+        raise_descriptors();
+        if make_room(count).is_err() {
+            return Self(None);
+        }
         Self(Builder::new().spawn(move || wanted.keep()).ok())
     }
 

@@ -3,6 +3,7 @@
 use super::sweep::Work;
 use crate::checkpoint::Checkpoints;
 use crate::error::{EngineError, Result};
+use crate::options::network::DEFAULT_NETWORK;
 use crate::store::Store;
 use cais_net::bridge;
 use cais_net::firewall::{Firewall, network_elements};
@@ -16,7 +17,18 @@ use std::fs;
 /// Where one is, naming it, or where something cannot be removed.
 pub fn remove(store: &Store, word: &str, checkpoints: &Checkpoints) -> Result<Network> {
     let networks = store.networks();
+    let refuse = |name: &str| {
+        let text = format!("{name} is a pre-defined network and cannot be removed");
+        Err(EngineError::Invalid(text))
+    };
+    // It is made on use: before that, its name alone is known.
+    if [DEFAULT_NETWORK, "host", "none"].contains(&word) {
+        return refuse(word);
+    }
     let network = networks.find(word)?;
+    if network.name == DEFAULT_NETWORK {
+        return refuse(&network.name);
+    }
     let members = networks.members(&network)?;
     if let Some((member, _)) = members.first() {
         return Err(EngineError::Invalid(format!(

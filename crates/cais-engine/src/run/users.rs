@@ -9,7 +9,10 @@ use crate::list;
 use crate::options::{IpcMode, NamespaceMode, NetworkMode, RunOptions, UsernsMode};
 use crate::userns::{self, Lease, RANGE};
 use cais_runtime::spec::{IdMapping, Spec};
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags, open};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The containers whose namespaces are shared.
 #[derive(Debug, Default)]
@@ -20,6 +23,23 @@ pub(super) struct Shared {
     pub(super) join_user: Option<String>,
     /// Its id maps.
     mappings: Option<(Vec<IdMapping>, Vec<IdMapping>)>,
+}
+
+/// What `--network ns:FILE` names has to be a network namespace: setns(2) would only say that
+/// something is invalid.
+fn check_namespace(path: &Path) -> Result<()> {
+    const CLONE_NEWNET: u32 = 0x4000_0000;
+    // One that is a pipe is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let why = match open(path, flags, Mode::empty()) {
+        Err(errno) => errno.to_string(),
+        Ok(file) if cais_sys::namespace::kind(file.as_fd()) == Ok(CLONE_NEWNET) => return Ok(()),
+        Ok(_) => "it is no network namespace".to_owned(),
+    };
+    Err(EngineError::Invalid(format!(
+        "--network ns:{}: {why}; name a file such as /run/netns/NAME or /proc/PID/ns/net",
+        path.display()
+    )))
 }
 
 impl Shared {
@@ -41,6 +61,9 @@ impl Shared {
         }
         if let NetworkMode::Container(name) = &asked.network {
             names.push(name);
+        }
+        if let NetworkMode::Path(path) = &asked.network {
+            check_namespace(path)?;
         }
         let mut shared = Self::default();
         for name in names {

@@ -28,6 +28,7 @@ pub(super) fn probe(name: &str) -> Outcome {
     }
     query.extend_from_slice(&[0, 0, 1, 0, 1]);
     let mut answer = [0u8; 512];
+    walk_the_way(&query).map_err(text)?;
     let mut times = Vec::new();
     for _ in 0..51 {
         let began = Instant::now();
@@ -40,6 +41,22 @@ pub(super) fn probe(name: &str) -> Outcome {
     }
     let words: Vec<String> = times.iter().map(|time| format!("{time:.1}")).collect();
     println!("{}", words.join(" "));
+    Ok(())
+}
+
+/// Sends and receives as the measurement does, to this process itself: the pages of this
+/// program that it takes are in memory then, and not read while the clock runs.
+fn walk_the_way(query: &[u8]) -> std::io::Result<()> {
+    let (here, there) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    here.connect(there.local_addr()?)?;
+    there.connect(here.local_addr()?)?;
+    let mut answer = [0u8; 512];
+    let began = Instant::now();
+    here.send(query)?;
+    there.recv(&mut answer)?;
+    there.send(&answer)?;
+    here.recv(&mut answer)?;
+    std::hint::black_box(began.elapsed().as_secs_f64() * 1e6);
     Ok(())
 }
 
