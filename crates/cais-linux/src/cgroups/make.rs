@@ -284,6 +284,12 @@ pub(super) fn enable_controllers(base: BorrowedFd<'_>, path: &str, offered: &str
             match write_text(base, &file, &value).map_err(|error| error.errno()) {
                 Ok(()) => {}
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                    // One takes the others with it: cpuset, where a process of another user is
+                    // below.
+                    for one in &missing {
+                        write_text(base, &file, one).unwrap_or_default();
+                    }
+                    let enabled = read_text(base, &file)?;
                     offered.retain(|name| enabled.split_whitespace().any(|known| known == *name));
                 }
                 Err(errno) => return Err(CgroupError::Refused { file, value, errno }),
