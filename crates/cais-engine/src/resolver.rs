@@ -32,6 +32,7 @@ use rustix::fs::{Mode, OFlags};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The host's resolver configuration.
 const HOST_FILE: &str = "/etc/resolv.conf";
@@ -225,6 +226,8 @@ struct Names {
     namespace: OwnedFd,
     networks: NetworkStore,
     container: String,
+    /// When it has nothing else to do for the first time: while the program is executed.
+    rehearses: Option<Instant>,
 }
 
 impl Drop for Names {
@@ -262,7 +265,14 @@ impl Attendant for Names {
         wanted.push((self.resolver.descriptor(), PollFlags::IN));
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        self.rehearses
+    }
+
     fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        if self.rehearses.take().is_some() {
+            self.resolver.rehearse();
+        }
         match self.resolver.handle() {
             Ok(()) => Attention::Stays,
             Err(_) => Attention::Leaves,
@@ -299,6 +309,7 @@ pub(crate) fn attendant(
         namespace,
         networks: store.networks(),
         container: record.id.as_str().to_owned(),
+        rehearses: Some(Instant::now()),
     })))
 }
 

@@ -22,7 +22,7 @@ use rustix::time::{
 };
 use slots::Slots;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,9 @@ const TOKEN_TIMER: u64 = 2;
 /// The kinds of token that name a slot.
 const KIND_CLIENT: u8 = 1;
 const KIND_EXCHANGE: u8 = 2;
+
+/// A question for the address of `rehearsal`, as a client sends it.
+const REHEARSAL: &[u8] = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x09rehearsal\0\0\x01\0\x01";
 
 /// Where a policy for outgoing traffic hears of names.
 pub trait AllowAddresses {
@@ -127,6 +130,22 @@ impl Resolver {
     /// Lets a policy hear of names.
     pub fn set_policy(&mut self, policy: Box<dyn AllowAddresses>) {
         self.policy = Some(policy);
+    }
+
+    /// Goes the way of a question without a client: what it takes of our code and of the
+    /// networks' files is in memory then, when the first one comes.
+    pub fn rehearse(&mut self) {
+        let Ok(query) = parse_query(REHEARSAL) else {
+            return;
+        };
+        // What cannot be read now is told to whoever asks.
+        if look_up(self.config.current(), &query.question).is_ok() {
+            let answer = Answer {
+                records: vec![Record::Address(Ipv4Addr::LOCALHOST.into())],
+                ..Answer::empty(Rcode::NoError)
+            };
+            std::hint::black_box(answer.encode(&query, REHEARSAL.len() * 2));
+        }
     }
 
     /// The descriptor that becomes readable when there is something to do.

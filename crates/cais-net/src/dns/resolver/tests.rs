@@ -408,3 +408,10 @@ fn without_a_way_out_there_are_no_other_names() {
     );
     assert!(upstream.is_left_alone());
 }
+
+#[test]
+fn what_is_rehearsed_is_a_question() {
+    let query = parse_query(REHEARSAL).unwrap();
+    assert_eq!(query.question.name.text().as_deref(), Some("rehearsal"));
+    assert_eq!((query.question.kind, query.question.class), (kind::A, CLASS_IN));
+}
