@@ -2,8 +2,9 @@
 //! device: the command says so, the store stays whole, and the repeat fetches only what is
 //! missing.
 
+use crate::images_kills::put_two_images;
 use crate::life_full::Small;
-use crate::mock_registry::{Layer, Mock, archive};
+use crate::mock_registry::{Mock, archive};
 use crate::support::{Done, TestEnv};
 use std::collections::HashMap;
 use std::fs;
@@ -30,20 +31,12 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let (env, mock) = (TestEnv::new(), Mock::new());
-        let base = Layer::new(&archive(&[("etc", b'5', b""), ("etc/file", b'0', b"x")]));
-        let placed = Layer::new(&archive(&[
-            ("etc/link", b'1', b"etc/file"),
-            ("srv/deep/file", b'0', b"y"),
-        ]));
-        let large = Layer::random("large", 600_000);
-        mock.put_image("team/pier", "1", &[base.clone(), placed, large]);
-        mock.put_image("team/quay", "1", &[base]);
-        let name = |repository: &str| format!("{}/team/{repository}:1", mock.address);
+        let (name, other) = put_two_images(&mock);
         let file = |name: &str| env.path(name).to_str().unwrap().to_owned();
         let bed = Self {
             small: Small::mount_loop(&env, DISK),
-            name: name("pier"),
-            other: name("quay"),
+            name,
+            other,
             saved: file("saved.tar"),
             tree: file("tree.tar"),
             out: file("out.tar"),

@@ -36,9 +36,9 @@ struct Images {
     file: String,
 }
 
-/// Two images that share a layer, one of which takes something from the layer below.
-fn images(env: &TestEnv) -> Images {
-    let mock = Mock::new();
+/// Two images that share a layer, one of which takes something from the layer below: their
+/// names.
+pub(crate) fn put_two_images(mock: &Mock) -> (String, String) {
     let base = Layer::new(&archive(&[
         ("etc", b'5', b""),
         ("etc/file", b'0', b"x"),
@@ -52,7 +52,12 @@ fn images(env: &TestEnv) -> Images {
     mock.put_image("team/pier", "1", &[base.clone(), placed, large]);
     mock.put_image("team/quay", "1", &[base]);
     let name = |repository: &str| format!("{}/team/{repository}:1", mock.address);
-    let (name, other) = (name("pier"), name("quay"));
+    (name("pier"), name("quay"))
+}
+
+fn images(env: &TestEnv) -> Images {
+    let mock = Mock::new();
+    let (name, other) = put_two_images(&mock);
     env.ok(&["pull", "-q", &name]);
     let file = env.path("saved.tar").to_str().unwrap().to_owned();
     env.ok(&["save", "-o", &file, &name]);

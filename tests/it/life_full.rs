@@ -73,6 +73,20 @@ impl Small {
             .env("CAIS_RUN", self.0.join("run"));
         Done::from(command.output().unwrap())
     }
+
+    /// With the data here and what runs on another disk, as on every machine where `/run` is a
+    /// tmpfs.
+    fn cais_with_data(&self, env: &TestEnv, words: &[&str]) -> Done {
+        let mut command = env.command(words);
+        command.env("CAIS_DATA", self.0.join("data"));
+        Done::from(command.output().unwrap())
+    }
+
+    fn ok_with_data(&self, env: &TestEnv, words: &[&str]) -> String {
+        let done = self.cais_with_data(env, words);
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    }
 }
 
 impl Drop for Small {
@@ -146,16 +160,8 @@ fn every_command_fails_whole_or_succeeds() {
 fn what_runs_is_looked_after_on_a_full_disk() {
     let env = TestEnv::new();
     let small = Small::mount_loop(&env, 16);
-    let cais = |words: &[&str]| {
-        let mut command = env.command(words);
-        command.env("CAIS_DATA", small.0.join("data"));
-        Done::from(command.output().unwrap())
-    };
-    let ok = |words: &[&str]| {
-        let done = cais(words);
-        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
-        done.stdout
-    };
+    let cais = |words: &[&str]| small.cais_with_data(&env, words);
+    let ok = |words: &[&str]| small.ok_with_data(&env, words);
     // What ends something works without any room at all.
     let commands: [(&[&str], bool); 10] = [
         (&["stop", "live"], true),
@@ -212,16 +218,8 @@ fn what_runs_is_looked_after_on_a_full_disk() {
 fn an_end_on_a_full_disk() {
     let env = TestEnv::new();
     let small = Small::mount_loop(&env, 16);
-    let cais = |words: &[&str]| {
-        let mut command = env.command(words);
-        command.env("CAIS_DATA", small.0.join("data"));
-        Done::from(command.output().unwrap())
-    };
-    let ok = |words: &[&str]| {
-        let done = cais(words);
-        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
-        done.stdout
-    };
+    let cais = |words: &[&str]| small.cais_with_data(&env, words);
+    let ok = |words: &[&str]| small.ok_with_data(&env, words);
     let exit = || ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "live"]);
     ok(&["run", "-d", "--name", "live", "host", "sleep", "1000"]);
     for words in [["stop", "live"], ["kill", "live"]] {
@@ -253,13 +251,7 @@ fn an_end_on_a_full_disk() {
 fn a_log_on_a_full_disk() {
     let env = TestEnv::new();
     let small = Small::mount_loop(&env, 16);
-    let cais = |words: &[&str]| {
-        let mut command = env.command(words);
-        command.env("CAIS_DATA", small.0.join("data"));
-        let done = Done::from(command.output().unwrap());
-        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
-        done.stdout
-    };
+    let cais = |words: &[&str]| small.ok_with_data(&env, words);
     let script = "trap 'echo last; exit 7' TERM; echo first; while :; do echo more >>/tmp/x; \
         head -c 3000 /dev/zero | tr '\\0' y; echo; sleep 0.01; done";
     cais(&[

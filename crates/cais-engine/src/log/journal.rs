@@ -194,14 +194,19 @@ impl Drop for JournalReader {
 
 /// What counts of an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Entry<'a> {
-    cursor: &'a str,
+pub struct Entry<'a> {
+    /// Where it stands in the journal.
+    pub cursor: &'a str,
     /// Microseconds since 1970.
-    time: u64,
-    message: &'a [u8],
-    is_error: bool,
-    is_partial: bool,
-    attributes: Vec<(&'a str, &'a [u8])>,
+    pub time: u64,
+    /// What the program wrote.
+    pub message: &'a [u8],
+    /// Whether it came from standard error.
+    pub is_error: bool,
+    /// Whether the line goes on in the next entry.
+    pub is_partial: bool,
+    /// Labels and variables of the container.
+    pub attributes: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> Entry<'a> {
@@ -227,7 +232,8 @@ impl<'a> Entry<'a> {
 }
 
 /// The first entry, and what is behind it; `None` where its end is not there.
-fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+#[must_use]
+pub fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let mut entry = Entry::default();
     let mut left = bytes;
     loop {
