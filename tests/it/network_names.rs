@@ -241,8 +241,7 @@ fn two_hundred_containers_and_a_name_that_changes_under_load() {
 fn a_container_that_serves_names_itself() {
     let site = Site::new();
     site.ok(&["network", "create", "net"]);
-    let serve =
-        "socat UDP4-RECVFROM:53,fork SYSTEM:'echo mine' & exec socat TCP4-LISTEN:53,fork SYSTEM:'echo mine'";
+    let serve = "socat UDP4-RECVFROM:53,fork SYSTEM:'read x; echo mine' & exec socat TCP4-LISTEN:53,fork SYSTEM:'echo mine'";
     site.start(
         "server",
         &["--network", "net", "-p", "53:53/udp", "-p", "53:53"],

@@ -163,22 +163,31 @@ pub(crate) fn tcp_echo(port: u16) -> String {
     format!("socat TCP6-LISTEN:{port},ipv6only=0,fork,reuseaddr,backlog=64 SYSTEM:'echo $SOCAT_PEERADDR'")
 }
 
-/// The same over UDP.
+/// The same over UDP. The program reads the datagram: were it to end before socat has written
+/// to it, socat would end of EPIPE without an answer.
 pub(crate) fn udp_echo(port: u16) -> String {
-    format!("socat UDP6-RECVFROM:{port},ipv6only=0,fork,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR'")
+    format!("socat UDP6-RECVFROM:{port},ipv6only=0,fork,reuseaddr SYSTEM:'read x; echo $SOCAT_PEERADDR'")
 }
 
-/// Asks such a server; returns the address that it saw, without brackets, or nothing.
-pub(crate) fn ask(from: &Namespace, protocol: &str, address: &str, port: u16) -> Option<String> {
+/// A shell script that asks such a server, and ends with its answer.
+pub(crate) fn question(protocol: &str, address: &str, port: u16) -> String {
+    if protocol == "udp" {
+        return format!(
+            "bash -c 'exec 3<>/dev/udp/{address}/{port} && echo x >&3 && exec timeout 3 head -n1 <&3'"
+        );
+    }
     let target = if address.contains(':') {
         format!("[{address}]")
     } else {
         address.to_owned()
     };
-    let script = match protocol {
-        "udp" => format!("echo x | socat -t1 -T1 - UDP:{target}:{port}"),
-        _ => format!("socat -t1 -T2 - TCP:{target}:{port},connect-timeout=1 </dev/null"),
-    };
+    // It sends nothing, not even an end: after one the server would wait half a second only.
+    format!("socat -u -T3 TCP:{target}:{port},connect-timeout=2 -")
+}
+
+/// Asks such a server; returns the address that it saw, without brackets, or nothing.
+pub(crate) fn ask(from: &Namespace, protocol: &str, address: &str, port: u16) -> Option<String> {
+    let script = question(protocol, address, port);
     seen(&from.try_sh(&script).stdout)
 }
 

@@ -24,7 +24,7 @@ const TUN: &str = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/
 
 /// A server inside that says who asks, by TCP at port 80 and by UDP at port 81.
 const SERVER: &str = r#"sh -c 'socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:"echo from \$SOCAT_PEERADDR" &
-    exec socat UDP-RECVFROM:81,fork SYSTEM:"echo datagram from \$SOCAT_PEERADDR"'"#;
+    exec socat UDP-RECVFROM:81,fork SYSTEM:"read x; echo datagram from \$SOCAT_PEERADDR"'"#;
 
 fn run(home: &Home, before: &str, script: &str) -> Done {
     let before = format!("cd {}; {before}", home.base.display());

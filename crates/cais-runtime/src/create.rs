@@ -295,30 +295,39 @@ pub fn await_program(
 }
 
 /// Gives the new user namespace its maps and opens it, or opens the one that was joined.
+///
+/// It is opened before the child goes on: the child shares this process's memory until it
+/// executes the stub, and where becoming id 0 gives it another id of the host (keep-id), the
+/// kernel makes that memory undumpable. From then on only root of the host may look at it.
 fn prepare_user_namespace(
     plan: &Plan,
     process: &StubProcess,
     ours: &OwnedFd,
 ) -> Result<Option<OwnedFd>, CreateError> {
-    if let Some(maps) = &plan.id_maps {
-        let written = match &plan.join_user {
-            Some(above) => {
-                let above = open_namespace(above)?;
-                stub::write_id_maps_within(process, above.as_fd(), &maps.uid, &maps.gid)
-            }
-            None if rustix::process::geteuid().is_root() => {
-                stub::write_id_maps(process, &maps.uid, &maps.gid)
-            }
-            None => stub::write_id_maps_by_helpers(process, &maps.uid, &maps.gid),
+    let open = || {
+        stub::open_user_namespace(process)
+            .map(Some)
+            .map_err(CreateError::prepare("open the user namespace"))
+    };
+    let Some(maps) = &plan.id_maps else {
+        return if plan.join_user.is_some() {
+            open()
+        } else {
+            Ok(None)
         };
-        written.map_err(CreateError::prepare("map the ids of the user namespace"))?;
-        channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
-    } else if plan.join_user.is_none() {
-        return Ok(None);
-    }
-    stub::open_user_namespace(process)
-        .map(Some)
-        .map_err(CreateError::prepare("open the user namespace"))
+    };
+    let written = match &plan.join_user {
+        Some(above) => {
+            let above = open_namespace(above)?;
+            stub::write_id_maps_within(process, above.as_fd(), &maps.uid, &maps.gid)
+        }
+        None if rustix::process::geteuid().is_root() => stub::write_id_maps(process, &maps.uid, &maps.gid),
+        None => stub::write_id_maps_by_helpers(process, &maps.uid, &maps.gid),
+    };
+    written.map_err(CreateError::prepare("map the ids of the user namespace"))?;
+    let opened = open()?;
+    channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
+    Ok(opened)
 }
 
 /// Sends a message; a stub that is gone is no error here: what it said, or how it died,

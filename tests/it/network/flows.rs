@@ -58,7 +58,7 @@ fn flows_of_udp_follow_what_is_published() {
         let script = format!("echo hello | socat -t1 -T1 - UDP4:{HOST4}:9000,sourceport=40000,reuseaddr");
         lan.outside.try_sh(&script).stdout.trim().to_owned()
     };
-    let ours = host.spawn("socat UDP4-RECVFROM:9001,fork SYSTEM:'echo host'");
+    let ours = host.spawn("socat UDP4-RECVFROM:9001,fork SYSTEM:'read x; echo host'");
     // The host listens elsewhere, and a rule of its own leads the port there: so port 9000
     // itself is free to be published, and the flow is remembered.
     host.sh("nft add table ip own; nft add chain ip own pre '{ type nat hook prerouting priority -90; }'; nft add rule ip own pre udp dport 9000 redirect to 9001");
@@ -83,7 +83,7 @@ fn flows_of_udp_follow_what_is_published() {
             "box",
             "socat",
             "UDP4-RECVFROM:80,fork",
-            "SYSTEM:echo box",
+            "SYSTEM:read x; echo box",
         ],
     );
     eventually("the container's server listens", || {
@@ -111,7 +111,7 @@ fn flows_of_udp_follow_what_is_published() {
         "-p",
         "9000:80/udp",
     ];
-    let server = "exec socat UDP4-RECVFROM:80,fork SYSTEM:'echo box'";
+    let server = "exec socat UDP4-RECVFROM:80,fork SYSTEM:'read x; echo box'";
     host.cais(&env, &[&words[..], &["host", "sh", "-c", server]].concat());
     eventually("the container answers", || asked() == "box");
     host.cais(&env, &["rm", "-f", "box"]);
