@@ -214,8 +214,21 @@ impl Sides {
         ];
         let archive = bench.archive();
         engine.ok(&[&["import"][..], &changes, &[&archive, "box"]].concat());
+        // One of two layers.
+        engine.ok(&[
+            "run",
+            "--network",
+            "none",
+            "--name",
+            "pile",
+            "box",
+            "touch",
+            "/more",
+        ]);
+        engine.ok(&["commit", "pile", "pile"]);
+        engine.ok(&["rm", "pile"]);
         let saved = bench.path("box.tar");
-        engine.ok(&["save", "-o", &saved, "box"]);
+        engine.ok(&["save", "-o", &saved, "box", "pile"]);
         let cais = TestEnv::new();
         cais.ok(&["load", "-i", &saved]);
         Self {

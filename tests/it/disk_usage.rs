@@ -1,6 +1,6 @@
 //! What everything takes on the disk, the check of it, and the budget.
 
-use crate::images::{Layout, run};
+use crate::images::{Layout, make_image, run};
 use crate::images_faults::assert_sound;
 use crate::mock_registry::{Layer, Mock};
 use crate::support::TestEnv;
@@ -137,6 +137,26 @@ fn to_the_byte() {
     // The records of two names, and the list in index.json.
     assert!(freed >= said && freed - said <= 4 * 4096, "{freed} {said}");
     env.ok(&["rm", "-f", "writer", "stays"]);
+}
+
+#[test]
+fn what_is_loaded_again_takes_no_more() {
+    let env = TestEnv::new();
+    let layout = make_image(&env);
+    let path = layout.path.to_str().unwrap();
+    env.ok(&["load", "-q", "-i", path]);
+    let both = || du(&env, "oci") + du(&env, "layers");
+    let once = both();
+    env.ok(&["load", "-q", "-i", path]);
+    assert_eq!(both(), once);
+    let name = env.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let archive = env.path("two.tar");
+    let archive = archive.to_str().unwrap();
+    env.ok(&["save", "-o", archive, name.trim()]);
+    env.ok(&["rmi", name.trim()]);
+    env.ok(&["load", "-q", "-i", archive]);
+    env.ok(&["load", "-q", "-i", archive]);
+    assert_eq!(both(), once);
 }
 
 #[test]

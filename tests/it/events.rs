@@ -68,6 +68,23 @@ fn of_images() {
 }
 
 #[test]
+fn whoever_watches_is_noted() {
+    let env = TestEnv::new();
+    env.ok(&["run", "--name", "seen", "host", "true"]);
+    env.ok(&["start", "-a", "seen"]);
+    env.ok(&["start", "seen"]);
+    env.ok(&["wait", "seen"]);
+    let all = events(&env, "container", "name");
+    let actions: Vec<&str> = all.iter().filter_map(|line| line.split(' ').next()).collect();
+    let runs = [
+        &["create", "attach", "start", "die"][..],
+        &["attach", "start", "die"],
+        &["start", "die"],
+    ];
+    assert_eq!(actions, runs.concat());
+}
+
+#[test]
 fn of_networks_and_volumes() {
     let env = TestEnv::new();
     let host = Namespace::new();

@@ -13,6 +13,7 @@ mod pack;
 mod pull;
 mod push;
 mod remote;
+mod remove;
 mod show;
 mod trace;
 mod tree;
@@ -27,6 +28,7 @@ pub use pack::{PackOptions, PackedImage, collect_files, open_tree, pack};
 pub use pull::{Pulled, pull, pull_all_tags};
 pub use push::{LayerCompression, Pushed, push, push_all_tags};
 pub use remote::TransferOptions;
+pub use remove::{Removed, prune, remove};
 pub use show::{ShownManifest, remote_manifests};
 pub(crate) use trace::watched_filter;
 pub use trace::{Traced, trace};
@@ -39,7 +41,6 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::list::containers;
 use crate::options::{RootSource, RunOptions};
-use crate::prune::PruneFilter;
 use cais_image::platform::Platform;
 use cais_image::store::{Image, StoreError};
 use cais_image::{ContentStore, Digest, Reference};
@@ -335,110 +336,4 @@ pub fn tag(engine: &Engine, image: &str, name: &str) -> Result<()> {
 fn note_tag(engine: &Engine, store: &ContentStore, image: &Digest, full: String) {
     let familiar = full.parse().map_or(full, |name: Reference| name.familiar());
     note(engine, store, image, (image.as_str(), &familiar), "tag");
-}
-
-/// What `remove` did: names that are gone, and images.
-#[derive(Debug, Default)]
-pub struct Removed {
-    /// Names that are gone.
-    pub untagged: Vec<String>,
-    /// The ids of images that are gone.
-    pub deleted: Vec<Digest>,
-}
-
-/// Takes a name away, and the image with its last one. What nobody needs any more is removed
-/// from the disk.
-///
-/// # Errors
-/// Where there is no such image, or a container is made of it.
-pub fn remove(engine: &Engine, text: &str, force: bool) -> Result<Removed> {
-    let store = open(engine)?;
-    let in_use = in_use(engine)?;
-    let image = find(&store, text)?;
-    let action = || EngineError::image(format!("remove the image {text}"));
-    let name = full_name(text).ok().filter(|name| image.names.contains(name));
-    let all = store.images().map_err(action())?;
-    let same = all
-        .iter()
-        .find(|other| other.manifest.digest == image.manifest.digest);
-    let names = same.map_or(0, |image| image.names.len());
-    if name.is_none() && names > 1 && !force {
-        return Err(EngineError::Invalid(format!(
-            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
-            image.id.hex().get(..12).unwrap_or("")
-        )));
-    }
-    let removed = match name {
-        Some(name) => store.remove_name(&name, &in_use),
-        None => store.remove_image(&image.manifest.digest, &in_use),
-    }
-    .map_err(action())?;
-    note_removed(engine, &store, &image.id, &removed);
-    collect(engine, &store)?;
-    Ok(Removed {
-        untagged: removed.untagged,
-        deleted: removed.deleted.map(|_manifest| image.id).into_iter().collect(),
-    })
-}
-
-/// One event for each name that went, and one for the image.
-fn note_removed(engine: &Engine, store: &ContentStore, image: &Digest, removed: &cais_image::store::Removed) {
-    for _name in &removed.untagged {
-        note_id(engine, store, image, "untag");
-    }
-    if removed.deleted.is_some() {
-        note_id(engine, store, image, "delete");
-    }
-}
-
-/// Removes images without a name, or with `all` every image that no container is made of, and
-/// what belongs to none; of the images only those that `filter` takes. Returns the images and the bytes that came free.
-///
-/// # Errors
-/// Where the store cannot be read.
-pub fn prune(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<(Removed, u64)> {
-    let store = open(engine)?;
-    let in_use = in_use(engine)?;
-    let action = || EngineError::image("remove images that are not used");
-    let candidates = if all { store.images() } else { store.dangling() }.map_err(action())?;
-    let mut result = Removed::default();
-    for image in candidates
-        .iter()
-        .filter(|image| !in_use.contains(&image.manifest.digest) && is_taken(&store, image, filter))
-    {
-        let removed = store
-            .remove_image(&image.manifest.digest, &in_use)
-            .map_err(action())?;
-        note_removed(engine, &store, &image.id, &removed);
-        result.untagged.extend(removed.untagged);
-        result
-            .deleted
-            .extend(removed.deleted.map(|_manifest| image.id.clone()));
-    }
-    let freed = collect(engine, &store)?;
-    Ok((result, freed))
-}
-
-/// Whether the filter takes an image. One whose configuration cannot be read has no labels.
-fn is_taken(store: &ContentStore, image: &Image, filter: &PruneFilter) -> bool {
-    if filter.labels.is_empty() && filter.without.is_empty() {
-        return filter.takes(image.created.as_deref(), &[]);
-    }
-    let labels = store
-        .config(&image.id)
-        .map(|config| config.config.labels)
-        .unwrap_or_default();
-    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    filter.takes(image.created.as_deref(), &labels)
-}
-
-/// Removes from the disk what no image and no container needs. Returns the bytes that came
-/// free.
-fn collect(engine: &Engine, store: &ContentStore) -> Result<u64> {
-    let report = store
-        .collect(cais_image::store::GcOptions::default(), &|| {
-            in_use_after_starts(engine)
-        })
-        .map_err(EngineError::image("remove what no image needs"))?;
-    Ok(report.freed.apparent)
 }

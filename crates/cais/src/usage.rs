@@ -186,12 +186,14 @@ fn value(error: &clap::Error, place: &Place, arguments: &[OsString]) -> Mistake 
             code: 1,
         };
     }
+    // Only the last word can lack one, if it is a flag; an empty one was given.
+    let last = arguments.last().and_then(|word| word.to_str()).unwrap_or("");
     if value.is_empty()
+        && error.kind() == ErrorKind::InvalidValue
+        && (last.starts_with('-') && !last.ends_with('='))
         && known.is_none_or(|known| known.get_num_args().is_none_or(|range| range.min_values() > 0))
     {
-        // Only the last word can lack one.
-        let last = arguments.last().map(|word| word.to_string_lossy());
-        let letter = last
+        let letter = Some(last)
             .filter(|word| !word.starts_with("--"))
             .and_then(|word| word.chars().last());
         let name = letter.map_or(name, |letter| format!("'{letter}' in -{letter}"));
@@ -227,6 +229,16 @@ mod tests {
             ("run --=x y", 125, "bad flag syntax: --=x\n"),
             ("run --name", 125, "flag needs an argument: --name\n"),
             ("run --rm -ie", 125, "flag needs an argument: 'e' in -e\n"),
+            (
+                "run --cpu-shares= x true",
+                125,
+                "invalid argument \"\" for \"-c, --cpu-shares\" flag: ",
+            ),
+            (
+                "run --pids-limit= -e",
+                125,
+                "invalid argument \"\" for \"--pids-limit\" flag: ",
+            ),
             (
                 "run --rm=maybe x",
                 125,

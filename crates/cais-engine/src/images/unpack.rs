@@ -180,23 +180,25 @@ fn unpack_one(unpacker: &Unpacker<'_>, job: &Job<'_>) -> Result<Option<Waiting>>
     };
     // What a registry sent wrong once is unpacked from the store when it is whole.
     let (mut staging, mut meta, unpacked) = loop {
-        let is_there = || unpacker.watch.blob(blob, Step::Present);
+        let is_there = || {
+            unpacker.watch.blob(blob, Step::Present);
+            // An archive of images brings along the blobs of layers that are here.
+            if store.has_blob(blob).map_err(action())? {
+                store.drop_blob(lease, &blob.digest).map_err(action())?;
+            }
+            Ok(None)
+        };
         if is_placed()? {
-            is_there();
-            return Ok(None);
+            return is_there();
         }
         // The layer is claimed before its blob is opened: whoever waits holds nothing else.
         let staging = match store.claim_layer(lease, diff_id).map_err(action())? {
-            LayerClaim::Present(_) => {
-                is_there();
-                return Ok(None);
-            }
+            LayerClaim::Present(_) => return is_there(),
             LayerClaim::Missing(staging) => staging,
         };
         // Whoever had the claim before may have placed it.
         if is_placed()? {
-            is_there();
-            return Ok(None);
+            return is_there();
         }
         let filled = match store.open_blob(&blob.digest).map_err(action())? {
             Some(content) => Some(fill(&staging, content, blob, diff_id, unpacker.rootless)?),

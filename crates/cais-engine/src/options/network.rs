@@ -159,6 +159,37 @@ pub fn check_alias(text: &str) -> Result<String, OptionError> {
     ))
 }
 
+/// Reads `--dns-search`: a domain, or `.` for none.
+///
+/// # Errors
+/// For anything else.
+pub fn parse_dns_search(text: &str) -> Result<String, OptionError> {
+    let text = text.trim_matches(' ');
+    let domain = text.strip_suffix('.').unwrap_or(text);
+    let hyphen = |label: &str| label.starts_with('-') || label.ends_with('-');
+    if text == "." || (check_alias(domain).is_ok() && !domain.split('.').any(hyphen)) {
+        return Ok(if domain.is_empty() { text } else { domain }.to_owned());
+    }
+    Err(OptionError::form("--dns-search", text, "a domain, or . for none"))
+}
+
+/// Reads `--dns-option`, words for resolv.conf(5); an empty one is none.
+///
+/// # Errors
+/// For what would begin another line.
+pub fn parse_dns_options(texts: &[String]) -> Result<Vec<String>, OptionError> {
+    let words = texts.iter().map(|text| text.trim_matches(' '));
+    let words: Vec<String> = words.filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    match words.iter().find(|text| text.contains(char::is_control)) {
+        Some(bad) => Err(OptionError::form(
+            "--dns-option",
+            bad,
+            "an option of resolv.conf(5)",
+        )),
+        None => Ok(words),
+    }
+}
+
 fn check_interface(text: &str) -> Result<String, OptionError> {
     let fits = (1..16).contains(&text.len())
         && text != "lo"
@@ -355,6 +386,37 @@ mod tests {
     fn networks(texts: &[&str]) -> Result<NetworkMode, OptionError> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         parse_networks(&texts)
+    }
+
+    #[test]
+    fn what_goes_into_resolv_conf() {
+        for (text, want) in [
+            ("example.org", "example.org"),
+            (" a. ", "a"),
+            (".", "."),
+            ("_tcp.x-y", "_tcp.x-y"),
+        ] {
+            assert_eq!(parse_dns_search(text).as_deref(), Ok(want), "{text:?}");
+        }
+        for bad in [
+            "",
+            " ",
+            "a..b",
+            ".a",
+            "-x",
+            "x-.a",
+            "a b",
+            "a\nnameserver 1.2.3.4",
+        ] {
+            assert!(parse_dns_search(bad).is_err(), "{bad:?}");
+        }
+        let options =
+            |texts: &[&str]| parse_dns_options(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            options(&["", " ndots:2", "rotate"]),
+            Ok(vec!["ndots:2".into(), "rotate".into()])
+        );
+        assert!(options(&["ndots:2\nnameserver 1.2.3.4"]).is_err());
     }
 
     #[test]

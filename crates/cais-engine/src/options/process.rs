@@ -50,9 +50,17 @@ pub fn parse_env_file(text: &str, own: &dyn Fn(&str) -> Option<String>) -> Resul
 /// # Errors
 /// For an empty key.
 pub fn parse_label(text: &str) -> Result<(String, String), OptionError> {
+    parse_pair("--label", text)
+}
+
+/// Reads `KEY[=VALUE]` of another flag.
+///
+/// # Errors
+/// For an empty key.
+pub fn parse_pair(flag: &'static str, text: &str) -> Result<(String, String), OptionError> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() {
-        return Err(OptionError::form("--label", text, "KEY or KEY=VALUE"));
+        return Err(OptionError::form(flag, text, "KEY or KEY=VALUE"));
     }
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -176,19 +184,19 @@ pub fn check_name(text: &str) -> Result<String, OptionError> {
     ))
 }
 
-/// Checks a host or domain name (at most 64 bytes, sethostname(2)).
+/// Checks a host or domain name: what the kernel takes (at most 64 bytes, sethostname(2)) and
+/// what is one word in `/etc/hosts`.
 ///
 /// # Errors
 /// For anything else.
 pub fn check_hostname(flag: &'static str, text: &str) -> Result<String, OptionError> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    if (1..=64).contains(&text.len()) && text.bytes().all(good) && !text.starts_with(['-', '.']) {
+    if (1..=64).contains(&text.len()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Ok(text.to_owned());
     }
     Err(OptionError::form(
         flag,
         text,
-        "a host name of at most 64 letters, digits, hyphens and dots",
+        "a host name: at most 64 bytes, without blanks",
     ))
 }
 
@@ -279,7 +287,12 @@ mod tests {
         for bad in ["ctrl-", "ctrl-1", "xy", "ctrl-p,"] {
             assert!(parse_detach_keys(bad).is_err(), "{bad}");
         }
-        assert!(check_hostname("--hostname", &"h".repeat(65)).is_err());
+        for good in ["web", "-x", "x-", "a..b", "a_b", "\u{fc}", &"h".repeat(64)] {
+            assert!(check_hostname("--hostname", good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\nb", "a\0", "a\u{a0}b", &"h".repeat(65)] {
+            assert!(check_hostname("--hostname", bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub fn start_again(engine: &Engine, id: &ContainerId, manner: &Manner) -> Result
         prepared.release(engine);
         return Err(error);
     }
+    if !manner.detach {
+        crate::events::container(&engine.store, &prepared.record, "attach", &[]);
+    }
     start_locked(engine, &prepared, manner, lock)
 }
 

@@ -261,6 +261,9 @@ fn note_start(engine: &Engine, prepared: &Prepared) {
     let mut all = Vec::new();
     if prepared.is_new {
         all.push(events::of_container(record, "create", &[]));
+        if !record.options.detach {
+            all.push(events::of_container(record, "attach", &[]));
+        }
     }
     let networks = prepared.network.as_ref();
     all.extend(events::of_surroundings(record, networks, true));

@@ -15,11 +15,11 @@ flags! {
         /// Whether signatures are not looked at: only "true"
         disable_content_trust: one "disable-content-trust", alone "true", hidden true;
         /// Not supported: devices are handed in by --device
-        gpus: one "gpus", hidden true;
+        gpus: exact "gpus", hidden true;
         /// Not supported: --memory counts it
-        kernel_memory: one "kernel-memory", hidden true;
+        kernel_memory: exact "kernel-memory", hidden true;
         /// Not supported: layers have no quota of their own
-        storage_opt: one "storage-opt", hidden true;
+        storage_opt: exact "storage-opt", hidden true;
     }
 }
 

@@ -34,14 +34,18 @@ pub(crate) fn untag(args: &UntagArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn show_removed(removed: &Removed) -> Result<(), Failure> {
-    for name in &removed.untagged {
-        print(&format!("Untagged: {}\n", familiar(name)))?;
+/// What is gone, with the words in front that say how.
+pub(super) fn removed_line(gone: &Removed, untagged: &str, deleted: &str) -> String {
+    match gone {
+        Removed::Untagged(name) => format!("{untagged}: {}", familiar(name)),
+        Removed::Deleted(id) => format!("{deleted}: {id}"),
     }
-    for id in &removed.deleted {
-        print(&format!("Deleted: {id}\n"))?;
-    }
-    Ok(())
+}
+
+fn show_removed(removed: &[Removed]) -> Result<(), Failure> {
+    removed
+        .iter()
+        .try_for_each(|gone| print(&format!("{}\n", removed_line(gone, "Untagged", "Deleted"))))
 }
 
 pub(crate) fn remove(args: &RmiArgs) -> Result<u8, Failure> {

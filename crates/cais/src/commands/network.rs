@@ -52,10 +52,10 @@ where
         .map_err(|error: T::Err| bad(format!("{flag} {text:?}: {error}")))
 }
 
-fn pairs(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+fn pairs(flag: &'static str, texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut pairs = BTreeMap::new();
     for text in texts {
-        let (key, value) = process::parse_label(text)?;
+        let (key, value) = process::parse_pair(flag, text)?;
         pairs.insert(key, value);
     }
     Ok(pairs)
@@ -80,8 +80,8 @@ fn make(args: &NetworkCreateArgs) -> Result<u8, Failure> {
         ipv6: args.ipv6,
         internal: args.internal,
         attachable: args.attachable,
-        labels: pairs(&args.label)?,
-        options: pairs(&args.opt)?,
+        labels: pairs("--label", &args.label)?,
+        options: pairs("--opt", &args.opt)?,
     };
     let engine = privileged_engine().map_err(|failure| failure.code(1))?;
     sweep(&engine);
@@ -107,7 +107,7 @@ fn pools(args: &NetworkCreateArgs) -> Result<Vec<NewPool>, Failure> {
         let range: Subnet = parse("--ip-range", text)?;
         pool_of(&mut pools, "--ip-range", range.address())?.range = Some(range);
     }
-    for (name, text) in pairs(&args.aux_address)? {
+    for (name, text) in pairs("--aux-address", &args.aux_address)? {
         let address: IpAddr = parse("--aux-address", &text)?;
         pool_of(&mut pools, "--aux-address", address)?
             .aux

@@ -1,6 +1,5 @@
 //! `cais container prune` and `cais system prune`.
 
-use super::image::familiar;
 use super::inspect::{Kind, inspect_kind};
 use super::network::prune_unused;
 use super::{engine, sweep};
@@ -113,10 +112,9 @@ pub(crate) fn prune_images(args: &ImagePruneArgs) -> Result<u8, Failure> {
 /// Removes images and says which; returns the bytes that came free.
 fn prune_some_images(engine: &Engine, all: bool, filter: &PruneFilter) -> Result<u64, Failure> {
     let (removed, bytes) = images::prune(engine, all, filter)?;
-    let untagged = removed.untagged.iter().map(|name| familiar(name));
-    let lines: Vec<String> = untagged
-        .map(|name| format!("untagged: {name}"))
-        .chain(removed.deleted.iter().map(|id| format!("deleted: {id}")))
+    let lines = removed
+        .iter()
+        .map(|gone| super::image::removed_line(gone, "untagged", "deleted"))
         .collect();
     show(
         "Deleted Images:",

@@ -70,7 +70,7 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
         network: network_options(args)?,
         devices: each(&args.device, devices::parse_device)?,
         sysctls: each(&args.sysctl, process::parse_sysctl)?,
-        annotations: each(&args.annotation, process::parse_label)?,
+        annotations: each(&args.annotation, |text| process::parse_pair("--annotation", text))?,
         restart: args
             .restart
             .as_deref()
@@ -399,8 +399,8 @@ fn network_options(args: &RunArgs) -> Result<NetworkOptions, OptionError> {
             .transpose()?
             .unwrap_or_default(),
         dns: each(&args.dns, |text| network::parse_address("--dns", text))?,
-        dns_search: args.dns_search.clone(),
-        dns_options: args.dns_option.clone(),
+        dns_search: each(&args.dns_search, network::parse_dns_search)?,
+        dns_options: network::parse_dns_options(&args.dns_option)?,
         links: each(&args.link, network::parse_link)?,
         add_hosts: each(&args.add_host, network::parse_add_host)?,
         egress: network::parse_egress(args.egress.as_deref(), &args.egress_allow)?,
