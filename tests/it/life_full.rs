@@ -244,6 +244,61 @@ fn an_end_on_a_full_disk() {
     assert_eq!(ok(&["ps", "-aq"]), "");
 }
 
+/// No room anywhere, for what runs neither: what ends something works, and how it ended is
+/// known and recorded later.
+fn an_end_without_any_room(small: &Small, env: &TestEnv) {
+    let cais = |words: &[&str]| small.cais(env, words);
+    let ok = |words: &[&str]| {
+        let done = cais(words);
+        assert_eq!(done.code, 0, "{words:?}: {}", done.stderr);
+        done.stdout
+    };
+    let exit = || ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "live"]);
+    let script = "trap 'exit 7' TERM; while :; do sleep 0.05; done";
+    let start = || {
+        ok(&["run", "-d", "--name", "live", "host", "sh", "-c", script]);
+        eventually("the program listens", || {
+            let caught = ok(&["exec", "live", "grep", "SigCgt", "/proc/1/status"]);
+            caught.trim().ends_with("4000") || caught.trim().ends_with("4002")
+        });
+        small.fill(0);
+    };
+    for (words, code) in [(["stop", "live"], 7), (["kill", "live"], 137)] {
+        start();
+        ok(&words);
+        assert_eq!(ok(&["wait", "live"]), format!("{code}\n"));
+        assert_eq!(exit(), format!("exited {code}\n"));
+        small.empty();
+        assert_eq!(exit(), format!("exited {code}\n"));
+        ok(&["rm", "live"]);
+    }
+    for words in [&["rm", "live"][..], &["rm", "-f", "live"]] {
+        start();
+        if words.len() == 2 {
+            ok(&["stop", "live"]);
+        }
+        ok(words);
+        assert_eq!(ok(&["ps", "-aq"]), "");
+        small.empty();
+        let left = ["data/containers", "data/names", "run/containers", "run/userns"]
+            .map(|name| fs::read_dir(small.0.join(name)).unwrap().count());
+        assert_eq!(left, [0; 4], "{words:?}");
+    }
+}
+
+#[test]
+fn an_end_without_any_room_in_memory() {
+    let env = TestEnv::new();
+    an_end_without_any_room(&Small::mount(&env), &env);
+}
+
+#[test]
+#[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
+fn an_end_without_any_room_on_a_disk() {
+    let env = TestEnv::new();
+    an_end_without_any_room(&Small::mount_loop(&env, 16), &env);
+}
+
 /// A log that cannot be written for a while: the program goes on, what was lost is told, and
 /// how it ended is known.
 #[test]

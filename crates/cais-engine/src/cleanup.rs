@@ -32,12 +32,13 @@ pub fn finish_run(
     if !state.remove && store.container(id).join("container.json").exists() {
         let recorded = exit.write(store, id);
         if recorded.is_err() && state.ended.is_none() {
-            // The state mostly lies on another file system: a sweep tries again.
+            // The state mostly lies on another file system, and is there already, with room for
+            // a little more: a sweep tries again.
             let ended = RunState {
                 ended: Some(exit.clone()),
                 ..state.clone()
             };
-            let noted = ended.write(store, id);
+            let noted = ended.write_at_any_cost(store, id);
             is_kept_in_state = noted.is_ok();
             errors.note(noted);
         }

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::record::{Exit, Record};
-use crate::store::{Store, read_json, write_json};
+use crate::store::{Store, read_json, to_json, write_file, write_json, write_over};
 use cais_linux::cgroups::{Group, Layout};
 use cais_linux::process::start_time::read_stat;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,19 @@ impl RunState {
     /// Where it cannot be written.
     pub fn write(&self, store: &Store, id: &ContainerId) -> Result<()> {
         write_json(&store.state(id), self)
+    }
+
+    /// Writes the state, on a full disk over the one that is there.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_at_any_cost(&self, store: &Store, id: &ContainerId) -> Result<()> {
+        let path = store.state(id);
+        let bytes = to_json(&path, self)?;
+        match write_file(&path, &bytes) {
+            Err(error) if error.is_full() => write_over(&path, &bytes),
+            other => other,
+        }
     }
 }
 

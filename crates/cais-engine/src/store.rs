@@ -6,7 +6,7 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The two directories.
@@ -238,6 +238,20 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Writes over what a file holds, which takes no room on most file systems: for what must be
+/// kept where there is none at all. Whoever reads at this very moment may find half of each.
+///
+/// # Errors
+/// As open(2), which makes no file, and pwrite(2).
+pub fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(bytes, 0)?;
+        file.set_len(bytes.len() as u64)
+    };
+    write().map_err(EngineError::store(format!("write {}", path.display())))
+}
+
 /// Reads a file; `None` where there is none.
 ///
 /// # Errors
@@ -274,11 +288,18 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
 /// # Errors
 /// As [`write_file`].
 pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
-    let bytes = cais_json::to_vec(value).map_err(|error| EngineError::Damaged {
+    write_file(path, &to_json(path, value)?)
+}
+
+/// The JSON of a value for this file.
+///
+/// # Errors
+/// For what is none.
+pub fn to_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    cais_json::to_vec(value).map_err(|error| EngineError::Damaged {
         path: path.display().to_string(),
         detail: error.to_string(),
-    })?;
-    write_file(path, &bytes)
+    })
 }
 
 #[cfg(test)]
