@@ -34,8 +34,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// The file that a container's programs read.
+pub(crate) const FILE: &str = "/etc/resolv.conf";
 /// The host's resolver configuration.
-const HOST_FILE: &str = "/etc/resolv.conf";
+const HOST_FILE: &str = FILE;
 /// Names under which a container reaches its host, as Docker and Podman call it.
 const HOST_NAMES: [&str; 3] = [
     "host.docker.internal",
@@ -325,6 +327,34 @@ fn serves_names(options: &NetworkOptions) -> bool {
 pub(crate) fn is_asked(options: &RunOptions) -> bool {
     let network = &options.network;
     !network.dns.is_empty() || !network.dns_search.is_empty() || !network.dns_options.is_empty()
+}
+
+/// The text of a container's `/etc/resolv.conf` where others say whom to ask: what the user
+/// says counts for more, and the host's file where they are silent.
+pub(crate) fn resolv_conf_with(options: &RunOptions, names: &ResolvConf) -> String {
+    let host = std::fs::read_to_string(HOST_FILE).ok();
+    let mut read = ResolvConf::parse(host.as_deref().unwrap_or_default());
+    for (ours, theirs) in [
+        (&mut read.search, &names.search),
+        (&mut read.options, &names.options),
+    ] {
+        if !theirs.is_empty() {
+            ours.clone_from(theirs);
+        }
+    }
+    if !names.servers.is_empty() {
+        read.servers.clone_from(&names.servers);
+    }
+    let network = &options.network;
+    let servers: Vec<String> = network.dns.iter().map(ToString::to_string).collect();
+    plan_direct(
+        &read,
+        &Wishes {
+            servers: &servers,
+            search: &network.dns_search,
+            options: &network.dns_options,
+        },
+    )
 }
 
 /// The text of a container's `/etc/resolv.conf`; `None` where that of its root stays.

@@ -5,6 +5,7 @@
 //! These are the only programs that a start executes, and only where `--network cni:NAME`
 //! asks for them.
 
+use crate::dns::resolv_conf::ResolvConf;
 use crate::error::{NetError, Result};
 use crate::publish::PublishedPort;
 use cais_json::{Map, Value, json};
@@ -49,6 +50,8 @@ pub struct Given {
     pub ipv6: Option<(Ipv6Addr, u8, Option<IpAddr>)>,
     /// The interface's hardware address.
     pub mac: Option<String>,
+    /// Whom to ask for names, and how; what is empty was not said.
+    pub names: ResolvConf,
 }
 
 fn invalid(text: String) -> NetError {
@@ -301,7 +304,29 @@ pub fn parse_given(result: &Value, interface: &str) -> Given {
     });
     let mac = ours.and_then(|each| each.get("mac")).and_then(Value::as_str);
     given.mac = mac.map(str::to_owned);
+    given.names = result.get("dns").map(parse_names).unwrap_or_default();
     given
+}
+
+/// The `dns` of a result, read as the file that it becomes would be.
+fn parse_names(dns: &Value) -> ResolvConf {
+    let words = |key: &str| -> Vec<&str> {
+        let list = dns.get(key).and_then(Value::as_array).into_iter().flatten();
+        let texts = list.chain(dns.get(key)).filter_map(Value::as_str);
+        texts.flat_map(str::split_ascii_whitespace).collect()
+    };
+    let mut text = String::new();
+    for server in words("nameservers") {
+        text += &format!("nameserver {server}\n");
+    }
+    // A search list takes the domain's place, as in the file.
+    for key in ["domain", "search"] {
+        let words = words(key);
+        if !words.is_empty() {
+            text += &format!("search {}\n", words.join(" "));
+        }
+    }
+    ResolvConf::parse(&format!("{text}options {}\n", words("options").join(" ")))
 }
 
 #[cfg(test)]
@@ -314,6 +339,23 @@ mod tests {
             "plugins": [{ "type": "bridge" }, { "type": "portmap", "capabilities": { "portMappings": true } }],
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn whom_to_ask_for_names() {
+        let given = |dns: Value| parse_given(&json!({ "dns": dns }), "eth0").names;
+        let all = given(json!({
+            "nameservers": ["10.1.0.1", "fd00::1", "nonsense"],
+            "domain": "old.example", "search": ["a.example", "b.example"], "options": ["ndots:2"],
+        }));
+        let shown: Vec<String> = all.servers.iter().map(|one| one.address.to_string()).collect();
+        assert_eq!(shown, ["10.1.0.1", "fd00::1"]);
+        assert_eq!(all.search, ["a.example", "b.example"]);
+        assert_eq!(all.options, ["ndots:2"]);
+        assert_eq!(given(json!({ "domain": "old.example" })).search, ["old.example"]);
+        for nothing in [json!({}), Value::Null, json!({ "nameservers": [] }), json!([1])] {
+            assert_eq!(given(nothing.clone()), ResolvConf::default(), "{nothing}");
+        }
     }
 
     #[test]

@@ -78,6 +78,15 @@ pub trait Companion {
     /// Its errors.
     type Error: From<CreateError>;
 
+    /// The process is there, in its namespaces, and has heard nothing yet. Returns another plan
+    /// for the same process, where what was done for it changes what it is to do.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn before_the_plan_is_sent(&mut self, _process: &StubProcess) -> Result<Option<Plan>, Self::Error> {
+        Ok(None)
+    }
+
     /// While the stub is executed: what the plan's sources need.
     ///
     /// # Errors
@@ -161,6 +170,8 @@ pub fn create<C: Companion>(
     (around.checkpoint)("write the id maps");
     let userns = prepare_user_namespace(plan, process, &ours)?;
     clock.lap("id maps");
+    let other = companion.before_the_plan_is_sent(process)?;
+    let plan = other.as_ref().unwrap_or(plan);
     (around.checkpoint)("send the plan");
     let sent = send_plan(plan, around, &ours)?;
     clock.lap("send the plan");

@@ -108,6 +108,39 @@ fn a_container_in_a_network_of_cni() {
     assert_eq!(harbour.held(), Vec::<String>::new());
 }
 
+/// Whom the plugins say to ask for names; `--dns` and its kin count for more.
+#[test]
+fn names_as_cni_says() {
+    let harbour = Harbour::new();
+    let path = harbour.env.path("cni/10-mine.conflist");
+    let mut list: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    list["plugins"][0]["dns"] = serde_json::json!({
+        "nameservers": ["10.88.5.53", "fd00::53"], "search": ["pier.example"], "options": ["ndots:3"],
+    });
+    fs::write(&path, list.to_string()).unwrap();
+    let shows = |flags: &[&str]| {
+        let words = [
+            &["run", "--rm", "--network", "cni:mine"],
+            flags,
+            &["host", "cat", "/etc/resolv.conf"],
+        ];
+        harbour.cais(&words.concat())
+    };
+    assert_eq!(
+        shows(&[]),
+        "nameserver 10.88.5.53\nnameserver fd00::53\nsearch pier.example\noptions ndots:3\n"
+    );
+    assert_eq!(
+        shows(&["--dns", "10.9.9.9"]),
+        "nameserver 10.9.9.9\nsearch pier.example\noptions ndots:3\n"
+    );
+    assert_eq!(
+        shows(&["--dns-search", "own.example", "--dns-option", "rotate"]),
+        "nameserver 10.88.5.53\nnameserver fd00::53\nsearch own.example\noptions rotate\n"
+    );
+    assert_eq!(harbour.held(), Vec::<String>::new());
+}
+
 #[test]
 fn what_cni_plugins_refuse_is_told() {
     let harbour = Harbour::new();

@@ -109,6 +109,7 @@ pub(super) fn connect(
     Ok(Connected {
         forwarding,
         endpoints: Some(endpoints),
+        names: given.names,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::run::Prepared;
 use crate::state::RunState;
 use crate::store::Store;
 use cais_net::NetError;
+use cais_net::dns::resolv_conf::ResolvConf;
 use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, network_elements, port_elements};
 use cais_net::lease::{self, Holder};
@@ -31,6 +32,8 @@ pub(crate) struct Connected {
     pub(super) forwarding: Forwarding,
     /// What it has; none where it is in no network.
     pub(crate) endpoints: Option<Endpoints>,
+    /// Whom the programs that made its interface say to ask for names.
+    pub(crate) names: ResolvConf,
 }
 
 impl Connected {
@@ -49,6 +52,7 @@ impl Connected {
         Ok(Self {
             forwarding: forwarding.unwrap_or_default(),
             endpoints,
+            ..Self::default()
         })
     }
 }
@@ -109,6 +113,7 @@ pub(crate) fn connect(
     Ok(Connected {
         forwarding,
         endpoints: Some(endpoints),
+        ..Connected::default()
     })
 }
 

@@ -10,14 +10,17 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::{Streams, make_pipes};
+use crate::network::connect::Connected;
 use crate::network::keeping::Keeping;
-use crate::options::SeccompOption;
+use crate::options::{NetworkMode, SeccompOption};
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
-use crate::{events, time};
+use crate::{events, resolver, time};
 use cais_linux::cgroups::{Group, Making};
+use cais_net::dns::resolv_conf::ResolvConf;
 use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
+use cais_runtime::plan::Plan;
 use cais_sys::clone::StubProcess;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -117,12 +120,49 @@ struct Files<'a> {
     state: &'a mut RunState,
     group: Option<Making<'a>>,
     keeping: Keeping,
+    /// What it has in networks, where that was made before the plan was sent.
+    connected: Option<Connected>,
     attendants: Vec<Box<dyn Attendant>>,
     checkpoints: &'a Checkpoints,
 }
 
+impl Files<'_> {
+    fn note_process(&mut self, process: &StubProcess) -> Result<()> {
+        self.state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
+        self.state.write(&self.engine.store, &self.prepared.record.id)
+    }
+
+    fn connect(&mut self) -> Result<Connected> {
+        let Self {
+            engine,
+            prepared,
+            keeping,
+            state,
+            checkpoints,
+            ..
+        } = self;
+        equip::connect(engine, prepared, keeping, state, checkpoints)
+    }
+}
+
 impl Companion for Files<'_> {
     type Error = EngineError;
+
+    fn before_the_plan_is_sent(&mut self, process: &StubProcess) -> Result<Option<Plan>> {
+        let options = &self.prepared.record.options;
+        if !matches!(options.namespaces.network, NetworkMode::Cni(_)) {
+            return Ok(None);
+        }
+        // Those who make its interface say whom it is to ask for names.
+        self.note_process(process)?;
+        let connected = self.connect()?;
+        let names = self.connected.insert(connected).names.clone();
+        if names == ResolvConf::default() {
+            return Ok(None);
+        }
+        let text = resolver::resolv_conf_with(options, &names);
+        self.prepared.plan_with(resolver::FILE, text).map(Some)
+    }
 
     fn while_the_stub_starts(&mut self, _process: &StubProcess) -> Result<()> {
         if self.engine.rootless {
@@ -141,17 +181,18 @@ impl Companion for Files<'_> {
     }
 
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<()> {
-        self.state.init = ProcessName::read(process.pid.as_raw_nonzero().get());
         let (store, record) = (&self.engine.store, &self.prepared.record);
-        self.state.write(store, &record.id)?;
-        super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
-        let connected = equip::connect(
-            self.engine,
-            self.prepared,
-            &mut self.keeping,
-            self.state,
-            self.checkpoints,
-        )?;
+        let connected = match self.connected.take() {
+            Some(connected) => {
+                super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
+                connected
+            }
+            None => {
+                self.note_process(process)?;
+                super::write_record(self.engine, self.prepared, Some(&self.state.started))?;
+                self.connect()?
+            }
+        };
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
         Ok(())
@@ -224,6 +265,7 @@ fn launch_recorded(
         state: &mut state,
         group,
         keeping,
+        connected: None,
         attendants: Vec::new(),
         checkpoints,
     };

@@ -41,6 +41,8 @@ pub struct Prepared {
     pub spec: Spec,
     /// The plan.
     pub plan: Plan,
+    /// What it was made of, beside the configuration.
+    plan_facts: PlanFacts,
     /// Its range of ids.
     pub(crate) lease: Option<Lease>,
     /// Its cgroup, relative to each hierarchy; empty for none.
@@ -75,6 +77,14 @@ impl Prepared {
         self.volumes.release(&engine.store, &self.record.options);
         // The error that counts is the one that stopped us; what stays is swept.
         crate::volumes::remove_anonymous(&engine.store, &self.record.options).unwrap_or_default();
+    }
+
+    /// The plan with this text of a file of the container's.
+    pub(crate) fn plan_with(&self, path: &str, text: String) -> Result<Plan> {
+        let mut facts = self.plan_facts.clone();
+        facts.files.retain(|(known, _)| known != path);
+        facts.files.push((path.to_owned(), text));
+        plan_container(&self.spec, &facts).map_err(EngineError::Plan)
     }
 
     /// Begins to make the cgroup with its limits.
@@ -268,6 +278,7 @@ fn prepare_with(
         record,
         spec,
         plan,
+        plan_facts,
     })
 }
 
