@@ -24,6 +24,29 @@ fn ports_of_a_running_container_are_changed() {
     assert_sound(host, &env);
 }
 
+/// SCTP is led on by the kernel alone: where the monitor is to do it, that is an error.
+#[test]
+fn sctp_is_not_published_by_the_monitor() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    let words = ["run", "--rm", "--network", "bridge", "-p", "8080:80/sctp"];
+    host.cais(&env, &[&words[..], &["host", "true"]].concat());
+    for more in [
+        &["--publish-mode", "proxy"][..],
+        &["--publish-mode", "proxy", "--expose", "9/sctp", "-P"],
+    ] {
+        let done = host.try_cais(&env, &[&words[..], more, &["host", "true"]].concat());
+        assert_eq!(done.code, 125, "{more:?}");
+        assert!(
+            done.stderr
+                .contains("SCTP is not published with --publish-mode proxy"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert_sound(host, &env);
+}
+
 /// A container `web` with servers at the ports 80 and 81.
 fn serve_two(host: &Namespace, env: &TestEnv) {
     let script = format!("{} & exec {}", tcp_echo(80), tcp_echo(81));

@@ -14,6 +14,7 @@ use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::lease::{self, Holder};
 use cais_net::mac::Mac;
 use cais_net::network::{DEFAULT, Driver, Network, NetworkStore};
+use cais_net::publish::Protocol;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -39,7 +40,7 @@ pub(crate) fn plan(engine: &Engine, record: &Record) -> Result<Option<Endpoints>
         ..Endpoints::default()
     };
     let result = plan_all(&engine.store, attachments, &mut planned)
-        .and_then(|()| check_publish(&record.options, &planned));
+        .and_then(|()| check_publish(engine, &record.options, &planned));
     if result.is_err() {
         release(&engine.store.networks(), &planned);
     }
@@ -66,8 +67,30 @@ pub(super) fn find(store: &Store, name: &str) -> Result<Network> {
     Ok(store.networks().find(name)?)
 }
 
-/// Published ports need an interface that something from outside can reach.
-fn check_publish(options: &RunOptions, planned: &Endpoints) -> Result<()> {
+/// What the monitor leads to a container is TCP and UDP.
+///
+/// # Errors
+/// For SCTP, which only the kernel's translation of addresses leads on.
+pub(super) fn check_protocol(engine: &Engine, planned: &Endpoints, protocol: Protocol) -> Result<()> {
+    if !planned.proxy || protocol != Protocol::Sctp {
+        return Ok(());
+    }
+    Err(invalid(if engine.rootless {
+        "SCTP is not published without root, where cais itself leads connections on and knows TCP and UDP: start the container as root, or tunnel SCTP in UDP (RFC 6951) and publish that port"
+    } else {
+        "SCTP is not published with --publish-mode proxy, which knows TCP and UDP: leave the mode away, and the kernel leads SCTP on"
+    }))
+}
+
+/// Published ports need an interface that something from outside can reach, and somebody who
+/// leads there.
+fn check_publish(engine: &Engine, options: &RunOptions, planned: &Endpoints) -> Result<()> {
+    let network = &options.network;
+    let exposed = network.expose.iter().filter(|_| network.publish_all);
+    let published = network.publish.iter().map(|mapping| mapping.protocol);
+    for protocol in published.chain(exposed.map(|exposed| exposed.protocol)) {
+        check_protocol(engine, planned, protocol)?;
+    }
     let wants = !options.network.publish.is_empty() || options.network.publish_all;
     if wants && planned.published_to().is_none() {
         return Err(invalid(

@@ -60,6 +60,7 @@ pub fn add(engine: &Engine, container: &str, mapping: &PortMapping) -> Result<Ve
             record.name
         ))
     })?;
+    super::plan::check_protocol(engine, &endpoints, mapping.protocol)?;
     let own = networks.find(&target.network)?.publish_address;
     let reserved = reserve(&networks, mapping, own.or(engine.config.publish_address.value))?;
     let added: Vec<PublishedPort> = reserved.iter().map(|each| each.port).collect();
