@@ -3,7 +3,7 @@
 //! compatibility/differences.txt, and docs/compatibility.md is the table of all of it.
 
 use crate::engines_support::{Bench, Engine, run};
-use crate::support::{Done, TestEnv, eventually};
+use crate::support::{Done, TestEnv};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -176,31 +176,11 @@ struct Sides {
 impl Sides {
     fn start() -> Self {
         let mut bench = Bench::new("compatibility");
-        let host = format!("unix://{}", bench.path("docker.sock"));
-        let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
         // In a network and a mount namespace of its own: it changes nothing of the machine's.
-        bench.start(&[
-            "unshare",
-            "--net",
-            "--mount",
-            "dockerd",
-            "--data-root",
-            &data,
-            "--exec-root",
-            &exec,
-            "-H",
-            &host,
-            "-p",
-            &pid,
-            "--iptables=false",
-            "--bridge=none",
-            "--ip-forward=false",
-            "--ip-masq=false",
-        ]);
+        let host = bench.start_docker(&["unshare", "--net", "--mount"], &[]);
         let engine = Engine {
             words: vec!["/usr/bin/docker", "-H", &host],
         };
-        eventually("dockerd answers", || engine.call(&["version"]).code == 0);
         std::os::unix::fs::symlink("busybox", bench.base.join("rootfs/bin/hostname")).unwrap();
         let changes = [
             "-c",

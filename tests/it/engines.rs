@@ -162,32 +162,11 @@ fn a_container_lives(engine: &Engine<'_>, run_flags: &[&str], image: &str) {
 #[ignore = "needs Debian's docker.io: `cargo xtask test` installs it and runs this"]
 fn docker_with_this_runtime_as_with_runc() {
     let mut bench = Bench::new("docker");
-    let host = format!("unix://{}", bench.path("docker.sock"));
     let runtime = format!("cais={}", bench.path("cais-runtime"));
-    let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
-    bench.start(&[
-        "dockerd",
-        "--data-root",
-        &data,
-        "--exec-root",
-        &exec,
-        "-H",
-        &host,
-        "-p",
-        &pid,
-        "--iptables=false",
-        "--bridge=none",
-        "--ip-forward=false",
-        "--ip-masq=false",
-        "--add-runtime",
-        &runtime,
-        "--default-runtime",
-        "cais",
-    ]);
+    let host = bench.start_docker(&[], &["--add-runtime", &runtime, "--default-runtime", "cais"]);
     let engine = Engine {
         words: vec!["/usr/bin/docker", "-H", &host],
     };
-    eventually("dockerd answers", || engine.call(&["version"]).code == 0);
     engine.ok(&["import", &bench.archive(), "bench"]);
     for (name, _) in bench.runtimes() {
         containers_live(&engine, &["--runtime", name], "bench");

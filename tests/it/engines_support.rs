@@ -1,7 +1,7 @@
 //! What the tests with engines of others share: a directory with our runtime in it, daemons
 //! that end with the test, command lines.
 
-use crate::support::{Done, executable, make_rootfs};
+use crate::support::{Done, eventually, executable, make_rootfs};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -47,6 +47,34 @@ impl Bench {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
         self.daemons.push(child);
+    }
+
+    /// Starts dockerd with everything in this directory, without bridge and firewall; `around`
+    /// stands before its name, `more` behind its flags. Where it listens, once it answers.
+    pub(crate) fn start_docker(&mut self, around: &[&str], more: &[&str]) -> String {
+        let host = format!("unix://{}", self.path("docker.sock"));
+        let (data, exec, pid) = (self.path("data"), self.path("exec"), self.path("pid"));
+        let own = [
+            "--data-root",
+            &data,
+            "--exec-root",
+            &exec,
+            "-H",
+            &host,
+            "-p",
+            &pid,
+        ];
+        let quiet = [
+            "--iptables=false",
+            "--bridge=none",
+            "--ip-forward=false",
+            "--ip-masq=false",
+        ];
+        self.start(&[around, &["dockerd"], &own, &quiet, more].concat());
+        eventually("dockerd answers", || {
+            run(&["/usr/bin/docker", "-H", &host, "version"]).code == 0
+        });
+        host
     }
 
     /// The paths of the runtimes that a script is run with.

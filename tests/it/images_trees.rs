@@ -4,7 +4,7 @@
 use crate::engines_support::{Bench, ok};
 use crate::images::{Layout, make_image, run};
 use crate::images_peers::{entries, tree_of};
-use crate::support::{TestEnv, eventually, make_rootfs};
+use crate::support::{TestEnv, make_rootfs};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -248,30 +248,8 @@ fn by_docker_and_back() {
         tree_of(&env, image),
     );
     let mut bench = Bench::new("images");
-    let host = format!("unix://{}", bench.path("docker.sock"));
-    let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
-    bench.start(&[
-        "dockerd",
-        "--data-root",
-        &data,
-        "--exec-root",
-        &exec,
-        "-H",
-        &host,
-        "-p",
-        &pid,
-        "--iptables=false",
-        "--bridge=none",
-        "--ip-forward=false",
-        "--ip-masq=false",
-    ]);
+    let host = bench.start_docker(&[], &[]);
     let docker = |words: &[&str]| run("docker", &[&["-H", &host], words].concat());
-    eventually("dockerd answers", || {
-        let asked = std::process::Command::new("docker")
-            .args(["-H", &host, "version"])
-            .output();
-        asked.unwrap().status.success()
-    });
     let (there, back) = (bench.path("there.tar"), bench.path("back.tar"));
     env.ok(&["save", "-o", &there, image]);
     docker(&["load", "-q", "-i", &there]);

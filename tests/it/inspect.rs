@@ -3,7 +3,7 @@
 //! right.
 
 use crate::engines_support::{Bench, Engine};
-use crate::support::{TestEnv, eventually, make_rootfs};
+use crate::support::{TestEnv, make_rootfs};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -247,30 +247,10 @@ fn make_image(env: &TestEnv) -> String {
 #[test]
 fn the_record_is_dockers() {
     let mut bench = Bench::new("inspect");
-    let host = format!("unix://{}", bench.path("docker.sock"));
-    let (data, exec, pid) = (bench.path("data"), bench.path("exec"), bench.path("pid"));
-    bench.start(&[
-        "unshare",
-        "--net",
-        "--mount",
-        "dockerd",
-        "--data-root",
-        &data,
-        "--exec-root",
-        &exec,
-        "-H",
-        &host,
-        "-p",
-        &pid,
-        "--iptables=false",
-        "--bridge=none",
-        "--ip-forward=false",
-        "--ip-masq=false",
-    ]);
+    let host = bench.start_docker(&["unshare", "--net", "--mount"], &[]);
     let engine = Engine {
         words: vec!["/usr/bin/docker", "-H", &host],
     };
-    eventually("dockerd answers", || engine.call(&["version"]).code == 0);
     let archive = bench.archive();
     let changes = [
         "-c",

@@ -2,7 +2,6 @@
 //! out, ports by the monitors. The host is a network namespace with a neighbour outside.
 
 use crate::rootless::Home;
-use crate::support::Done;
 
 /// Makes the host: an uplink, a neighbour with a server at port 80 that says who asks, and one
 /// at port 81 that asks the host's port 8080 itself.
@@ -26,30 +25,31 @@ const TUN: &str = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/
 const SERVER: &str = r#"sh -c 'socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:"echo from \$SOCAT_PEERADDR" &
     exec socat UDP-RECVFROM:81,fork SYSTEM:"read x; echo datagram from \$SOCAT_PEERADDR"'"#;
 
-fn run(home: &Home, before: &str, script: &str) -> Done {
-    let before = format!("cd {}; {before}", home.base.display());
+/// What the commands of a user with these further ids print on that host, line by line;
+/// `device` is [`TUN`] or nothing. `ask` says what a server answers, `serve` starts one.
+fn shows(ids: &'static str, device: &str, script: &str, wanted: &[&str]) {
+    let home = Home::new(ids);
+    let before = format!("cd {}; {HOST}{device}", home.base.display());
     let script = format!(
-        "ask() {{ socat -T 5 -u \"$1\" - 2>&1 | grep -o 'from.*\\|outside.*\\|refused\\|rohibited\\|unreachable'; }}\n{script}"
+        "ask() {{ socat -T 5 -u \"$1\" - 2>&1 | grep -o 'from.*\\|outside.*\\|refused\\|rohibited\\|unreachable'; }}
+         serve() {{ cais run -d --name web \"$@\" host {SERVER} >/dev/null
+             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done; }}
+         {script}"
     );
-    home.sh_after(&["--mount", "--net"], &before, &script)
-}
-
-fn lines(done: &Done) -> Vec<&str> {
+    let done = home.sh_after(&["--mount", "--net"], &before, &script);
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
-    done.stdout.lines().collect()
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(lines, wanted, "{}", done.stderr);
 }
 
 #[test]
 fn containers_find_each_other_and_the_world() {
-    let home = Home::new("65534:3000000:65536\n");
-    let done = run(
-        &home,
-        &format!("{HOST}{TUN}"),
-        &format!(
-            "cais network create front >/dev/null; cais network create back --internal >/dev/null
-             cais run -d --name web --network front host {SERVER} >/dev/null
-             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
-             asks() {{ cais run --rm \"$@\"; }}
+    shows(
+        "65534:3000000:65536\n",
+        TUN,
+        "cais network create front >/dev/null; cais network create back --internal >/dev/null
+             serve --network front
+             asks() { cais run --rm \"$@\"; }
              asks --network front host socat -T 5 -u TCP4:web:80 -
              asks --network front --userns keep-id host socat -T 5 -u TCP4:192.0.2.9:80 -
              asks --network front -u 7 host socat -T 5 -u TCP6:[2001:db8::9]:80 -
@@ -61,12 +61,8 @@ fn containers_find_each_other_and_the_world() {
              kill $listener 2>/dev/null
              cais network connect back web; cais exec web sh -c 'ls /sys/class/net' | tr '\\n' ' '
              cais network disconnect front web; cais exec web sh -c 'ls /sys/class/net'
-             cais network check; cais stop -t 0 web; cais start web; cais rm -f web; cais network rm front back"
-        ),
-    );
-    assert_eq!(
-        lines(&done),
-        [
+             cais network check; cais stop -t 0 web; cais start web; cais rm -f web; cais network rm front back",
+        &[
             "from 172.18.0.3",
             "outside [0000:0000:0000:0000:0000:ffff:c000:0201]",
             "outside [2001:0db8:0000:0000:0000:0000:0000:0001]",
@@ -81,32 +77,25 @@ fn containers_find_each_other_and_the_world() {
             "front",
             "back"
         ],
-        "{}",
-        done.stderr
     );
 }
 
 #[test]
 fn ports_are_published() {
-    let home = Home::new("");
-    let done = run(
-        &home,
-        &format!("{HOST}{TUN}"),
-        &format!(
-            "cais run -d --name web -p 8080:80 -p 8080:81/udp host {SERVER} >/dev/null
-             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
+    shows(
+        "",
+        TUN,
+        "serve -p 8080:80 -p 8080:81/udp
              for a in 127.0.0.1 192.0.2.1 [::1] 192.0.2.9:81; do ask TCP:$(echo $a:8080 | sed s/:81:8080/:81/); done
              until echo x | socat -t 1 - UDP:127.0.0.1:8080 | grep datagram; do :; done
              cais run --rm -p 8080:80 host true 2>&1 | grep -o 'taken by container web'
              cais run --rm -p 80:80 host true 2>&1 | grep -o 'are for root'
+             cais run --rm -p 8082:80/sctp host true 2>&1 | grep -o 'SCTP is not published without root'
+             cais port add web 8082:80/sctp 2>&1 | grep -o 'SCTP is not published without root'
              cais port add web 8081:80 >/dev/null; ask TCP:127.0.0.1:8081
              cais port rm web 8081:80 >/dev/null; ask TCP:127.0.0.1:8081
-             cais port web 80; cais rm -f web"
-        ),
-    );
-    assert_eq!(
-        lines(&done),
-        [
+             cais port web 80; cais rm -f web",
+        &[
             "from 172.17.0.1",
             "from 192.0.2.1",
             "from 172.17.0.1",
@@ -114,37 +103,35 @@ fn ports_are_published() {
             "datagram from 172.17.0.1",
             "taken by container web",
             "are for root",
+            "SCTP is not published without root",
+            "SCTP is not published without root",
             "from 172.17.0.1",
             "refused",
             "0.0.0.0:8080",
             "[::]:8080",
             "web"
         ],
-        "{}",
-        done.stderr
     );
 }
 
 #[test]
 fn without_pasta_containers_reach_each_other() {
-    let home = Home::new("");
-    let done = run(
-        &home,
-        HOST,
+    shows(
+        "",
+        "",
         "cais run -d --name one --network bridge host sleep 1000 2>&1 >/dev/null | grep -o 'nothing outside'
          cais run --rm --network bridge host sh -c 'ip -4 route' 2>/dev/null | cut -d ' ' -f 1-3 | head -1; cais rm -f one",
+        &["nothing outside", "default via 172.17.0.1", "one"],
     );
-    assert_eq!(lines(&done), ["nothing outside", "default via 172.17.0.1", "one"]);
 }
 
 /// Killed at any step, nothing is left after the next command, though the namespace stays for
 /// another container; and without one the keeper is gone (the home's own check).
 #[test]
 fn a_start_is_killed_at_every_step() {
-    let home = Home::new("");
-    let done = run(
-        &home,
-        HOST,
+    shows(
+        "",
+        "",
         "cais network create --ipv6=false front >/dev/null
          hold=$(cais run -d --name hold --network front --ip 172.18.9.9 host sleep 1000)
          left() { ls run/cais/networks/front run/cais/endpoints run/cais/containers run/cais/resolvers | grep '[0-9a-f]$' | grep -v \"$hold\\|172.18.9.9\"; }
@@ -160,31 +147,22 @@ fn a_start_is_killed_at_every_step() {
             [ $step -gt 20 ] || exit 3
          done
          cais rm -f hold; cais network rm front",
+        &["hold", "front"],
     );
-    assert_eq!(lines(&done), ["hold", "front"], "{}", done.stderr);
 }
 
 /// The keeper is killed: what runs goes on, and what is started afterwards finds it.
 #[test]
 fn the_keeper_is_killed() {
-    let home = Home::new("");
-    let done = run(
-        &home,
-        &format!("{HOST}{TUN}"),
-        &format!(
-            "cais network create front >/dev/null
-             cais run -d --name web --network front host {SERVER} >/dev/null
-             until cais exec web socat -u TCP:127.0.0.1:80 - >/dev/null 2>&1; do :; done
+    shows(
+        "",
+        TUN,
+        "cais network create front >/dev/null
+             serve --network front
              kill -9 $(cut -d ' ' -f 1 run/cais/networks/.home-keeper)
              cais run --rm --network front host socat -T 5 -u TCP4:web:80 -
              cais run --rm --network front host socat -T 5 -u TCP4:192.0.2.9:80 - | cut -d ' ' -f 1
-             cais network check; cais rm -f web; cais network rm front"
-        ),
-    );
-    assert_eq!(
-        lines(&done),
-        ["from 172.18.0.3", "outside", "web", "front"],
-        "{}",
-        done.stderr
+             cais network check; cais rm -f web; cais network rm front",
+        &["from 172.18.0.3", "outside", "web", "front"],
     );
 }

@@ -4,21 +4,21 @@ use super::*;
 
 /// Kills a command at each of its steps in turn, until it passes unharmed. `before` makes
 /// what it works on, and after each kill nothing may be left that was not there.
-fn kill_at_every_step(victim: &str, before: &[&[&str]], words: &[&str], after: &[&[&str]]) {
+fn kill_at_every_step(victim: &str, before: &[&str], words: &str, after: &[&str]) {
     let (host, env) = (Namespace::new(), TestEnv::new());
     for step in 0..60 {
-        for words in before {
-            host.cais(&env, words);
+        for line in before {
+            host.cais(&env, &line.split(' ').collect::<Vec<_>>());
         }
-        let mut command = env.command(words);
+        let mut command = env.command(&words.split(' ').collect::<Vec<_>>());
         command.env("CAIS_TEST_KILL", format!("{victim}:{step}"));
         let done = Done::from(host.inside(&command).output().unwrap());
         eventually("the next command agrees with the kernel", || {
             host.try_cais(&env, &["ps", "-a"]);
             host.try_cais(&env, &["network", "check"]).code == 0
         });
-        for words in after {
-            host.try_cais(&env, words);
+        for line in after {
+            host.try_cais(&env, &line.split(' ').collect::<Vec<_>>());
         }
         eventually(&format!("nothing of {words:?} killed at {step} is left"), || {
             host.try_cais(&env, &["ps", "-a"]);
@@ -32,117 +32,45 @@ fn kill_at_every_step(victim: &str, before: &[&[&str]], words: &[&str], after: &
     panic!("{words:?} is still killed after 60 steps");
 }
 
+/// A container with a port, in the default network and in what else is said.
+const VICTIM: &str = "run -d --name vic --network bridge -p 8080:80 host sleep 1000";
+
 #[test]
 fn a_start_killed_at_every_step() {
-    let words = [
-        "run",
-        "--rm",
-        "-p",
-        "8080:80",
-        "--network",
-        "bridge",
-        "--name",
-        "vic",
-        "host",
-        "true",
-    ];
-    kill_at_every_step("caller", &[], &words, &[&["rm", "-f", "vic"]]);
+    let words = "run --rm -p 8080:80 --network bridge --name vic host true";
+    kill_at_every_step("caller", &[], words, &["rm -f vic"]);
 }
 
 #[test]
 fn a_monitor_killed_at_every_step() {
-    let words = [
-        "run",
-        "-d",
-        "--rm",
-        "-p",
-        "8080:80/udp",
-        "--network",
-        "bridge",
-        "--name",
-        "vic",
-        "host",
-        "true",
-    ];
-    kill_at_every_step("monitor", &[], &words, &[&["rm", "-f", "vic"]]);
+    let words = "run -d --rm -p 8080:80/udp --network bridge --name vic host true";
+    kill_at_every_step("monitor", &[], words, &["rm -f vic"]);
 }
 
 #[test]
 fn a_connection_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &[
-            "run",
-            "-d",
-            "--name",
-            "vic",
-            "--network",
-            "bridge",
-            "-p",
-            "8080:80",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    ];
-    let after: [&[&str]; 2] = [&["rm", "-f", "vic"], &["network", "rm", "n"]];
-    kill_at_every_step("caller", &before, &["network", "connect", "n", "vic"], &after);
+    let before = ["network create n", VICTIM];
+    let after = ["rm -f vic", "network rm n"];
+    kill_at_every_step("caller", &before, "network connect n vic", &after);
 }
 
 #[test]
 fn a_disconnection_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &[
-            "run",
-            "-d",
-            "--name",
-            "vic",
-            "--network",
-            "n",
-            "--network",
-            "bridge",
-            "-p",
-            "8080:80",
-            "host",
-            "sleep",
-            "1000",
-        ],
-    ];
-    let after: [&[&str]; 2] = [&["rm", "-f", "vic"], &["network", "rm", "n"]];
-    kill_at_every_step("caller", &before, &["network", "disconnect", "n", "vic"], &after);
+    let both = VICTIM.replace("bridge", "n --network bridge");
+    let before = ["network create n", &both];
+    let after = ["rm -f vic", "network rm n"];
+    kill_at_every_step("caller", &before, "network disconnect n vic", &after);
 }
 
 #[test]
 fn a_change_of_ports_killed_at_every_step() {
-    let before: [&[&str]; 1] = [&[
-        "run",
-        "-d",
-        "--name",
-        "vic",
-        "--network",
-        "bridge",
-        "-p",
-        "8080:80",
-        "host",
-        "sleep",
-        "1000",
-    ]];
-    let after: [&[&str]; 1] = [&["rm", "-f", "vic"]];
-    kill_at_every_step("caller", &before, &["port", "add", "vic", "8081:81"], &after);
-    kill_at_every_step("caller", &before, &["port", "rm", "vic", "8080:80"], &after);
+    for words in ["port add vic 8081:81", "port rm vic 8080:80"] {
+        kill_at_every_step("caller", &[VICTIM], words, &["rm -f vic"]);
+    }
 }
 
 #[test]
 fn the_removal_of_a_network_killed_at_every_step() {
-    let before: [&[&str]; 2] = [
-        &["network", "create", "n"],
-        &["run", "--rm", "--network", "n", "host", "true"],
-    ];
-    kill_at_every_step(
-        "caller",
-        &before,
-        &["network", "rm", "n"],
-        &[&["network", "rm", "n"]],
-    );
+    let before = ["network create n", "run --rm --network n host true"];
+    kill_at_every_step("caller", &before, "network rm n", &["network rm n"]);
 }
