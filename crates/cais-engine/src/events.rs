@@ -314,7 +314,8 @@ fn matches(event: &Event, key: &str, value: &str) -> bool {
             None => attribute(value).is_some(),
         },
         "scope" => event.scope == value,
-        _ => true,
+        // There is none of whom events could tell.
+        _ => false,
     }
 }
 

@@ -111,7 +111,7 @@ fn events_tell_what_happened() {
         "--format",
         "{{.Action}}",
     ]);
-    assert_eq!(shown, "create\nstart\ndie\nrename\ndestroy\n");
+    assert_eq!(shown, "create\nattach\nstart\ndie\nrename\ndestroy\n");
     let died = env.ok(&[
         "events",
         "--since",

@@ -4,49 +4,19 @@ use cais_engine::inspect::host_addresses;
 use cais_engine::publish::PublishedPort;
 use cais_json::{Map, Value};
 use cais_order::InOrder;
-use std::collections::BTreeMap;
 
-/// Ports in a row: the first of the container, the first of the host, and how many.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    inside: u16,
-    outside: u16,
-    count: u16,
-}
-
-/// Published ports as `0.0.0.0:8080->80/tcp`, those in a row as one, and ports that are only
-/// exposed as `80/tcp`.
+/// Published ports as `0.0.0.0:8080->80/tcp`, and ports that are only exposed as `80/tcp`. As
+/// with Docker those in a row are one where they are the same on the host, and stand first.
 pub(super) fn port_list(published: &[PublishedPort], exposed: &Map<String, Value>) -> String {
-    let mut all: BTreeMap<(String, String), Vec<(u16, u16)>> = BTreeMap::new();
+    // The port, the address, the port of the host, the protocol.
+    let mut all: Vec<(u16, String, u16, String)> = Vec::new();
     for port in published {
-        for address in host_addresses(port) {
-            let key = (port.protocol.to_string(), address);
-            all.entry(key)
-                .or_default()
-                .push((port.container_port, port.host_port));
-        }
-    }
-    let mut texts = Vec::new();
-    for ((protocol, address), mut ports) in all {
-        ports.order();
-        for run in runs(&ports) {
-            let range = |first: u16| match run.count {
-                1 => first.to_string(),
-                count => format!("{first}-{}", first.saturating_add(count - 1)),
-            };
-            let address = if address.contains(':') {
-                format!("[{address}]")
-            } else {
-                address.clone()
-            };
-            texts.push((
-                run.inside,
-                format!(
-                    "{address}:{}->{}/{protocol}",
-                    range(run.outside),
-                    range(run.inside)
-                ),
-            ));
+        for mut address in host_addresses(port) {
+            if address.contains(':') {
+                address = format!("[{address}]");
+            }
+            let protocol = port.protocol.to_string();
+            all.push((port.container_port, address, port.host_port, protocol));
         }
     }
     let is_published = |key: &str| {
@@ -55,32 +25,58 @@ pub(super) fn port_list(published: &[PublishedPort], exposed: &Map<String, Value
             .any(|port| key == format!("{}/{}", port.container_port, port.protocol))
     };
     for key in exposed.keys().filter(|key| !is_published(key)) {
-        let number = key.split('/').next().and_then(|number| number.parse().ok());
-        texts.push((number.unwrap_or(0), key.clone()));
+        let (port, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+        all.push((port.parse().unwrap_or(0), String::new(), 0, protocol.to_owned()));
     }
-    texts.order_by_key(|(port, _)| *port);
-    let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
-    texts.join(", ")
-}
-
-/// Pairs of ports, sorted, as runs in which both grow by one.
-fn runs(ports: &[(u16, u16)]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for &(inside, outside) in ports {
-        let continued = runs.last_mut().filter(|run| {
-            run.inside.checked_add(run.count) == Some(inside)
-                && run.outside.checked_add(run.count) == Some(outside)
-        });
-        match continued {
-            Some(run) => run.count += 1,
-            None => runs.push(Run {
-                inside,
-                outside,
-                count: 1,
+    all.order();
+    let (mut texts, mut rows, mut mapped) = (Vec::new(), Vec::<Row>::new(), Vec::new());
+    for (port, address, outside, protocol) in all {
+        if !address.is_empty() && outside != port {
+            mapped.push(format!("{address}:{outside}->{port}/{protocol}"));
+            continue;
+        }
+        let known = rows
+            .iter_mut()
+            .find(|row| row.address == address && row.protocol == protocol);
+        match known {
+            Some(row) if row.last.checked_add(1) == Some(port) => row.last = port,
+            Some(row) => {
+                texts.push(row.text());
+                (row.first, row.last) = (port, port);
+            }
+            None => rows.push(Row {
+                address,
+                protocol,
+                first: port,
+                last: port,
             }),
         }
     }
-    runs
+    texts.extend(rows.iter().map(Row::text));
+    texts.extend(mapped);
+    texts.join(", ")
+}
+
+/// Ports in a row, the same on the host, or only exposed.
+struct Row {
+    address: String,
+    protocol: String,
+    first: u16,
+    last: u16,
+}
+
+impl Row {
+    fn text(&self) -> String {
+        let ports = match self.first {
+            first if first == self.last => first.to_string(),
+            first => format!("{first}-{}", self.last),
+        };
+        let protocol = &self.protocol;
+        match self.address.as_str() {
+            "" => format!("{ports}/{protocol}"),
+            address => format!("{address}:{ports}->{ports}/{protocol}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -102,18 +98,19 @@ mod tests {
         exposed.insert("80/tcp".to_owned(), Value::Null);
         exposed.insert("443/tcp".to_owned(), Value::Null);
         for (ports, want) in [
+            // What Docker 20.10 says of these, but for the brackets.
             (vec![], "80/tcp, 443/tcp"),
             (
                 vec![port(None, 8080, 80)],
-                "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 443/tcp",
+                "443/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp",
             ),
             (
                 vec![port(local, 1, 1), port(local, 3, 3), port(local, 2, 2)],
-                "127.0.0.1:1-3->1-3/tcp, 80/tcp, 443/tcp",
+                "80/tcp, 127.0.0.1:1-3->1-3/tcp, 443/tcp",
             ),
             (
                 vec![port(local, 1, 1), port(local, 3, 2)],
-                "127.0.0.1:1->1/tcp, 127.0.0.1:3->2/tcp, 80/tcp, 443/tcp",
+                "80/tcp, 127.0.0.1:1->1/tcp, 443/tcp, 127.0.0.1:3->2/tcp",
             ),
         ] {
             assert_eq!(port_list(&ports, &exposed), want);

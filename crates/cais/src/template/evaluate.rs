@@ -96,7 +96,7 @@ impl State {
                     .map(|(key, value)| (Value::String(key), value))
                     .collect()
             }
-            Operand::Json(Value::Null) | Operand::Missing => Vec::new(),
+            Operand::Json(Value::Null) | Operand::Missing | Operand::Nil(_) => Vec::new(),
             Operand::Json(Value::Number(count)) => (0..count.as_u64().unwrap_or(0).min(1 << 20))
                 .map(|index| (index.into(), index.into()))
                 .collect(),

@@ -160,7 +160,7 @@ fn length(value: &Operand) -> Called {
         Operand::Json(Value::Array(list)) => list.len(),
         Operand::Json(Value::Object(map)) => map.len(),
         // Docker's lists and maps that hold nothing are null in JSON, and of length 0 in Go.
-        Operand::Json(Value::Null) => 0,
+        Operand::Json(Value::Null) | Operand::Nil(_) => 0,
         Operand::Missing => return Err("len of nil pointer".to_owned()),
         Operand::Json(other) => return Err(format!("len of type {}", type_name(other))),
     };
@@ -193,7 +193,7 @@ fn index(arguments: &[Operand]) -> Called {
                     .and_then(|at| text.as_bytes().get(at));
                 Operand::Json((*found.ok_or_else(|| format!("index out of range: {at}"))?).into())
             }
-            (Operand::Json(Value::Null) | Operand::Missing, _) => {
+            (Operand::Json(Value::Null) | Operand::Missing | Operand::Nil(_), _) => {
                 return Err("index of untyped nil".to_owned());
             }
             (Operand::Json(other), _) => {
@@ -256,7 +256,7 @@ fn join(arguments: &[Operand]) -> Called {
                 .collect();
             text(all.join(by))
         }
-        Some(Operand::Json(Value::Null)) => text(""),
+        Some(Operand::Json(Value::Null) | Operand::Nil(_)) => text(""),
         _ => Err("join: the first argument is not a list".to_owned()),
     }
 }
@@ -339,6 +339,7 @@ fn printf(arguments: &[Operand]) -> Called {
         .map(|value| match value {
             Operand::Json(json) => format!("{}={}", type_name(json), print(value)),
             Operand::Missing => "<nil>".to_owned(),
+            Operand::Nil(text) => (*text).to_owned(),
         })
         .collect();
     if !extra.is_empty() {
@@ -355,7 +356,7 @@ fn print_verb(verb: char, value: &Operand, precision: Option<usize>, flags: &str
             None => text.clone(),
         },
         ('v', _) => print(value),
-        ('s', Operand::Json(Value::Array(_) | Value::Object(_))) => print(value),
+        ('s', Operand::Json(Value::Array(_) | Value::Object(_)) | Operand::Nil(_)) => print(value),
         ('q', Operand::Json(Value::String(text))) => format!("{text:?}"),
         ('d', Operand::Json(Value::Number(number))) if !number.is_f64() => match number.as_i64() {
             Some(number) if number >= 0 => format!("{plus}{number}"),
@@ -383,7 +384,7 @@ fn print_verb(verb: char, value: &Operand, precision: Option<usize>, flags: &str
         ('t', Operand::Json(Value::Bool(is))) => is.to_string(),
         ('T', Operand::Json(json)) => type_name(json).to_owned(),
         (_, Operand::Json(json)) => format!("%!{verb}({}={})", type_name(json), print(value)),
-        (_, Operand::Missing) => format!("%!{verb}(<nil>)"),
+        (_, Operand::Missing | Operand::Nil(_)) => format!("%!{verb}(<nil>)"),
     }
 }
 

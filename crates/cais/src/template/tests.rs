@@ -150,6 +150,49 @@ fn mistakes_are_named() {
     assert!(render(&deep).contains("too deeply nested"));
 }
 
+/// Each expectation is what `docker inspect -f` of 20.10 says.
+#[test]
+fn what_is_empty_in_dockers_types() {
+    let inspected = json!({
+        "Id": "0123", "State": { "Status": "running" }, "Config": { "Volumes": null, "Entrypoint": null },
+        "HostConfig": {
+            "Binds": null, "NanoCpus": 5, "MemorySwappiness": null,
+            "PortBindings": { "80/tcp": [{ "HostIp": "", "HostPort": "8080" }] },
+            "RestartPolicy": { "Name": "on-failure", "MaximumRetryCount": 2 },
+            "LogConfig": { "Type": "json-file", "Config": {} },
+        },
+    });
+    for (template, want) in [
+        ("{{.ID}} {{.HostConfig.NanoCPUs}}", "0123 5"),
+        ("{{if .State.Health}}x{{else}}none{{end}}", "none"),
+        ("{{.State.Health}} {{json .State.Health}}", "<nil> null"),
+        ("{{.HostConfig.Binds}} {{json .HostConfig.Binds}}", "[] null"),
+        (
+            "{{len .HostConfig.Binds}}{{range .HostConfig.Binds}}x{{end}}",
+            "0",
+        ),
+        ("{{join .HostConfig.Binds \",\"}}", ""),
+        ("{{.HostConfig.MemorySwappiness}}", "<nil>"),
+        ("{{.Config.Volumes}} {{.Config.Entrypoint}}", "map[] []"),
+        (
+            "{{.Config.StopTimeout}} {{.HostConfig.Init}} {{.SizeRw}}",
+            "<nil> <nil> <nil>",
+        ),
+        ("{{.HostConfig.Tmpfs}} {{.HostConfig.Mounts}}", "map[] []"),
+        ("{{.Config.NetworkDisabled}}{{.Config.MacAddress}}", "false"),
+        ("{{.HostConfig.PortBindings}}", "map[80/tcp:[{ 8080}]]"),
+        ("{{.HostConfig.RestartPolicy}}", "{on-failure 2}"),
+        ("{{.HostConfig.LogConfig}}", "{json-file map[]}"),
+    ] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&inspected));
+        assert_eq!(rendered.unwrap(), want, "{template}");
+    }
+    for template in ["{{.id}}", "{{.State.Health.Status}}", "{{.Config.Health}}"] {
+        let rendered = Template::parse(template).and_then(|template| template.render(&inspected));
+        assert!(rendered.is_err(), "{template}");
+    }
+}
+
 #[test]
 fn lists() {
     let rows = [
