@@ -8,7 +8,7 @@ mod lex;
 mod parse;
 mod value;
 
-pub use format::Format;
+pub use format::{Format, Listing};
 pub use value::Label;
 
 use cais_json::Value;

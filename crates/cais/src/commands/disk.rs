@@ -5,7 +5,7 @@ use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print, print_error};
 use cais::cli::{SystemCheckArgs, SystemDfArgs};
-use cais::template::Format;
+use cais::template::{Format, Listing};
 use cais_engine::check::check as check_all;
 use cais_engine::describe::since;
 use cais_engine::disk_usage::{ContainerUsage, DiskUsage, disk_usage};
@@ -19,10 +19,18 @@ use std::time::SystemTime;
 type Shown = fn(u64) -> String;
 
 pub(crate) fn df(args: &SystemDfArgs) -> Result<u8, Failure> {
-    let format = Format::parse(
-        args.format.as_deref(),
-        "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
-    )?;
+    let listing = Listing {
+        table: "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+        id: "Type",
+        raw: &[
+            ("type", "Type"),
+            ("total", "TotalCount"),
+            ("active", "Active"),
+            ("size", "Size"),
+            ("reclaimable", "Reclaimable"),
+        ],
+    };
+    let format = Format::of_list(args.format.as_deref(), false, &listing)?;
     let engine = engine()?;
     sweep(&engine);
     let usage = disk_usage(&engine)?;

@@ -30,7 +30,7 @@ pub(crate) fn events(args: &EventsArgs) -> Result<u8, Failure> {
         query.add_filter(filter)?;
     }
     let template = match args.format.as_deref() {
-        None | Some("json") => None,
+        None | Some("json" | "") => None,
         Some(text) => Some(
             Template::parse(text)
                 .map_err(|error| Failure::new(format!("failed to parse template: {error}")))?,

@@ -5,7 +5,7 @@ use super::images::id;
 use crate::failure::Failure;
 use crate::output::{human_size, print, whole_seconds};
 use cais::cli::HistoryArgs;
-use cais::template::Format;
+use cais::template::{Format, Listing};
 use cais_engine::EngineError;
 use cais_engine::describe::since;
 use cais_engine::images;
@@ -20,13 +20,12 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let store = images::open(&engine)?;
     let image = images::find(&store, &args.image)?;
-    let format = match args.quiet {
-        true => Format::parse(Some("{{.ID}}"), TABLE)?,
-        false => {
-            let table = if args.human { TABLE } else { TABLE_IN_FULL };
-            Format::parse(args.format.as_deref(), table)?
-        }
+    let listing = Listing {
+        table: if args.human { TABLE } else { TABLE_IN_FULL },
+        id: "ID",
+        raw: &[],
     };
+    let format = Format::of_list(args.format.as_deref(), args.quiet, &listing)?;
     let config = store
         .config(&image.id)
         .map_err(EngineError::image("read the image's configuration"))?;

@@ -5,7 +5,7 @@ use super::ps::created_at;
 use crate::failure::Failure;
 use crate::output::{human_size, print};
 use cais::cli::ImagesArgs;
-use cais::template::Format;
+use cais::template::{Format, Listing};
 use cais_engine::describe::since;
 use cais_engine::images;
 use cais_engine::prune::LabelFilter;
@@ -50,13 +50,21 @@ struct Row<'a> {
 pub(crate) fn list(args: &ImagesArgs) -> Result<u8, Failure> {
     let engine = engine()?;
     let store = images::open(&engine)?;
-    let format = match args.quiet {
-        true => Format::parse(Some("{{.ID}}"), TABLE)?,
-        false => {
-            let table = if args.digests { TABLE_WITH_DIGESTS } else { TABLE };
-            Format::parse(args.format.as_deref(), table)?
-        }
+    let mut raw = vec![
+        ("repository", "Repository"),
+        ("tag", "Tag"),
+        ("digest", "Digest"),
+        ("image_id", "ID"),
+        ("created_at", "CreatedAt"),
+        ("virtual_size", "Size"),
+    ];
+    raw.retain(|(key, _)| args.digests || *key != "digest");
+    let listing = Listing {
+        table: if args.digests { TABLE_WITH_DIGESTS } else { TABLE },
+        id: "ID",
+        raw: &raw,
     };
+    let format = Format::of_list(args.format.as_deref(), args.quiet, &listing)?;
     let mut all = store.images().map_err(EngineError::image("list the images"))?;
     all.order_by(|one, other| other.created.cmp(&one.created));
     let filter = Filter::parse(&store, &all, &args.filter)?;

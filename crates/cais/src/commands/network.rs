@@ -5,7 +5,7 @@ use super::{engine, for_each, privileged_engine, sweep};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::{NetworkCommand, NetworkConnectArgs, NetworkCreateArgs, NetworkListArgs, NetworkPruneArgs};
-use cais::template::{Format, Template};
+use cais::template::{Format, Listing, Template};
 use cais_engine::EngineError;
 use cais_engine::engine::Engine;
 use cais_engine::network::check::{check, repair};
@@ -158,20 +158,24 @@ fn labels(network: &Network) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn ls(args: &NetworkListArgs) -> Result<u8, Failure> {
-    const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
+    const LISTING: Listing<'_> = Listing {
+        table: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+        id: "ID",
+        raw: &[
+            ("network_id", "ID"),
+            ("name", "Name"),
+            ("driver", "Driver"),
+            ("scope", "Scope"),
+        ],
+    };
     let engine = engine()?;
     let all = filtered(list(&engine.store)?, &args.filter)?;
     let id = |listed: &Listed| {
         let length = if args.no_trunc { listed.id.len() } else { 12 };
         listed.id.get(..length).unwrap_or_default().to_owned()
     };
-    if args.quiet {
-        let ids: String = all.iter().map(|listed| id(listed) + "\n").collect();
-        print(&ids)?;
-        return Ok(0);
-    }
     let rows: Vec<Value> = all.iter().map(|listed| row(listed, &id(listed))).collect();
-    let format = Format::parse(args.format.as_deref(), TABLE)?;
+    let format = Format::of_list(args.format.as_deref(), args.quiet, &LISTING)?;
     print(&format.render(rows, &[("ID", "NETWORK ID")])?)?;
     Ok(0)
 }

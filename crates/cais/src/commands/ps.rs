@@ -6,7 +6,7 @@ use super::{engine, sweep};
 use crate::failure::Failure;
 use crate::output::{human_size, print};
 use cais::cli::PsArgs;
-use cais::template::{Format, Label};
+use cais::template::{Format, Label, Listing};
 use cais_engine::describe::since;
 use cais_engine::disk::read_size;
 use cais_engine::engine::Engine;
@@ -36,7 +36,7 @@ pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
     let found = select(&engine, args)?;
     let mut view = View {
         engine: &engine,
-        quiet: args.quiet,
+        quiet: args.quiet && matches!(given(args, &engine), None | Some("table" | "raw")),
         whole: args.no_trunc,
         with_size: args.size || format.uses("Size"),
         now: SystemTime::now(),
@@ -61,17 +61,33 @@ pub(crate) fn ps(args: &PsArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// The template that the user gives, or has configured.
+fn given<'a>(args: &'a PsArgs, engine: &'a Engine) -> Option<&'a str> {
+    let configured = engine.config.ps_format.value.as_ref().filter(|_| !args.quiet);
+    let given = args.format.as_ref().filter(|text| !text.is_empty());
+    given.or(configured).map(String::as_str)
+}
+
 fn format(args: &PsArgs, engine: &Engine) -> Result<Format, Failure> {
-    if args.quiet {
-        return Ok(Format::parse(Some("{{.ID}}"), TABLE)?);
-    }
-    let table = if args.size {
-        format!("{TABLE}\t{{{{.Size}}}}")
-    } else {
-        TABLE.to_owned()
+    const RAW: [(&str, &str); 10] = [
+        ("container_id", "ID"),
+        ("image", "Image"),
+        ("command", "Command"),
+        ("created_at", "CreatedAt"),
+        ("state", "State"),
+        ("status", "Status"),
+        ("names", "Names"),
+        ("labels", "Labels"),
+        ("ports", "Ports"),
+        ("size", "Size"),
+    ];
+    let table = format!("{TABLE}{}", if args.size { "\t{{.Size}}" } else { "" });
+    let listing = Listing {
+        table: &table,
+        id: "ID",
+        raw: RAW.get(..RAW.len() - usize::from(!args.size)).unwrap_or(&RAW),
     };
-    let text = args.format.as_ref().or(engine.config.ps_format.value.as_ref());
-    Format::parse(text.map(String::as_str), &table)
+    Format::of_list(given(args, engine), args.quiet, &listing)
         .map_err(|error| Failure::new(format!("failed to parse template: {error}")))
 }
 

@@ -7,7 +7,7 @@ use crate::output::{human_size, print, whole_seconds};
 use cais::cli::{
     VolumeCommand, VolumeCreateArgs, VolumeInspectArgs, VolumeListArgs, VolumePruneArgs, VolumeRemoveArgs,
 };
-use cais::template::{Format, Label, Template};
+use cais::template::{Format, Label, Listing, Template};
 use cais_engine::options::RunOptions;
 use cais_engine::prune::{LabelFilter, PruneFilter};
 use cais_engine::store::Store;
@@ -90,10 +90,12 @@ fn inspect(args: &VolumeInspectArgs) -> Result<u8, Failure> {
 
 fn list(args: &VolumeListArgs) -> Result<u8, Failure> {
     let engine = engine()?;
-    let format = match args.quiet {
-        true => Format::parse(Some("{{.Name}}"), TABLE)?,
-        false => Format::parse(args.format.as_deref(), TABLE)?,
+    let listing = Listing {
+        table: TABLE,
+        id: "Name",
+        raw: &[("name", "Name"), ("driver", "Driver")],
     };
+    let format = Format::of_list(args.format.as_deref(), args.quiet, &listing)?;
     let filter = Filter::parse(&args.filter)?;
     let used = match filter.dangling {
         Some(_) => volumes::in_use(&engine.store)?,

@@ -12,14 +12,51 @@ pub struct Format {
     is_table: bool,
 }
 
+/// What a command that lists shows of itself.
+#[derive(Debug)]
+pub struct Listing<'a> {
+    /// The template of its table.
+    pub table: &'a str,
+    /// The field that `--quiet` shows.
+    pub id: &'a str,
+    /// The keys and fields of `--format raw`, where it has that.
+    pub raw: &'a [(&'a str, &'a str)],
+}
+
 impl Format {
+    /// Reads `--format` beside `--quiet`, which counts where no template is given, as with
+    /// Docker.
+    ///
+    /// # Errors
+    /// Where the template cannot be read.
+    pub fn of_list(text: Option<&str>, quiet: bool, listing: &Listing<'_>) -> Result<Self, TemplateError> {
+        let id = format!("{{{{.{}}}}}", listing.id);
+        match text {
+            Some("raw") if !listing.raw.is_empty() => {
+                let of = |(key, field): &(&str, &str)| format!("{key}:{{{{pad .{field} 1 0}}}}\n");
+                let mut fields = listing.raw.iter();
+                let template = match quiet {
+                    true => fields.find(|(_, field)| *field == listing.id).map(of),
+                    false => Some(fields.map(of).collect()),
+                };
+                let template = template.unwrap_or_default();
+                // Each line ends with one of its own.
+                let template = if quiet { template.trim_end() } else { &template };
+                Self::parse(Some(template), listing.table)
+            }
+            None | Some("" | "table") if quiet => Self::parse(Some(&id), listing.table),
+            _ => Self::parse(text, listing.table),
+        }
+    }
+
     /// Reads the value of `--format`. `fallback` is the template of the table that is shown
     /// without it, columns with tabs between them.
     ///
     /// # Errors
     /// Where the template cannot be read.
     pub fn parse(text: Option<&str>, fallback: &str) -> Result<Self, TemplateError> {
-        let text = text.unwrap_or("table").trim_matches(' ');
+        let text = text.unwrap_or_default().trim_matches(' ');
+        let text = if text.is_empty() { "table" } else { text };
         let whole = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
         let (template, is_table) = match text.strip_prefix("table") {
             Some("") => (fallback.to_owned(), true),

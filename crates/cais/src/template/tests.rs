@@ -1,6 +1,6 @@
 //! Each expectation was taken from Go's text/template with Docker's functions.
 
-use super::{Format, Label, Template};
+use super::{Format, Label, Listing, Template};
 use cais_json::{Value, json};
 
 fn data() -> Value {
@@ -218,4 +218,33 @@ fn lists() {
     );
     let format = Format::parse(Some("{{.Size}}"), "").unwrap();
     assert!(format.uses("Size") && !format.uses("ID"));
+}
+
+#[test]
+fn quiet_raw_and_empty_formats() {
+    let rows = [
+        json!({ "ID": "1", "Name": "web", "Ports": "" }),
+        json!({ "ID": "2", "Name": "db", "Ports": "80" }),
+    ];
+    let listing = Listing {
+        table: "{{.ID}}\t{{.Name}}",
+        id: "ID",
+        raw: &[("id", "ID"), ("name", "Name"), ("ports", "Ports")],
+    };
+    for (format, quiet, want) in [
+        (None, false, "ID        NAME\n1         web\n2         db\n"),
+        (Some(""), false, "ID        NAME\n1         web\n2         db\n"),
+        (Some("table"), true, "1\n2\n"),
+        (Some(""), true, "1\n2\n"),
+        (Some("{{.Name}}"), true, "web\ndb\n"),
+        (
+            Some("raw"),
+            false,
+            "id: 1\nname: web\nports:\n\nid: 2\nname: db\nports: 80\n\n",
+        ),
+        (Some("raw"), true, "id: 1\nid: 2\n"),
+    ] {
+        let format = Format::of_list(format, quiet, &listing).unwrap();
+        assert_eq!(format.render(rows.to_vec(), &[]).unwrap(), want);
+    }
 }
