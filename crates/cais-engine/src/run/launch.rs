@@ -234,10 +234,9 @@ fn launch_recorded(
     let cgroup = group.as_ref().map(Making::clone_into).transpose();
     let cgroup = cgroup.map_err(prepared.failed_group())?.flatten();
     checkpoints.pass("make the pipes");
-    let pipes = if options.tty || start.passed.is_some() {
-        None
-    } else {
-        Some(make_pipes(options.interactive, prepared.owner)?)
+    let pipes = match options.tty || start.passed.is_some() {
+        true => None,
+        false => Some(make_pipes(options.interactive, prepared.owner)?),
     };
     state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
     let null = crate::exec::open_null()?;
