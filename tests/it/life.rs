@@ -1,7 +1,7 @@
 //! The life of a container from command to command: made, started, paused, renamed, changed,
 //! restarted, ended.
 
-use crate::support::{Done, TestEnv, eventually};
+use crate::support::{Done, TestEnv, eventually, patience};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -469,16 +469,10 @@ fn what_follows_when_it_is_unhealthy() {
 #[test]
 fn waiting_for_what_is_asked() {
     let env = TestEnv::new();
+    // The waiters must be there before it ends.
+    let script = format!("sleep {}; exit 9", 0.3 * f64::from(patience()));
     env.ok(&[
-        "run",
-        "-d",
-        "--rm",
-        "--name",
-        "brief",
-        "host",
-        "sh",
-        "-c",
-        "sleep 0.3; exit 9",
+        "run", "-d", "--rm", "--name", "brief", "host", "sh", "-c", &script,
     ]);
     let waiting: Vec<_> = ["not-running", "next-exit", "removed"]
         .iter()

@@ -291,14 +291,25 @@ pub(crate) fn executable() -> PathBuf {
     newest.expect("build cais first, or set CAIS_BIN")
 }
 
+/// How many times as long as here everything may take: `vm-test` says it, whose processor is
+/// emulated.
+pub(crate) fn patience() -> u32 {
+    let told = std::env::var("CAIS_TEST_PATIENCE").ok();
+    told.and_then(|told| told.parse().ok()).unwrap_or(1)
+}
+
 /// Waits for something that has no event to wait for, looking again after short polls.
 pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
-    assert!(is_soon(is_so), "not so after ten seconds: {what}");
+    assert!(
+        is_soon(is_so),
+        "not so after ten seconds ({} times): {what}",
+        patience()
+    );
 }
 
 /// The same; tells whether it became so within ten seconds.
 pub(crate) fn is_soon(mut is_so: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10) * patience();
     while !is_so() {
         if Instant::now() >= deadline {
             return false;

@@ -65,7 +65,7 @@ const MARK: &str = "cais-vm-test-result:";
 /// What runs in the machine. Where a test asks for it, the machine is booted anew, and what is
 /// there then is looked at.
 const SCRIPT: &str = "#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CAIS_BIN=/mnt/cais CAIS_TEST_PATIENCE=6
 cd /
 failed=0
 if [ -e /var/lib/cais-vm-booted ]; then
@@ -124,11 +124,22 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     }
     let bed = Bed::ensure()?;
     let disk = bed.make_disk(&test_executable()?, &sets)?;
+    // A machine leaves about half of two processors idle.
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut failed = Vec::new();
-    for (name, options) in layouts {
-        println!("vm-test: cgroups {name}");
-        let outcome = bed.boot(&disk, options, limit);
-        failed.extend(outcome.err().map(|error| format!("{name}: {error}")));
+    for some in layouts.chunks(at_once) {
+        let boot = |(name, options): &(&str, &str)| {
+            println!("vm-test: cgroups {name}");
+            let outcome = bed.boot(&disk, (name, options), limit);
+            outcome.err().map(|error| format!("{name}: {error}"))
+        };
+        let outcomes: Vec<Option<String>> = std::thread::scope(|scope| {
+            let machines: Vec<_> = some.iter().map(|one| scope.spawn(|| boot(one))).collect();
+            let ends = machines.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ends.map(|end| end.unwrap_or_else(|_| Some("vm-test itself failed".to_owned())))
+                .collect()
+        });
+        failed.extend(outcomes.into_iter().flatten());
     }
     if failed.is_empty() {
         return Ok(());
@@ -298,7 +309,7 @@ impl Bed {
     }
 
     /// Boots the machine, shows what the tests print, and tells how they ended.
-    fn boot(&self, disk: &Path, options: &str, limit: Duration) -> Outcome {
+    fn boot(&self, disk: &Path, (name, options): (&str, &str), limit: Duration) -> Outcome {
         let began = Instant::now();
         let drive = |path: &Path| format!("file={},if=virtio,format=raw,snapshot=on", path.display());
         let append = format!(
@@ -336,7 +347,7 @@ impl Bed {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("qemu-system-x86_64: {error}"))?;
-        let result = listen(&mut machine, began, limit);
+        let result = listen(name, &mut machine, began, limit);
         // It powers off by itself, unless something went wrong.
         machine.kill().unwrap_or_default();
         machine.wait().map(drop).unwrap_or_default();
@@ -357,7 +368,7 @@ impl Bed {
 }
 
 /// Shows what the machine prints, and waits for its result.
-fn listen(machine: &mut std::process::Child, began: Instant, limit: Duration) -> Outcome {
+fn listen(name: &str, machine: &mut std::process::Child, began: Instant, limit: Duration) -> Outcome {
     let output = machine.stdout.take().ok_or("no console")?;
     let (sender, lines) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -378,9 +389,9 @@ fn listen(machine: &mut std::process::Child, began: Instant, limit: Duration) ->
                 limit.as_secs()
             ));
         };
-        println!("  vm| {line}");
+        println!("{name:>6}| {line}");
         if let Some(code) = line.split_once(MARK).map(|(_, code)| code.trim()) {
-            println!("vm-test: {:.0} s", began.elapsed().as_secs_f64());
+            println!("vm-test: {name}: {:.0} s", began.elapsed().as_secs_f64());
             return if code == "0" {
                 Ok(())
             } else {

@@ -29,5 +29,6 @@ pub mod ports;
 mod proxy;
 pub mod remove;
 pub(crate) mod sweep;
+mod uplink;
 
 pub use create::{NewNetwork, NewPool, create};

@@ -46,20 +46,24 @@ fn failed(error: std::io::Error) -> EngineError {
     }
 }
 
+/// What was sent is there to be read once the journal says so. An older journalctl cannot ask
+/// for that, and an ordinary user may not.
+fn await_journal() {
+    Command::new(PROGRAM)
+        .arg("--sync")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map(drop)
+        .unwrap_or_default();
+}
+
 impl JournalReader {
     /// The entries of this container that are wanted.
     #[must_use]
     pub fn new(id: &ContainerId, query: &Query) -> Self {
-        // What was sent is there to be read once the journal says so. An older journalctl
-        // cannot ask for that, and an ordinary user may not.
-        Command::new(PROGRAM)
-            .arg("--sync")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .map(drop)
-            .unwrap_or_default();
+        await_journal();
         Self {
             id: id.as_str().to_owned(),
             query: query.clone(),
@@ -97,6 +101,8 @@ impl JournalReader {
         if let Some((mut child, _)) = self.follower.take() {
             child.kill().and_then(|()| child.wait()).map_err(failed)?;
             self.rest.clear();
+            // The container has ended, and the journal may be behind.
+            await_journal();
         }
         let mut child = self.command().stdout(Stdio::piped()).spawn().map_err(failed)?;
         let mut output = child.stdout.take();

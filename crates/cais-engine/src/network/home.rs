@@ -5,9 +5,9 @@
 //! writing; when the last one is gone the keeper hears it and ends. It decides so with the
 //! lock held under which others open the FIFO, so nobody finds one that is about to go.
 //!
-//! The way out is pasta(1), where it is installed: it makes the interface [`UPLINK`], passes
-//! on by sockets of the host's, and ends with the keeper.
+//! The way out is pasta(1), where it is installed ([`super::uplink`]).
 
+use super::uplink;
 use crate::error::{EngineError, Result};
 use crate::rootless;
 use crate::run::chain;
@@ -28,12 +28,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, mknodat, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The interface that pasta makes.
@@ -41,16 +39,6 @@ const UPLINK: &str = "uplink";
 /// The largest packet there and on the bridges: pasta is made for it, and ten times slower
 /// with Ethernet's.
 pub(crate) const MTU: u32 = 65_520;
-/// What pasta is told: addresses that nobody else has, so that the host's own can be reached;
-/// no ports, since the monitors keep them; not the host's loopback addresses.
-const PASTA: &str = "--quiet --config-net --mtu 65520 --ns-ifname uplink \
-     --address 10.0.2.100 --netmask 24 --gateway 10.0.2.2 \
-     --address fd63:6169:73::2 --gateway fd63:6169:73::1 --no-map-gw \
-     --tcp-ports none --udp-ports none --tcp-ns none --udp-ns none";
-
-/// The file in which pasta writes its id.
-const UPLINK_PID: &str = ".home-uplink";
-
 /// What this process has of it.
 #[derive(Debug)]
 struct Joined {
@@ -86,7 +74,7 @@ pub(crate) fn enter(store: &Store) -> Result<Option<String>> {
     let Some(joined) = JOINED.get() else {
         return Ok(None);
     };
-    Ok(connect(&store.networks().leases, joined.keeper.pid).err())
+    Ok(uplink::connect(&store.networks().leases, joined.keeper.pid).err())
 }
 
 /// The user namespace below which containers have theirs, so that interfaces can be given to
@@ -163,7 +151,7 @@ fn join(directory: &Path) -> Result<OwnedFd> {
         None => {
             let mut orphans = None;
             if let Some(killed) = noted {
-                disconnect(directory, killed.keeper.pid);
+                uplink::disconnect(directory, killed.keeper.pid);
                 orphans = killed.find();
             }
             start(directory, &fifo, orphans)?
@@ -235,7 +223,7 @@ impl Note {
     }
 }
 
-fn open_namespace(path: &Path) -> Result<OwnedFd> {
+pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", path))
 }
 
@@ -333,7 +321,7 @@ fn keep(
             tv_nsec: 0,
         };
         if rustix::event::poll(&mut fds, Some(&now))? == 1 {
-            disconnect(directory, std::process::id().cast_signed());
+            uplink::disconnect(directory, std::process::id().cast_signed());
             return Ok(());
         }
         drop(held);
@@ -352,48 +340,4 @@ fn set_up() -> cais_net::Result<()> {
     // Where the kernel cannot do it, containers see the bridge's address.
     transparent::prepare_here().unwrap_or_default();
     Ok(())
-}
-
-/// Starts pasta. The error is what the user is told: networks work among themselves without.
-fn connect(directory: &Path, keeper: i32) -> std::result::Result<(), String> {
-    let without = "containers reach each other, but nothing outside";
-    if !rootless::has_helper("pasta") {
-        return Err(format!(
-            "pasta is not installed (Debian's package: passt): {without}"
-        ));
-    }
-    let output = Command::new("pasta")
-        .args(PASTA.split_ascii_whitespace())
-        .arg("--pid")
-        .arg(directory.join(UPLINK_PID))
-        .arg(keeper.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot execute pasta: {error}: {without}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().rfind(|line| !line.contains("syslog"));
-    Err(format!(
-        "pasta cannot connect this user's networks to the host: {}: {without}",
-        said.unwrap_or("it does not say why")
-    ))
-}
-
-/// Ends the pasta of a keeper: not all versions see by themselves that it is gone.
-fn disconnect(directory: &Path, keeper: i32) {
-    let path = directory.join(UPLINK_PID);
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else {
-        return;
-    };
-    // Its last argument is the keeper's id: no other process has this one's id by now.
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let ending = format!("{UPLINK_PID}\0{keeper}\0");
-    if arguments.ends_with(ending.as_bytes()) {
-        // One that has just ended is no error.
-        kill_process(pid, Signal::TERM).unwrap_or_default();
-    }
-    std::fs::remove_file(&path).unwrap_or_default();
 }
