@@ -6,6 +6,7 @@ use crate::mock_registry::Mock;
 use crate::network_support::Namespace;
 use crate::support::{Done, TestEnv, make_rootfs};
 use std::fs;
+use std::process::Command;
 
 #[test]
 fn what_there_is_one_of_only() {
@@ -38,6 +39,47 @@ fn what_there_is_one_of_only() {
     let done = env.sh(&["--disable-content-trust=false"], "echo started");
     assert!(
         done.code == 125 && done.stderr.contains("by its digest"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// `--device /dev/snd`: all that is below, with the access that is said.
+#[test]
+fn a_directory_of_devices() {
+    let env = TestEnv::new();
+    let kit = env.path("kit");
+    fs::create_dir_all(kit.join("more")).unwrap();
+    fs::write(kit.join("note"), "no device").unwrap();
+    for (name, numbers) in [("zero", ["1", "5"]), ("more/kmsg", ["1", "11"])] {
+        let mut node = Command::new("mknod");
+        node.arg(kit.join(name)).arg("c").args(numbers);
+        assert!(node.status().unwrap().success());
+    }
+    let shows = |access: &str, script: &str| {
+        let device = format!("{}:/dev/kit{access}", kit.display());
+        env.sh(&["--device", &device], script)
+    };
+    let done = shows(
+        ":rm",
+        "cd /dev/kit; find . -type c | sort; ls; head -c 3 zero | wc -c",
+    );
+    assert_eq!(
+        done.stdout, "./more/kmsg\n./zero\nmore\nzero\n3\n",
+        "{}",
+        done.stderr
+    );
+    // /dev/kmsg is for reading alone then.
+    let done = shows(":r", "echo x >/dev/kit/more/kmsg");
+    assert!(
+        done.code != 0 && done.stderr.contains("ermitted") || done.stderr.contains("denied"),
+        "{done:?}"
+    );
+    let empty = env.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let done = env.sh(&["--device", empty.to_str().unwrap()], "true");
+    assert!(
+        done.code == 125 && done.stderr.contains("is not a device"),
         "{}",
         done.stderr
     );

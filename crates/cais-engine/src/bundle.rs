@@ -46,6 +46,8 @@ pub struct BundleFacts {
     pub home: String,
     /// The devices of `--device`, or all of the host with `--privileged`.
     pub devices: Vec<DeviceNode>,
+    /// What may be done with those of `--device`, one by one: `rwm`.
+    pub device_access: Vec<String>,
     /// The numbers of block devices that limits name.
     pub block_devices: BTreeMap<PathBuf, (u32, u32)>,
     /// The capabilities that can be granted at all.

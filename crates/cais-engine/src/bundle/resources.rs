@@ -115,14 +115,8 @@ fn plan_devices(options: &RunOptions, facts: &BundleFacts) -> Vec<DeviceRule> {
     let characters = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
     rules.extend(characters.map(|(major, minor)| rule(true, "c", Some(major), Some(minor), "rwm")));
     rules.push(rule(true, "c", Some(136), None, "rwm"));
-    for (node, asked) in facts.devices.iter().zip(&options.devices) {
-        rules.push(rule(
-            true,
-            &node.kind,
-            Some(node.major),
-            Some(node.minor),
-            &asked.access,
-        ));
+    for (node, access) in facts.devices.iter().zip(&facts.device_access) {
+        rules.push(rule(true, &node.kind, Some(node.major), Some(node.minor), access));
     }
     rules.extend(
         options

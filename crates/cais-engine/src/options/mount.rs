@@ -305,6 +305,20 @@ pub fn parse_mount(text: &str) -> Result<MountOption, OptionError> {
     let target = parts
         .target
         .ok_or_else(|| OptionError::form(FLAG, text, "complete: target=PATH is missing"))?;
+    let of_bind = parts.propagation.is_some() || parts.non_recursive;
+    let of_tmpfs = parts.tmpfs_size.is_some() || parts.tmpfs_mode.is_some();
+    let strange = match parts.kind.as_deref() {
+        Some("bind") => of_tmpfs || parts.no_copy,
+        Some("tmpfs") => of_bind || parts.no_copy,
+        _ => of_bind || of_tmpfs,
+    };
+    if strange {
+        return Err(OptionError::form(
+            FLAG,
+            text,
+            "of one kind: bind-…, volume-… and tmpfs-… go with their type",
+        ));
+    }
     let kind = match parts.kind.as_deref() {
         Some("bind") => {
             let source = parts.source.filter(|source| source.starts_with('/'));

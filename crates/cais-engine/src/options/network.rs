@@ -226,12 +226,32 @@ pub fn add_to_first(
     }
 }
 
-/// Reads a value of `--publish`.
+/// Reads a value of `--publish`, also in the form with keys:
+/// `published=8080,target=80,protocol=udp`.
 ///
 /// # Errors
 /// For what is no port mapping.
 pub fn parse_publish(text: &str) -> Result<PortMapping, OptionError> {
-    text.parse()
+    let (mut published, mut target, mut protocol) = ("", "", "tcp");
+    let mut short = text.to_owned();
+    if text.contains('=') {
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("published", value)) => published = value,
+                Some(("target", value)) => target = value,
+                Some(("protocol", value)) => protocol = value,
+                // The others are those of a swarm, where this one has them too.
+                Some(("mode", "host" | "ingress")) => {}
+                _ => {
+                    let keys = "published=, target=, protocol= or mode=host";
+                    return Err(OptionError::form("--publish", field, keys));
+                }
+            }
+        }
+        short = format!("{published}:{target}/{protocol}");
+    }
+    short
+        .parse()
         .map_err(|error: cais_net::publish::PortError| invalid("--publish", text, &error))
 }
 
@@ -386,6 +406,30 @@ mod tests {
     fn networks(texts: &[&str]) -> Result<NetworkMode, OptionError> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         parse_networks(&texts)
+    }
+
+    #[test]
+    fn ports_with_keys() {
+        for (long, short) in [
+            ("published=8080,target=80", "8080:80"),
+            (
+                "mode=host,target=80,published=8000-8001,protocol=udp",
+                "8000-8001:80/udp",
+            ),
+            ("target=80", "80"),
+        ] {
+            assert_eq!(parse_publish(long), parse_publish(short), "{long}");
+            assert!(parse_publish(long).is_ok(), "{long}");
+        }
+        for bad in [
+            "published=8080",
+            "target=80,bogus=1",
+            "target=80,published",
+            "target=x",
+            "mode=x,target=1",
+        ] {
+            assert!(parse_publish(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -54,6 +54,12 @@ pub fn parse_size_or_unlimited(flag: &'static str, text: &str) -> Result<i64, Op
     parse_size(flag, text).map(u64::cast_signed)
 }
 
+/// Whether a number is 0, which is Docker's word for no limit.
+#[must_use]
+pub fn is_zero(text: &str) -> bool {
+    text.parse() == Ok(0.0)
+}
+
 /// Reads `--cpus`: a number of CPUs with at most nine decimals, as billionths.
 ///
 /// # Errors
@@ -82,6 +88,14 @@ pub fn parse_cpus(text: &str) -> Result<u64, OptionError> {
         return Err(OptionError::range(FLAG, text, "at least 0.01"));
     }
     Ok(nano)
+}
+
+/// Reads `--cpus` where it is given; 0 is no limit.
+///
+/// # Errors
+/// As [`parse_cpus`].
+pub fn parse_some_cpus(text: Option<&str>) -> Result<Option<u64>, OptionError> {
+    text.filter(|text| !is_zero(text)).map(parse_cpus).transpose()
 }
 
 /// Checks a list of CPUs or memory nodes: `0-3,5`.

@@ -3,7 +3,7 @@
 
 use crate::bundle::BundleFacts;
 use crate::error::{EngineError, Result};
-use crate::options::RunOptions;
+use crate::options::{DeviceOption, RunOptions};
 use cais_runtime::spec::DeviceNode;
 use rustix::fs::{FileType, major, minor, stat};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,19 @@ use std::path::{Path, PathBuf};
 /// Fills in what the facts need to know of devices.
 pub(super) fn find(options: &RunOptions, facts: &mut BundleFacts) -> Result<()> {
     for device in &options.devices {
-        let node = node_of(&device.host, &device.container)?;
-        let missing = || EngineError::Invalid(format!("--device: {} is not a device", device.host.display()));
-        facts.devices.push(node.ok_or_else(missing)?);
+        let before = facts.devices.len();
+        match node_of(&device.host, &device.container)? {
+            Some(node) => facts.devices.push(node),
+            None if device.host.is_dir() => devices_below(device, &mut facts.devices)?,
+            None => {}
+        }
+        if facts.devices.len() == before {
+            let path = device.host.display();
+            return Err(EngineError::Invalid(format!("--device: {path} is not a device")));
+        }
+        facts
+            .device_access
+            .resize(facts.devices.len(), device.access.clone());
     }
     if options.security.privileged {
         all_devices(Path::new("/dev"), &mut facts.devices)?;
@@ -61,6 +71,19 @@ fn node_of(host: &Path, container: &str) -> Result<Option<DeviceNode>> {
         uid: Some(status.st_uid),
         gid: Some(status.st_gid),
     }))
+}
+
+/// Every device below the directory that the user names, at the same place below the one inside.
+fn devices_below(device: &DeviceOption, devices: &mut Vec<DeviceNode>) -> Result<()> {
+    let mut found = Vec::new();
+    all_devices(&device.host, &mut found)?;
+    for mut node in found {
+        if let Ok(below) = Path::new(&node.path).strip_prefix(&device.host) {
+            node.path = Path::new(&device.container).join(below).display().to_string();
+            devices.push(node);
+        }
+    }
+    Ok(())
 }
 
 /// Every device below `directory`, but for those that each container has its own of.

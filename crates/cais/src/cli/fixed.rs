@@ -62,7 +62,7 @@ impl FixedArgs {
             (
                 "--kernel-memory",
                 self.kernel_memory.as_ref(),
-                "",
+                "0",
                 "--memory counts the kernel's memory too",
             ),
             (

@@ -17,11 +17,13 @@ pub(crate) fn events(args: &EventsArgs) -> Result<u8, Failure> {
         since: args
             .since
             .as_deref()
+            .filter(|text| !text.is_empty())
             .map(|text| nanoseconds("--since", text))
             .transpose()?,
         until: args
             .until
             .as_deref()
+            .filter(|text| !text.is_empty())
             .map(|text| nanoseconds("--until", text))
             .transpose()?,
         filters: Vec::new(),

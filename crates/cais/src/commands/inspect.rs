@@ -28,7 +28,7 @@ const BAD_TEMPLATE: u8 = 64;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let kinds: &[Kind] = match args.kind.as_deref() {
-        None => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
+        None | Some("") => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
         Some("container") => &[Kind::Container],
         Some("image") => &[Kind::Image],
         Some("network") => &[Kind::Network],

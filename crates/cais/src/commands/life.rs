@@ -98,7 +98,11 @@ pub(crate) fn update(args: &UpdateArgs) -> Result<u8, Failure> {
             .collect::<Result<_, _>>()?,
         remove_labels: args.label_rm.clone(),
     };
-    let nothing = update.limits == LimitOptions::default()
+    // One that is 0 is given, and changes nothing.
+    let zeros = [&args.cpus, &args.memory, &args.memory_reservation];
+    let nothing = zeros.into_iter().all(Option::is_none)
+        && args.cpu_period.is_none()
+        && update.limits == LimitOptions::default()
         && update.restart.is_none()
         && update.add_labels.is_empty()
         && update.remove_labels.is_empty();
@@ -114,9 +118,8 @@ pub(crate) fn update(args: &UpdateArgs) -> Result<u8, Failure> {
 
 fn limits(args: &UpdateArgs) -> Result<LimitOptions, Failure> {
     let bytes = |flag, text: &Option<String>| {
-        text.as_deref()
-            .map(|text| size::parse_size(flag, text))
-            .transpose()
+        let given = text.as_deref().filter(|text| !size::is_zero(text));
+        given.map(|text| size::parse_size(flag, text)).transpose()
     };
     let list = |flag, text: &Option<String>| {
         text.as_deref()
@@ -131,9 +134,9 @@ fn limits(args: &UpdateArgs) -> Result<LimitOptions, Failure> {
             .map(|text| size::parse_size_or_unlimited("--memory-swap", text))
             .transpose()?,
         memory_reservation: bytes("--memory-reservation", &args.memory_reservation)?,
-        nano_cpus: args.cpus.as_deref().map(size::parse_cpus).transpose()?,
+        nano_cpus: size::parse_some_cpus(args.cpus.as_deref())?,
         cpu_shares: args.cpu_shares,
-        cpu_period: args.cpu_period,
+        cpu_period: args.cpu_period.filter(|period| *period != 0),
         cpu_quota: args.cpu_quota,
         cpu_rt_period: args.cpu_rt_period,
         cpu_rt_runtime: args.cpu_rt_runtime,

@@ -134,7 +134,7 @@ fn open(
 
 fn query(args: &LogsArgs) -> Result<Query, Failure> {
     let tail = match args.tail.as_str() {
-        "all" => None,
+        "all" | "" => None,
         text => match text.parse::<i64>() {
             // Docker: a negative number is all.
             Ok(number) => u64::try_from(number).ok(),
@@ -149,11 +149,13 @@ fn query(args: &LogsArgs) -> Result<Query, Failure> {
         since: args
             .since
             .as_deref()
+            .filter(|text| !text.is_empty())
             .map(|text| moment("--since", text))
             .transpose()?,
         until: args
             .until
             .as_deref()
+            .filter(|text| !matches!(*text, "" | "0"))
             .map(|text| moment("--until", text))
             .transpose()?,
         tail,

@@ -93,9 +93,18 @@ fn prune_all(args: &SystemPruneArgs) -> Result<u8, Failure> {
 }
 
 pub(crate) fn prune_images(args: &ImagePruneArgs) -> Result<u8, Failure> {
-    let filter = PruneFilter::parse(&args.filter, SystemTime::now())?;
+    // Docker's other word for --all, and for its absence.
+    let (mut all, mut filters) = (args.all, args.filter.clone());
+    filters.retain(|text| match text.as_str() {
+        "dangling=false" | "dangling=0" => {
+            all = true;
+            false
+        }
+        other => !matches!(other, "dangling=true" | "dangling=1"),
+    });
+    let filter = PruneFilter::parse(&filters, SystemTime::now())?;
     let engine = engine()?;
-    let warning = if args.all {
+    let warning = if all {
         "This will remove all images without at least one container associated to them."
     } else {
         "This will remove all dangling images."
@@ -104,7 +113,7 @@ pub(crate) fn prune_images(args: &ImagePruneArgs) -> Result<u8, Failure> {
         return Ok(0);
     }
     sweep(&engine);
-    let freed = prune_some_images(&engine, args.all, &filter)?;
+    let freed = prune_some_images(&engine, all, &filter)?;
     print(&format!("Total reclaimed space: {}\n", human_size(freed)))?;
     Ok(0)
 }

@@ -277,9 +277,8 @@ fn security_options(args: &RunArgs, cwd: &Path) -> Result<SecurityOptions, Optio
 
 fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
     let optional = |flag, text: &Option<String>| {
-        text.as_deref()
-            .map(|text| size::parse_size(flag, text))
-            .transpose()
+        let given = text.as_deref().filter(|text| !size::is_zero(text));
+        given.map(|text| size::parse_size(flag, text)).transpose()
     };
     let list = |flag, text: &Option<String>| {
         text.as_deref()
@@ -303,9 +302,9 @@ fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
             .map(|value| u64::try_from(value).unwrap_or(u64::MAX)),
         oom_kill_disable: args.oom_kill_disable,
         oom_score_adj: args.oom_score_adj,
-        nano_cpus: args.cpus.as_deref().map(size::parse_cpus).transpose()?,
+        nano_cpus: size::parse_some_cpus(args.cpus.as_deref())?,
         cpu_shares: args.cpu_shares,
-        cpu_period: args.cpu_period,
+        cpu_period: args.cpu_period.filter(|period| *period != 0),
         cpu_quota: args.cpu_quota,
         cpu_rt_period: args.cpu_rt_period,
         cpu_rt_runtime: args.cpu_rt_runtime,
