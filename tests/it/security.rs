@@ -116,6 +116,35 @@ fn users_are_read_strictly() {
     );
 }
 
+/// CVE-2022-36109, CVE-2022-2990, CVE-2023-25173.
+#[test]
+fn the_own_group_is_among_the_others() {
+    let env = TestEnv::new();
+    let script = "grep ^Groups: /proc/self/status | tr '\\t' ' '";
+    for (flags, groups) in [
+        (&["-u", "1000:5"][..], "5"),
+        (&["-u", "4242"], "0"),
+        (&[], "0"),
+        (&["-u", "1000:5", "--group-add", "7"], "5 7"),
+        (&["-u", "1000:5", "--group-add", "5"], "5"),
+    ] {
+        let done = env.sh(flags, script);
+        let shown: Vec<&str> = done.stdout.split_whitespace().skip(1).collect();
+        let mut wanted: Vec<&str> = groups.split(' ').collect();
+        if flags.is_empty() {
+            // Of root the account files may say more.
+            wanted.retain(|group| shown.contains(group));
+            assert_eq!(wanted, ["0"], "{shown:?}");
+            continue;
+        }
+        assert_eq!(shown, wanted, "{flags:?}: {}", done.stderr);
+    }
+    env.ok(&["run", "-d", "--name", "web", "host", "sleep", "1000"]);
+    let shown = env.ok(&["exec", "-u", "1000:7", "web", "sh", "-c", script]);
+    assert_eq!(shown.trim(), "Groups: 7");
+    env.ok(&["rm", "-f", "web"]);
+}
+
 #[test]
 fn paths_are_hidden_or_read_only() {
     let env = TestEnv::new();

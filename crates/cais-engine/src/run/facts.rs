@@ -15,6 +15,8 @@ use cais_net::endpoint::Endpoints;
 use cais_order::Gather;
 use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
 use cais_runtime::spec::Spec;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The facts that a plan needs.
 pub(super) fn plan_facts(
@@ -34,11 +36,7 @@ pub(super) fn plan_facts(
         root,
         tasks: layout.map_or(0, |layout| layout.v1.len()),
         cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
-        device_sources: options
-            .devices
-            .iter()
-            .map(|device| (device.container.clone(), device.host.clone()))
-            .into_map(),
+        device_sources: device_sources(options, spec),
         seccomp: seccomp_filter(engine, options, spec)?,
         held_capabilities: own.bounding.bits(),
         hard_limits: hard_limits.collect(),
@@ -58,6 +56,24 @@ pub(super) fn plan_facts(
         label: exec_label(options)?,
         ..PlanFacts::default()
     })
+}
+
+/// Where each device of the user's is on the host: itself, or below a directory.
+fn device_sources(options: &RunOptions, spec: &Spec) -> BTreeMap<String, PathBuf> {
+    let nodes = spec.linux.iter().flat_map(|linux| &linux.devices);
+    let source = |path: &str| {
+        options.devices.iter().rev().find_map(|device| {
+            let below = Path::new(path).strip_prefix(&device.container).ok()?;
+            // A name with nothing behind it would end with a slash.
+            Some(match below.as_os_str().is_empty() {
+                true => device.host.clone(),
+                false => device.host.join(below),
+            })
+        })
+    };
+    nodes
+        .filter_map(|node| Some((node.path.clone(), source(&node.path)?)))
+        .into_map()
 }
 
 /// The system call filter: ours, none, or that of a file.

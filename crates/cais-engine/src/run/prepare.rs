@@ -458,6 +458,11 @@ fn resolve_with(user: &str, groups: &[String], passwd: &[u8], group: &[u8]) -> R
     let invalid = |error: cais_linux::creds::ids::UserError| EngineError::Invalid(error.to_string());
     let mut resolved = resolve(user, passwd, group).map_err(invalid)?;
     add_groups(&mut resolved.groups, groups, group).map_err(invalid)?;
+    // Its own is among the further ones: a set-group-id program that takes on another group
+    // would be rid of it, and of what files deny to it (CVE-2022-36109 and kin).
+    if !resolved.groups.contains(&resolved.gid) {
+        resolved.groups.push(resolved.gid);
+    }
     Ok(resolved)
 }
 

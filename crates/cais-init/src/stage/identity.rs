@@ -54,8 +54,8 @@ pub(super) fn set_user(uid: u32, gid: u32, groups: &[u8], bound: bool) -> StepRe
     rustix::thread::set_keep_capabilities(true).map_err(plain("prctl PR_SET_KEEPCAPS"))?;
     match cais_sys::cred::set_groups(groups) {
         // A user namespace made without privilege has no say about groups, and then the
-        // process keeps those of its maker (user_namespaces(7)).
-        Err(Errno::PERM) if groups.is_empty() => {}
+        // process keeps those of its maker (user_namespaces(7)). Its own is no further one.
+        Err(Errno::PERM) if groups.is_empty() || groups == gid.to_ne_bytes() => {}
         other => other.map_err(plain("setgroups"))?,
     }
     cais_sys::cred::set_gid(gid).map_err(plain("setresgid"))?;
