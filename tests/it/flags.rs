@@ -93,7 +93,7 @@ fn a_directory_as_root() {
     let dir = root.display().to_string();
     assert_eq!(
         env.ok(&["run", "--rm", "-u", "ana", "--rootfs", &dir, "id"]),
-        "uid=1000(ana) gid=1000(ana) groups=77(extra)\n"
+        "uid=1000(ana) gid=1000(ana) groups=77(extra),1000(ana)\n"
     );
     env.ok(&["run", "--rm", "--rootfs", &dir, "touch", "/gone"]);
     assert!(!root.join("gone").exists());
