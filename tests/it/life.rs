@@ -1,7 +1,8 @@
 //! The life of a container from command to command: made, started, paused, renamed, changed,
 //! restarted, ended.
 
-use crate::support::{Done, TestEnv, eventually, patience};
+use crate::support::{Done, TestEnv, eventually};
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -466,13 +467,30 @@ fn what_follows_when_it_is_unhealthy() {
     }
 }
 
+/// Whether a process has a watch of inotify(7): it waits for something to change.
+fn watches(process: &std::process::Child) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", process.id()));
+    let mut texts = descriptors
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts.any(|text| text.contains("inotify wd:"))
+}
+
 #[test]
 fn waiting_for_what_is_asked() {
     let env = TestEnv::new();
-    // The waiters must be there before it ends.
-    let script = format!("sleep {}; exit 9", 0.3 * f64::from(patience()));
     env.ok(&[
-        "run", "-d", "--rm", "--name", "brief", "host", "sh", "-c", &script,
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "brief",
+        "host",
+        "sh",
+        "-c",
+        "until test -e /go; do sleep 0.1; done; exit 9",
     ]);
     let waiting: Vec<_> = ["not-running", "next-exit", "removed"]
         .iter()
@@ -482,6 +500,8 @@ fn waiting_for_what_is_asked() {
                 .unwrap()
         })
         .collect();
+    eventually("all are watching", || waiting.iter().all(watches));
+    env.ok(&["exec", "brief", "touch", "/go"]);
     for waiter in waiting {
         let done = Done::from(waiter.wait_with_output().unwrap());
         assert_eq!((done.code, done.stdout.as_str()), (0, "9\n"), "{}", done.stderr);
