@@ -265,7 +265,7 @@ fn an_end_on_a_full_disk() {
 
 /// No room anywhere, for what runs neither: what ends something works, and how it ended is
 /// known and recorded later.
-fn an_end_without_any_room(small: &Small, env: &TestEnv) {
+fn an_end_without_any_room(small: &Small, env: &TestEnv, flags: &[&str]) {
     let cais = |words: &[&str]| small.cais(env, words);
     let ok = |words: &[&str]| {
         let done = cais(words);
@@ -275,7 +275,8 @@ fn an_end_without_any_room(small: &Small, env: &TestEnv) {
     let exit = || ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "live"]);
     let script = "trap 'exit 7' TERM; while :; do sleep 0.05; done";
     let start = || {
-        ok(&["run", "-d", "--name", "live", "host", "sh", "-c", script]);
+        let words = ["-d", "--name", "live", "host", "sh", "-c", script];
+        ok(&[&["run"], flags, &words[..]].concat());
         eventually("the program listens", || {
             let caught = ok(&["exec", "live", "grep", "SigCgt", "/proc/1/status"]);
             caught.trim().ends_with("4000") || caught.trim().ends_with("4002")
@@ -308,14 +309,14 @@ fn an_end_without_any_room(small: &Small, env: &TestEnv) {
 #[test]
 fn an_end_without_any_room_in_memory() {
     let env = TestEnv::new();
-    an_end_without_any_room(&Small::mount(&env), &env);
+    an_end_without_any_room(&Small::mount(&env), &env, users_on_a_tmpfs());
 }
 
 #[test]
 #[ignore = "needs a loop device and Debian's e2fsprogs: `cargo xtask test` installs them and runs this"]
 fn an_end_without_any_room_on_a_disk() {
     let env = TestEnv::new();
-    an_end_without_any_room(&Small::mount_loop(&env, 16), &env);
+    an_end_without_any_room(&Small::mount_loop(&env, 16), &env, &[]);
 }
 
 /// A log that cannot be written for a while: the program goes on, what was lost is told, and
