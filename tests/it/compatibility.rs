@@ -205,7 +205,7 @@ impl Sides {
             "touch",
             "/more",
         ]);
-        engine.ok(&["commit", "pile", "pile"]);
+        engine.ok(&["commit", "-c", "ENTRYPOINT [\"echo\", \"entry\"]", "pile", "pile"]);
         engine.ok(&["rm", "pile"]);
         let saved = bench.path("box.tar");
         engine.ok(&["save", "-o", &saved, "box", "pile"]);

@@ -44,6 +44,39 @@ fn what_there_is_one_of_only() {
     );
 }
 
+/// `--entrypoint ''` takes the image's away, and its arguments with it.
+#[test]
+fn an_empty_entrypoint() {
+    let env = TestEnv::new();
+    let root = env.path("root");
+    make_rootfs(&root);
+    let archive = env.path("root.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".");
+    assert!(tar.status().unwrap().success());
+    let changes = ["-c", "ENTRYPOINT [\"echo\", \"entry\"]", "-c", "CMD [\"usual\"]"];
+    env.ok(&[&["import"][..], &changes, &[archive.to_str().unwrap(), "own"]].concat());
+    let run = |words: &[&str]| env.cais(&[&["run", "--rm"], words].concat());
+    assert_eq!(run(&["own"]).stdout, "entry usual\n");
+    assert_eq!(run(&["--entrypoint", "", "own", "echo", "x"]).stdout, "x\n");
+    let done = run(&["--entrypoint", "", "own"]);
+    assert!(done.code == 125 && done.stderr.contains("no command"), "{done:?}");
+    env.ok(&[
+        "create",
+        "--name",
+        "made",
+        "--entrypoint=",
+        "own",
+        "echo",
+        "again",
+    ]);
+    assert_eq!(env.ok(&["start", "-a", "made"]), "again\n");
+    assert_eq!(
+        env.ok(&["inspect", "-f", "{{json .Config.Entrypoint}}", "made"]),
+        "null\n"
+    );
+}
+
 /// `--device /dev/snd`: all that is below, with the access that is said.
 #[test]
 fn a_directory_of_devices() {

@@ -176,7 +176,7 @@ pub fn resolve_root(engine: &Engine, options: &mut RunOptions) -> Result<()> {
     check_runs(&config.platform())
         .map_err(|reason| EngineError::Invalid(format!("the image {name} is {reason}")))?;
     apply_defaults(options, &config);
-    if options.command.is_empty() && options.entrypoint.is_none() {
+    if options.command.is_empty() && options.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         return Err(EngineError::Invalid(format!(
             "no command: the image {name} names none, and neither did you"
         )));

@@ -128,6 +128,13 @@ mod tests {
             (options.user.as_deref(), options.workdir.as_deref()),
             (Some("web"), Some("/srv"))
         );
+        // An empty one takes the image's away.
+        let mut options = RunOptions {
+            entrypoint: Some(Vec::new()),
+            ..RunOptions::default()
+        };
+        apply_defaults(&mut options, &image());
+        assert!(options.entrypoint.is_some_and(|own| own.is_empty()) && options.command.is_empty());
         let mut options = RunOptions {
             entrypoint: Some(vec!["sh".into()]),
             env: vec!["A=3".into()],

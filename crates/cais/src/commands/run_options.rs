@@ -27,11 +27,11 @@ pub(super) fn options_of(args: &RunArgs, config: &Config) -> Result<RunOptions, 
     let mut options = RunOptions {
         root,
         command,
-        entrypoint: args
-            .entrypoint
-            .as_ref()
-            .filter(|text| !text.is_empty())
-            .map(|program| vec![program.clone()]),
+        // An empty one takes the image's away.
+        entrypoint: args.entrypoint.as_ref().map(|program| match program.as_str() {
+            "" => Vec::new(),
+            program => vec![program.to_owned()],
+        }),
         name: args.name.as_deref().map(process::check_name).transpose()?,
         hostname: args
             .hostname
