@@ -199,7 +199,7 @@ fn what_runs_since_an_earlier_release_is_looked_after() {
         };
         shows(
             &["ps", "--format", "{{.Names}} {{.State}} {{.Ports}}"],
-            "idle running \nweb running 127.0.0.1:8080->80/tcp, 0.0.0.0:8090-8091->90-91/udp, [::]:8090-8091->90-91/udp\n",
+            "idle running \nweb running 127.0.0.1:8080->80/tcp, 0.0.0.0:8090->90/udp, [::]:8090->90/udp, 0.0.0.0:8091->91/udp, [::]:8091->91/udp\n",
         );
         shows(&["port", "web", "80"], "127.0.0.1:8080\n");
         let format = "{{with .NetworkSettings.Networks.fixed}}{{.IPAddress}} {{.GlobalIPv6Address}} {{index .Aliases 0}}{{end}}";
