@@ -1,6 +1,9 @@
 //! The life of a container, from both sides.
 
-use crate::support::{TestEnv, eventually};
+use crate::support::{Done, TestEnv, eventually, make_rootfs};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 #[test]
 fn the_exit_code_is_the_programs() {
@@ -51,4 +54,101 @@ fn a_detached_container_lives_and_is_ended() {
     env.ok(&["stop", "web"]);
     assert_eq!(env.ok(&["wait", "web"]), "137\n");
     env.ok(&["rm", "web"]);
+}
+
+/// The same command under a mask of 077.
+fn with_a_closed_mask(command: &Command) -> Done {
+    let mut closed = Command::new("sh");
+    closed
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        closed.env(name, value.unwrap_or_default());
+    }
+    Done::from(closed.output().unwrap())
+}
+
+#[test]
+fn the_mask_of_the_caller_closes_nothing() {
+    let env = TestEnv::new();
+    let root = env.path("root");
+    make_rootfs(&root);
+    let archive = env.path("root.tar");
+    let (archive, root) = (archive.to_str().unwrap(), root.to_str().unwrap());
+    let packed = Command::new("tar")
+        .args(["-C", root, "-cf", archive, "bin", "etc/passwd"])
+        .status();
+    assert!(packed.unwrap().success());
+    let import = with_a_closed_mask(&env.command(&["import", archive, "masked"]));
+    assert_eq!(import.code, 0, "{}", import.stderr);
+    for image in ["host", "masked"] {
+        let words = [
+            "run",
+            "--rm",
+            "-u",
+            "1000",
+            image,
+            "sh",
+            "-c",
+            "umask; cd / && ls >/dev/null && cat /etc/hosts /etc/resolv.conf /etc/hostname >/dev/null && echo fine",
+        ];
+        let done = with_a_closed_mask(&env.command(&words));
+        assert_eq!(
+            (done.stdout.as_str(), done.code),
+            ("0022\nfine\n", 0),
+            "{image}: {}",
+            done.stderr
+        );
+    }
+    let saved = env.path("saved.tar");
+    env.ok(&["save", "-o", saved.to_str().unwrap(), "masked"]);
+    assert_eq!(fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// What is not to outlive its end needs no writing out there, and can be started anew all the
+/// same.
+#[test]
+fn a_container_that_goes_at_its_end_can_be_restarted() {
+    let env = TestEnv::new();
+    let script = "echo x >> /count; cat /count; exec sleep 1000";
+    env.ok(&["run", "-d", "--rm", "--name", "again", "host", "sh", "-c", script]);
+    eventually("it runs", || env.ok(&["logs", "again"]) == "x\n");
+    let overlay = env.ok(&["exec", "again", "grep", " / / ", "/proc/self/mountinfo"]);
+    assert!(overlay.contains("volatile"), "{overlay}");
+    for count in 2..4 {
+        env.ok(&["restart", "-t", "0", "again"]);
+        let lines = "x\n".repeat(count);
+        eventually("it runs again", || env.ok(&["logs", "again"]).ends_with(&lines));
+    }
+    env.ok(&["rm", "-f", "again"]);
+}
+
+/// Where an image lacks the places of what is mounted into each container, nothing of it shows
+/// as changed.
+#[test]
+fn places_for_mounts_are_no_change() {
+    let env = TestEnv::new();
+    let root = env.path("root");
+    make_rootfs(&root);
+    let archive = env.path("root.tar");
+    let (archive, root) = (archive.to_str().unwrap(), root.to_str().unwrap());
+    let packed = Command::new("tar")
+        .args(["-C", root, "-cf", archive, "bin"])
+        .status();
+    assert!(packed.unwrap().success());
+    env.ok(&["import", archive, "bare"]);
+    let made = env.ok(&[
+        "run",
+        "--name",
+        "bare",
+        "bare",
+        "sh",
+        "-c",
+        "ls /; cat /etc/hosts >/dev/null",
+    ]);
+    assert_eq!(made, "bin\ndev\netc\nproc\nsys\n");
+    assert_eq!(env.ok(&["diff", "bare"]), "");
+    env.ok(&["rm", "bare"]);
 }

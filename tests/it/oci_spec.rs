@@ -387,3 +387,22 @@ fn a_thousand_rounds_leave_nothing() {
     bundle.assert_nothing_is_left("a thousand rounds");
     assert!(descriptors() <= before + 1);
 }
+
+/// As runc: 022 where the configuration names none, for the program and for what is made.
+#[test]
+fn the_mask_of_the_caller_is_not_the_programs() {
+    let mut bundle = Bundle::new();
+    bundle.mount(json!({ "destination": "/made/here", "type": "tmpfs", "source": "tmpfs" }));
+    bundle.sh("umask; busybox stat -c %a /made");
+    bundle.save();
+    let command = bundle.command(&["run", bundle.id()]);
+    let mut closed = std::process::Command::new("sh");
+    closed
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(bundle.path("bundle"))
+        .stdin(std::process::Stdio::null());
+    let done = bundle.finish(closed);
+    assert_eq!(done.stdout, "0022\n755\n", "{}", done.stderr);
+}

@@ -67,7 +67,7 @@ pub fn stop_all(engine: &Engine) -> Result<()> {
     for (id, was_stopped, ending) in asked {
         note(ending.and_then(|ending| ending.map_or(Ok(()), |ending| ending.finish(&engine.store))));
         if !was_stopped {
-            note(crate::record::clear_stopped(&engine.store, &id));
+            note(crate::record::clear_notes(&engine.store, &id));
         }
     }
     first

@@ -4,19 +4,30 @@
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::names;
-use crate::record::{Exit, Record};
+use crate::record::{Exit, Record, is_marked_kept};
 use crate::state::RunState;
 use crate::store::Store;
 use crate::userns;
 use cais_linux::cgroups::{Group, Layout};
+use cais_linux::process::file_tree::TakingApart;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// What whoever gives a run back has of it: else it is looked for.
+#[derive(Debug, Default)]
+pub struct Known<'a> {
+    /// Its cgroup, open.
+    pub group: Option<&'a Group>,
+    /// Its record, as it is on the disk.
+    pub record: Option<&'a Record>,
+    /// Its file tree, which is waited for.
+    pub tree: TakingApart,
+}
+
 /// Gives back what a run held: processes, cgroup, id range, state. The end is recorded
 /// where the container stays, on a full disk in the state, which stays then; where it is not
-/// to stay it is removed. Doing it again does nothing. `group` is the cgroup where the
-/// caller has it open.
+/// to stay it is removed. Doing it again does nothing.
 ///
 /// # Errors
 /// The first of the errors met; everything else was tried all the same.
@@ -25,11 +36,12 @@ pub fn finish_run(
     id: &ContainerId,
     state: &RunState,
     exit: &Exit,
-    group: Option<&Group>,
+    known: Known<'_>,
 ) -> Result<()> {
-    let mut errors = give_back(store, id, state, group);
+    let mut errors = give_back(store, id, state, known.group);
     let mut is_kept_in_state = false;
-    if !state.remove && store.container(id).join("container.json").exists() {
+    let goes = goes_at_end(store, id, state);
+    if !goes && store.container(id).join("container.json").exists() {
         let recorded = exit.write(store, id);
         if recorded.is_err() && state.ended.is_none() {
             // The state mostly lies on another file system, and is there already, with room for
@@ -53,14 +65,20 @@ pub fn finish_run(
     errors.note(remove_file(&store.healths().join(id.as_str())));
     errors.note(remove_notes(&crate::exec::directory(store, id)));
     errors.note(remove_notes(&crate::service::directory(store, id)));
-    if state.remove {
-        errors.note(remove_files(store, id));
+    if goes {
+        errors.note(remove_files(store, id, known.record));
     }
+    drop(known.tree);
     // The state goes last: as long as it is there, the next command knows what is left.
     if errors.is_empty() && !is_kept_in_state {
         errors.note(remove_file(&store.state(id)));
     }
     errors.into_result()
+}
+
+/// Whether the container is removed at the end of this run.
+pub(crate) fn goes_at_end(store: &Store, id: &ContainerId, state: &RunState) -> bool {
+    state.remove && !is_marked_kept(store, id)
 }
 
 /// Gives back what a run held where the container is to be started again: the state stays
@@ -128,24 +146,28 @@ fn remove_cgroup(path: &str) -> Result<()> {
 /// # Errors
 /// The first of the errors met.
 pub fn remove_container(store: &Store, id: &ContainerId) -> Result<()> {
-    remove_files(store, id)?;
+    remove_files(store, id, None)?;
     remove_file(&store.state(id))
 }
 
 /// Removes what outlives a run. A removal that breaks off is found by the state, or by
 /// the missing record.
-fn remove_files(store: &Store, id: &ContainerId) -> Result<()> {
+fn remove_files(store: &Store, id: &ContainerId, known: Option<&Record>) -> Result<()> {
     let mut errors = Errors::default();
-    let record = Record::read(store, id);
+    let read = match known {
+        Some(_) => None,
+        // One that cannot be read is removed like one that is not there.
+        None => Record::read(store, id).unwrap_or_default(),
+    };
+    let record = known.or(read.as_ref());
     let directory = store.container(id);
-    let own = record.as_ref().ok().and_then(Option::as_ref);
-    let own = own.filter(|record| record.options.remove);
+    let own = record.filter(|record| record.options.remove);
     if let Some(record) = own {
         // Without the record a sweep finds them by this.
         errors.note(crate::volumes::mark_anonymous(store, &record.options));
     }
     errors.note(remove_file(&directory.join("container.json")));
-    if let Ok(Some(record)) = &record {
+    if let Some(record) = record {
         errors.note(names::release(store, &record.name, id));
     }
     errors.note(remove_tree(&directory));

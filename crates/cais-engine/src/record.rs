@@ -65,24 +65,45 @@ pub fn mark_stopped(store: &Store, id: &ContainerId) -> Result<()> {
     }
 }
 
+/// The file in a container's directory that says that it is restarted: it stays at the end of
+/// this run, also where it is to be removed at its end.
+const KEPT: &str = "kept";
+
+/// Notes that the container stays at the end of this run.
+///
+/// # Errors
+/// Where the note cannot be written.
+pub fn mark_kept(store: &Store, id: &ContainerId) -> Result<()> {
+    let path = store.container(id).join(KEPT);
+    crate::store::write_file(&path, b"")
+}
+
+/// Whether it stays.
+pub(crate) fn is_marked_kept(store: &Store, id: &ContainerId) -> bool {
+    store.container(id).join(KEPT).exists()
+}
+
 /// Whether the user asked the container to end since it was last started.
 #[must_use]
 pub fn is_marked_stopped(store: &Store, id: &ContainerId) -> bool {
     store.container(id).join(STOPPED).exists()
 }
 
-/// Forgets it: the user starts the container.
+/// Forgets both notes: the user starts the container.
 ///
 /// # Errors
-/// Where the note cannot be removed.
-pub fn clear_stopped(store: &Store, id: &ContainerId) -> Result<()> {
-    let path = store.container(id).join(STOPPED);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::store(format!("remove {}", path.display()))(error))
+/// Where a note cannot be removed.
+pub fn clear_notes(store: &Store, id: &ContainerId) -> Result<()> {
+    for name in [STOPPED, KEPT] {
+        let path = store.container(id).join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(EngineError::store(format!("remove {}", path.display()))(error));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 impl Record {

@@ -16,6 +16,17 @@ pub struct Store {
     run: PathBuf,
 }
 
+/// What is mounted into a container of any image: directories, and files below `etc`.
+const PLACES: [&str; 7] = [
+    "",
+    "dev",
+    "proc",
+    "sys",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/resolv.conf",
+];
+
 impl Store {
     /// The store below these two directories.
     #[must_use]
@@ -77,6 +88,13 @@ impl Store {
     #[must_use]
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")
+    }
+
+    /// The lowest layer of all images: empty places for what is mounted into each container.
+    /// Without them each start would make the missing ones, and each end remove them.
+    #[must_use]
+    pub fn mount_points(&self) -> PathBuf {
+        self.data.join("mount-points")
     }
 
     /// The directory of a container: bundle, record, changes, log.
@@ -144,8 +162,9 @@ impl Store {
     /// # Errors
     /// Where one cannot be made, or is open to other users.
     pub fn ensure(&self) -> Result<()> {
-        // The last one to be made tells that all were.
-        if self.userns().is_dir() && self.names().is_dir() {
+        // The last ones to be made tell that all were.
+        let last = self.mount_points().join(PLACES[PLACES.len() - 1]);
+        if self.userns().is_dir() && last.exists() {
             return Ok(());
         }
         for directory in [
@@ -155,6 +174,9 @@ impl Store {
             self.userns(),
         ] {
             ensure_directory(&directory)?;
+        }
+        for place in PLACES {
+            ensure_mount_point(&self.mount_points().join(place))?;
         }
         Ok(())
     }
@@ -192,6 +214,31 @@ fn list_ids(directory: &Path) -> Result<Vec<ContainerId>> {
         .flatten()
         .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?))
         .collect())
+}
+
+/// Makes an empty directory that everybody may enter, or an empty file in such a one.
+fn ensure_mount_point(path: &Path) -> Result<()> {
+    let is_file = path.parent().is_some_and(|above| above.ends_with("etc"));
+    let directory = if is_file {
+        path.parent().unwrap_or(path)
+    } else {
+        path
+    };
+    let make = || -> std::io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)?;
+        if is_file {
+            fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o644)
+                .open(path)?;
+        }
+        Ok(())
+    };
+    make().map_err(EngineError::store(format!("make {}", path.display())))
 }
 
 /// Makes a directory with its parents, for this user alone.

@@ -4,7 +4,7 @@
 //! gone, states whose monitor is gone, leases without a holder. It takes a container's
 //! lock before it touches it, so that nothing is swept that somebody is making.
 
-use crate::cleanup;
+use crate::cleanup::{self, Known};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
@@ -144,10 +144,10 @@ pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
             crate::run::takeover::take_over(store, record, state, lock)?;
             return Ok(RunState::read(store, id)?.is_some_and(|state| state.monitor.is_alive()));
         }
-        remove |= state.remove;
+        remove |= cleanup::goes_at_end(store, id, state);
         kill_init(state);
         let exit = end_of(store, id, state)?;
-        cleanup::finish_run(store, id, state, &exit, None)?;
+        cleanup::finish_run(store, id, state, &exit, Known::default())?;
         if let Some(record) = record.filter(|_| !remove) {
             lock.release();
             return Ok(start_by_policy(store, &record, &exit));
@@ -237,7 +237,7 @@ fn sweep_states(store: &Store) -> Result<()> {
         }
         if let Some(state) = state {
             kill_init(&state);
-            cleanup::finish_run(store, &id, &state, &Exit::default(), None)?;
+            cleanup::finish_run(store, &id, &state, &Exit::default(), Known::default())?;
         }
         fs::remove_file(store.state(&id)).unwrap_or_default();
     }

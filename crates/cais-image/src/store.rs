@@ -48,7 +48,7 @@ pub use usage::{BlobUsage, ImageUsage, LayerUsage, Size, Usage};
 
 use crate::digest::Digest;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Where root's store is.
 pub const DEFAULT_BASE: &str = "/var/lib/cais";
@@ -57,7 +57,8 @@ pub const DEFAULT_BASE: &str = "/var/lib/cais";
 #[derive(Debug)]
 pub struct ContentStore {
     base: PathBuf,
-    boot_id: String,
+    /// Which boot this is, once somebody asked.
+    boot_id: OnceLock<String>,
     unsynced: Mutex<Vec<Digest>>,
 }
 
@@ -68,11 +69,9 @@ impl ContentStore {
     /// Where a directory or file cannot be made, or where the layout has another version
     /// than 1.0.0.
     pub fn open(base: &Path) -> Result<Self> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map_err(StoreError::io("read /proc/sys/kernel/random/boot_id"))?;
         let store = Self {
             base: base.to_owned(),
-            boot_id: boot_id.trim().to_owned(),
+            boot_id: OnceLock::new(),
             unsynced: Mutex::default(),
         };
         // The last one to be made tells that all were.
@@ -144,6 +143,17 @@ impl ContentStore {
     fn layer_directory(&self, diff_id: &Digest) -> PathBuf {
         let layers = self.base.join("layers");
         layers.join(diff_id.algorithm()).join(diff_id.hex())
+    }
+
+    /// Which boot of the machine this is.
+    fn boot_id(&self) -> Result<&str> {
+        if self.boot_id.get().is_none() {
+            let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .map_err(StoreError::io("read /proc/sys/kernel/random/boot_id"))?;
+            // Another thread may have been faster: it read the same.
+            self.boot_id.set(read.trim().to_owned()).unwrap_or_default();
+        }
+        Ok(self.boot_id.get().map_or("", String::as_str))
     }
 
     fn images_directory(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The messages on the channel (a `SOCK_SEQPACKET` pair): one plan down, reports up.
 
 use crate::wire::{Field, Malformed, Sink, Source};
+use cais_sys::clone::NETWORK_LEFT;
 
 /// The most bytes of arguments that a failure carries.
 pub const DETAIL: usize = 192;
@@ -107,6 +108,9 @@ pub enum Report<'a> {
     Terminal,
     /// The seccomp notification descriptor comes with this message.
     Listener,
+    /// It is in a network namespace of its own from here on
+    /// ([`NETWORK_LEFT`](cais_sys::clone::NETWORK_LEFT)).
+    NetworkLeft,
     /// All is ready: the stub waits for the start.
     Created,
     /// The stub has let go of the caller and waits for somebody to connect.
@@ -135,6 +139,7 @@ impl<'a> Field<'a> for Report<'a> {
             Self::Created => sink.put(&[5]),
             Self::Executing => sink.put(&[6]),
             Self::Waiting => sink.put(&[7]),
+            Self::NetworkLeft => sink.put(&[NETWORK_LEFT]),
         }
     }
     fn decode(source: &mut Source<'a>) -> Result<Self, Malformed> {
@@ -153,6 +158,7 @@ impl<'a> Field<'a> for Report<'a> {
             [5] => Ok(Self::Created),
             [6] => Ok(Self::Executing),
             [7] => Ok(Self::Waiting),
+            [NETWORK_LEFT] => Ok(Self::NetworkLeft),
             _ => Err(Malformed),
         }
     }

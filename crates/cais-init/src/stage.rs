@@ -100,6 +100,8 @@ impl Sink for ReportBuffer {
 #[must_use]
 pub fn run(channel: OwnedFd) -> u8 {
     cais_sys::signal::reset_all();
+    // What is made in the root, and by the program, does not hang on the caller's mask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut stage = Stage {
         channel: Some(channel),
         slots: [const { None }; MAX_SLOTS],
@@ -296,11 +298,21 @@ impl<'a> Stage<'a> {
     /// What a privileged caller does itself.
     fn carry_out_unprivileged(&mut self, step: Step<'a>) -> StepResult<'a> {
         match step {
-            Step::MakeOverlay { slot, lower, changes } => self.make_overlay(slot, lower, changes),
+            Step::MakeOverlay {
+                slot,
+                lower,
+                changes,
+                volatile,
+            } => self.make_overlay(slot, lower, changes, volatile),
             // Removed on the host meanwhile: the empty place stays.
             Step::MountOverlay { lower, .. } if overlay::is_gone(lower) => Ok(()),
-            Step::MountOverlay { path, lower, changes } => {
-                let overlay = overlay::make_any(lower, changes)?;
+            Step::MountOverlay {
+                path,
+                lower,
+                changes,
+                volatile,
+            } => {
+                let overlay = overlay::make_any(lower, changes, volatile)?;
                 mounts::mount_tree(
                     self.root()?,
                     overlay.as_fd(),

@@ -146,11 +146,11 @@ steps! {
     23 OpenTerminal { bind: bool, rows: u16, columns: u16 }
     /// Makes an overlay of the directories `lower` (the uppermost first) with `upper/` and
     /// `work/` of `changes`, and puts it into the slot: for a caller without the right to
-    /// mount, whose user namespace gives it to this process. Attributes are `user.overlay.*`.
-    51 MakeOverlay { slot: Slot, lower: StrBlock<'a>, changes: &'a CStr }
+    /// mount, whose user namespace gives it to this process. Attributes are `user.overlay.*`. With `volatile` nothing is synced.
+    51 MakeOverlay { slot: Slot, lower: StrBlock<'a>, changes: &'a CStr, volatile: bool }
     /// The same, mounted in the root at once: a tree in many parts would need as many
     /// descriptors otherwise.
-    52 MountOverlay { path: &'a CStr, lower: StrBlock<'a>, changes: &'a CStr }
+    52 MountOverlay { path: &'a CStr, lower: StrBlock<'a>, changes: &'a CStr, volatile: bool }
     /// Sets the file mode mask (umask(2)).
     24 SetUmask { mask: u32 }
     /// Makes the process undumpable, so that nothing in the namespaces that it enters

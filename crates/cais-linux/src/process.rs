@@ -2,6 +2,7 @@
 //! processes (pidfd_open(2)).
 
 pub mod channel;
+pub mod file_tree;
 pub mod pidfd;
 pub mod start_time;
 pub mod stub;

@@ -78,8 +78,15 @@ pub trait Companion {
     /// Its errors.
     type Error: From<CreateError>;
 
-    /// The process is there, in its namespaces, and has heard nothing yet. Returns another plan
-    /// for the same process, where what was done for it changes what it is to do.
+    /// Whether the plan hangs on what is done in the network namespace: it is waited for then
+    /// before [`Self::before_the_plan_is_sent`], and before [`Self::while_the_stub_works`] in any
+    /// case.
+    fn plans_by_network(&self) -> bool {
+        false
+    }
+
+    /// The process is there and has heard nothing yet. Returns another plan for the same
+    /// process, where what was done for it changes what it is to do.
     ///
     /// # Errors
     /// The start fails with it.
@@ -155,23 +162,25 @@ pub fn create<C: Companion>(
     companion: &mut C,
 ) -> Result<Running, C::Error> {
     let mut clock = Clock::new(around.timings);
-    (around.checkpoint)("seal the stub");
-    let executable =
-        stub::seal("cais-init", STUB, true).map_err(CreateError::prepare("copy the init stub"))?;
-    let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
-    clock.lap("seal the stub");
-
-    (around.checkpoint)("clone");
-    let process = spawn(plan, around, &executable, (&ours, theirs))?;
-    clock.lap("clone");
-    let unfinished = Unfinished(Some(process));
+    let (ours, unfinished) = begin(plan, around, &mut clock)?;
     let process = unfinished.process();
 
     (around.checkpoint)("write the id maps");
-    let userns = prepare_user_namespace(plan, process, &ours)?;
+    let mut ear = Ear::new(None, ours.as_fd());
+    ear.network_left = !leaves_network(plan);
+    let userns = prepare_user_namespace(plan, process, &ours);
+    if userns.is_err() {
+        // Where the process had no network and is gone, that explains it.
+        await_network(&mut ear, &mut clock, &unfinished)?;
+    }
+    let userns = userns?;
     clock.lap("id maps");
+    if companion.plans_by_network() {
+        await_network(&mut ear, &mut clock, &unfinished)?;
+    }
     let other = companion.before_the_plan_is_sent(process)?;
     let plan = other.as_ref().unwrap_or(plan);
+    ear.plan = Some(plan);
     (around.checkpoint)("send the plan");
     let sent = send_plan(plan, around, &ours)?;
     clock.lap("send the plan");
@@ -188,15 +197,15 @@ pub fn create<C: Companion>(
     (around.checkpoint)("open the sources");
     open_for_stub(plan, around, (&ours, userns.as_ref()), sent, companion)?;
     clock.lap("open the mounts, complete the cgroup");
+    await_network(&mut ear, &mut clock, &unfinished)?;
+    let mut terminal = None;
     (around.checkpoint)("record the container");
     let prepared = companion.while_the_stub_works(process);
-    let mut ear = Ear::new(Some(plan), ours.as_fd());
-    let mut terminal = None;
     if let Err(error) = prepared {
         // Where the stub failed first, that explains why nothing could be done for it.
         if pidfd::await_end(process.pidfd.as_fd(), Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
-            check_end(ear, &unfinished)?;
+            check_end(&mut ear, &unfinished)?;
         }
         return Err(error);
     }
@@ -212,7 +221,7 @@ pub fn create<C: Companion>(
     clock.lap("record the container");
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
-        check_end(ear, &unfinished)?;
+        check_end(&mut ear, &unfinished)?;
     }
     clock.lap("wait for the program");
     (around.checkpoint)("the program runs");
@@ -222,6 +231,41 @@ pub fn create<C: Companion>(
         waiting,
         timings: clock.timings,
     })
+}
+
+/// Makes the process, which has heard nothing yet. Returns this end of the channel to it.
+fn begin(
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    clock: &mut Clock,
+) -> Result<(OwnedFd, Unfinished), CreateError> {
+    (around.checkpoint)("seal the stub");
+    let executable =
+        stub::seal("cais-init", STUB, true).map_err(CreateError::prepare("copy the init stub"))?;
+    let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
+    clock.lap("seal the stub");
+    (around.checkpoint)("clone");
+    let process = spawn(plan, around, &executable, (&ours, theirs))?;
+    clock.lap("clone");
+    Ok((ours, Unfinished(Some(process))))
+}
+
+/// Whether the new process makes its network namespace itself while this one goes on; a
+/// go-between makes it with the process.
+fn leaves_network(plan: &Plan) -> bool {
+    plan.namespaces & namespace::NETWORK != 0 && plan.join_pid.is_none()
+}
+
+/// Listens until the new process has its network namespace: from then on it and others may look
+/// for it there.
+fn await_network(ear: &mut Ear<'_>, clock: &mut Clock, unfinished: &Unfinished) -> Result<(), CreateError> {
+    while !ear.network_left {
+        let ended = matches!(ear.hear(clock)?, Heard::End);
+        if ended || ear.failure.is_some() {
+            return check_end(ear, unfinished);
+        }
+    }
+    Ok(())
 }
 
 /// Listens until the stub waits for hooks, and runs them. A stub that failed before is heard
@@ -265,8 +309,8 @@ fn listen<C: Companion>(
 }
 
 /// What the end of the channel means.
-fn check_end(ear: Ear<'_>, unfinished: &Unfinished) -> Result<(), CreateError> {
-    match (ear.failure, ear.executing) {
+fn check_end(ear: &mut Ear<'_>, unfinished: &Unfinished) -> Result<(), CreateError> {
+    match (ear.failure.take(), ear.executing) {
         (Some(failure), _) => Err(failure),
         (None, true) => Ok(()),
         (None, false) => Err(match pidfd::wait(unfinished.process().pidfd.as_fd()) {
@@ -374,6 +418,7 @@ fn spawn(
         channel: ours.as_fd(),
         parent_channel: ours.as_fd(),
         await_id_maps: plan.id_maps.is_some(),
+        leaves_network: false,
         enters: false,
     };
     let shared;
@@ -394,6 +439,8 @@ fn spawn(
         _ => {
             let request = CloneRequest {
                 channel: theirs.as_fd(),
+                namespaces: plan.namespaces & !namespace::NETWORK,
+                leaves_network: leaves_network(plan),
                 ..request
             };
             return stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"));

@@ -21,6 +21,9 @@ fn main() -> ExitCode {
             .collect();
         return ExitCode::from(oci::main(&name, &words));
     }
+    // What is stored has the modes that are asked for there: a mask of 077 would close the root
+    // of each container and each image to everybody but root.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     match cli::parse(&arguments) {
         Ok(cli) => finish(run(cli.command)),
         Err(error) => finish(Err(Failure::usage(&error, &arguments))),

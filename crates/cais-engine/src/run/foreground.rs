@@ -13,7 +13,7 @@ use crate::lock::ContainerLock;
 use crate::monitor::door::NUDGE;
 use crate::monitor::watcher::Own;
 use crate::options::{RestartPolicy, RunOptions};
-use crate::record::{Record, clear_stopped};
+use crate::record::{Record, clear_notes};
 use cais_linux::SysError;
 use cais_runtime::create::Timing;
 use cais_sys::signal::{SignalSet, block, signalfd};
@@ -43,7 +43,7 @@ pub struct Manner {
     pub detach_keys: Vec<u8>,
     /// Called with the times of the start, where they are wanted.
     pub timings: Option<fn(&[Timing])>,
-    /// Called while the program starts: work that nobody waits for.
+    /// Called while the program starts, or by its monitor once it runs: work that nobody waits for.
     pub meanwhile: Option<fn(&Engine)>,
 }
 
@@ -120,7 +120,7 @@ pub fn start_again(engine: &Engine, id: &ContainerId, manner: &Manner) -> Result
     // waits. It would be undone by the record that is written at the start.
     let (lock, record) = lock_stopped(engine, id)?;
     let prepared = super::prepare_again(engine, record)?;
-    if let Err(error) = clear_stopped(&engine.store, id) {
+    if let Err(error) = clear_notes(&engine.store, id) {
         prepared.release(engine);
         return Err(error);
     }
@@ -159,7 +159,7 @@ fn lock_stopped(engine: &Engine, id: &ContainerId) -> Result<(ContainerLock, Rec
     {
         // First of all its last end is recorded.
         exit.write(store, id)?;
-        crate::cleanup::finish_run(store, id, state, exit, None)?;
+        crate::cleanup::finish_run(store, id, state, exit, crate::cleanup::Known::default())?;
     } else if state.is_some() {
         // Somebody else was faster.
         return Err(EngineError::Invalid(format!(

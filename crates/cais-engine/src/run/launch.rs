@@ -4,7 +4,7 @@
 use super::equip;
 use super::prepare::Prepared;
 use crate::checkpoint::Checkpoints;
-use crate::cleanup;
+use crate::cleanup::{self, Known};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
@@ -17,6 +17,7 @@ use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
 use crate::{events, resolver, time};
 use cais_linux::cgroups::{Group, Making};
+use cais_linux::process::file_tree::HeldTree;
 use cais_net::dns::resolv_conf::ResolvConf;
 use cais_runtime::container::handover::send_descriptor;
 use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
@@ -34,6 +35,8 @@ pub(crate) struct Launched {
     pub(crate) group: Option<Group>,
     /// What the monitor looks after beside the streams.
     pub(crate) attendants: Vec<Box<dyn Attendant>>,
+    /// Its file tree, where it is held to the end.
+    pub(crate) tree: HeldTree,
     /// Its record.
     pub(crate) record: Record,
     /// Whether its process is a child of this one.
@@ -105,7 +108,7 @@ pub(crate) fn launch(
         };
         // The error that counts is the one that stopped the start; what cannot be given
         // back now, the next command's sweep finds by the state.
-        cleanup::finish_run(&engine.store, &id, state, &exit, None).unwrap_or_default();
+        cleanup::finish_run(&engine.store, &id, state, &exit, Known::default()).unwrap_or_default();
         // Leases that were not written down yet.
         if let Some(network) = &prepared.network {
             crate::network::plan::release(&engine.store.networks(), network);
@@ -148,9 +151,13 @@ impl Files<'_> {
 impl Companion for Files<'_> {
     type Error = EngineError;
 
+    fn plans_by_network(&self) -> bool {
+        let network = &self.prepared.record.options.namespaces.network;
+        matches!(network, NetworkMode::Cni(_))
+    }
+
     fn before_the_plan_is_sent(&mut self, process: &StubProcess) -> Result<Option<Plan>> {
-        let options = &self.prepared.record.options;
-        if !matches!(options.namespaces.network, NetworkMode::Cni(_)) {
+        if !self.plans_by_network() {
             return Ok(None);
         }
         // Those who make its interface say whom it is to ask for names.
@@ -160,7 +167,7 @@ impl Companion for Files<'_> {
         if names == ResolvConf::default() {
             return Ok(None);
         }
-        let text = resolver::resolv_conf_with(options, &names);
+        let text = resolver::resolv_conf_with(&self.prepared.record.options, &names);
         self.prepared.plan_with(resolver::FILE, text).map(Some)
     }
 
@@ -285,6 +292,7 @@ fn launch_recorded(
     };
     Ok(Launched {
         id,
+        tree: HeldTree::of(&running.process),
         running,
         streams,
         state,

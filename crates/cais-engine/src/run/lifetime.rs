@@ -4,6 +4,7 @@
 use super::launch::{Launched, Start, launch};
 use super::prepare::prepare_again;
 use crate::checkpoint::Checkpoints;
+use crate::cleanup::{self, Known};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::ContainerId;
@@ -14,7 +15,7 @@ use crate::monitor::watcher::{Front, Own};
 use crate::monitor::{House, Over, Relay, Seen, see_off};
 use crate::record::{Exit, Record, is_marked_stopped};
 use crate::state::RunState;
-use crate::{cleanup, events, time};
+use crate::{events, time};
 use cais_linux::process::pidfd::Ended;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -78,6 +79,7 @@ impl Keeper<'_> {
             launched.attendants.append(&mut left);
             let mut end = self.run_once(&mut launched, &mut audience, nudged);
             self.checkpoints.pass("the program has ended");
+            let tree = std::mem::take(&mut launched.tree).take_apart();
             left.append(&mut end.attendants);
             let Some(lock) = ContainerLock::acquire(store, &id)? else {
                 // Somebody removed it by force while it ran.
@@ -90,7 +92,12 @@ impl Keeper<'_> {
                 .filter(|record| self.wants_again(record, &launched, &end));
             let Some(record) = again else {
                 note_end(self.engine, record.as_ref(), &end.exit);
-                cleanup::finish_run(store, &id, &launched.state, &end.exit, launched.group.as_ref())?;
+                let known = Known {
+                    group: launched.group.as_ref(),
+                    record: record.as_ref(),
+                    tree,
+                };
+                cleanup::finish_run(store, &id, &launched.state, &end.exit, known)?;
                 self.checkpoints.pass("the run is recorded");
                 lock.release();
                 see_out(&end.exit, end.fronts, left)?;
@@ -101,6 +108,7 @@ impl Keeper<'_> {
             let between = cleanup::pause_between_runs(store, &id, &launched.state, &end.exit, group)?;
             self.checkpoints.pass("the run is recorded, another one follows");
             drop(launched);
+            drop(tree);
             lock.release();
             left.extend(part(&end.exit, end.fronts));
             let length = next_pause(pause, end.length);
@@ -200,7 +208,7 @@ impl Keeper<'_> {
     fn give_up(&self, id: &ContainerId, between: &RunState, exit: &Exit) -> Result<()> {
         let store = &self.engine.store;
         if let Some(lock) = ContainerLock::acquire(store, id)? {
-            cleanup::finish_run(store, id, between, exit, None)?;
+            cleanup::finish_run(store, id, between, exit, Known::default())?;
             lock.release();
         }
         Ok(())
@@ -220,7 +228,7 @@ impl Keeper<'_> {
                 restart_count: between.restart_count,
                 ..Exit::unseen(&between.started)
             };
-            cleanup::finish_run(store, id, between, &exit, None)
+            cleanup::finish_run(store, id, between, &exit, Known::default())
         };
         let Some(record) = Record::read(store, id)?.filter(|_| !is_marked_stopped(store, id)) else {
             cleanup::finish_run(
@@ -228,7 +236,7 @@ impl Keeper<'_> {
                 id,
                 between,
                 &Exit::read(store, id)?.unwrap_or_default(),
-                None,
+                Known::default(),
             )?;
             return Ok(None);
         };

@@ -65,14 +65,16 @@ fn search(directory: &Path, mounted: &[PathBuf], found: &mut Found) -> Result<()
     Ok(())
 }
 
-/// The host's tree in parts, for the container whose files lie in `directory`.
-pub(super) fn host_tree(directory: &Path) -> Result<RootTree> {
+/// The host's tree in parts, for the container whose files lie in `directory`; `volatile` where
+/// they are not to outlive a crash.
+pub(super) fn host_tree(directory: &Path, volatile: bool) -> Result<RootTree> {
     let found = find()?;
     let part = |path: &PathBuf| Part::Directory {
         place: path.to_string_lossy().into_owned(),
         layers: Layers {
             lower: vec![path.clone()],
             changes: changes_of(directory, path),
+            volatile,
         },
     };
     let files = found
@@ -83,6 +85,7 @@ pub(super) fn host_tree(directory: &Path) -> Result<RootTree> {
         root: Layers {
             lower: vec![directory.join(SKELETON)],
             changes: directory.to_owned(),
+            volatile,
         },
         parts: found.whole.iter().map(part).chain(files).collect(),
     })

@@ -12,7 +12,7 @@ use crate::options::{MountKind, RootSource, RunOptions};
 use crate::record::Record;
 use crate::rootless;
 use crate::state::Container;
-use crate::store::read_json;
+use crate::store::{Store, read_json};
 use crate::userns::Lease;
 use cais_linux::cgroups::{CgroupError, Group, Layout, Making};
 use cais_linux::creds::capabilities::read_own;
@@ -291,22 +291,28 @@ pub fn explain(prepared: &Prepared) -> String {
 /// Where the root comes from.
 fn root_tree(engine: &Engine, options: &RunOptions, directory: &Path) -> Result<RootTree> {
     if engine.rootless && options.root == RootSource::Host {
-        return super::parts::host_tree(directory);
+        return super::parts::host_tree(directory, options.remove);
     }
-    Ok(whole_tree(options, directory, engine.rootless))
+    Ok(whole_tree(&engine.store, options, directory, engine.rootless))
 }
 
-fn whole_tree(options: &RunOptions, directory: &Path, rootless: bool) -> RootTree {
+fn whole_tree(store: &Store, options: &RunOptions, directory: &Path, rootless: bool) -> RootTree {
     let overlay_of = |lower: Vec<PathBuf>| {
         RootTree::Overlay(Layers {
             lower,
             changes: directory.to_owned(),
+            volatile: options.remove,
         })
     };
     let overlay = |lower: PathBuf| overlay_of(vec![lower]);
     match &options.root {
         RootSource::Host => overlay(PathBuf::from("/")),
-        RootSource::Image { layers, .. } => overlay_of(layers.clone()),
+        RootSource::Image { layers, .. } => {
+            // The kernel takes so many and no more (OVL_MAX_STACK).
+            const MOST: usize = 500;
+            let places = std::iter::once(store.mount_points());
+            overlay_of(layers.iter().cloned().chain(places).take(MOST).collect())
+        }
         RootSource::Directory {
             path,
             writable: false,
@@ -483,7 +489,12 @@ pub(crate) fn facts_of_running(
     privileged: bool,
 ) -> Result<PlanFacts> {
     let directory = engine.store.container(&container.record.id);
-    let root = whole_tree(&container.record.options, &directory, engine.rootless);
+    let root = whole_tree(
+        &engine.store,
+        &container.record.options,
+        &directory,
+        engine.rootless,
+    );
     let mut record = container.record.clone();
     record.options.security.privileged |= privileged;
     plan_facts(engine, &record, spec, root, None)

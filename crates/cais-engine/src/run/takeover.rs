@@ -21,6 +21,7 @@ use crate::state::{ProcessName, RunState};
 use crate::store::Store;
 use cais_linux::SysError;
 use cais_linux::cgroups::Group;
+use cais_linux::process::file_tree::HeldTree;
 use cais_linux::process::{channel, pidfd};
 use cais_runtime::create::Running;
 use cais_sys::clone::StubProcess;
@@ -86,6 +87,7 @@ fn monitor_main(
         state,
         group,
         attendants,
+        tree: HeldTree::default(),
         record: record.clone(),
         is_child: false,
         input_once: false,

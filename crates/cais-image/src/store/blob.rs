@@ -114,7 +114,7 @@ impl ContentStore {
             hasher: Hasher::like(&wanted.digest),
             offset: 0,
             resumed: false,
-            boot_id: self.boot_id.clone(),
+            boot_id: self.boot_id()?.to_owned(),
             kept: 0,
         };
         ingest.take_up()?;

@@ -139,7 +139,7 @@ impl ContentStore {
     ) -> Result<PathBuf> {
         lease.claim(diff_id)?;
         write_json(self, &staging.directory.join("meta.json"), meta)?;
-        let boot_id = self.boot_id.clone();
+        let boot_id = self.boot_id()?.to_owned();
         write_json(self, &staging.directory.join("complete"), &Marker { boot_id })?;
         let target = self.layer_directory(diff_id);
         if let Some(parent) = target.parent() {
@@ -205,7 +205,7 @@ impl ContentStore {
             });
         };
         Ok(match cais_json::from_slice::<Marker>(&bytes) {
-            Ok(marker) if marker.boot_id == self.boot_id => LayerState::Complete,
+            Ok(marker) if marker.boot_id == self.boot_id()? => LayerState::Complete,
             Ok(_) => LayerState::Unsynced,
             Err(_) => LayerState::Incomplete,
         })

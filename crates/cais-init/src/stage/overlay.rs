@@ -5,7 +5,7 @@ use crate::step::Slot;
 use crate::wire::StrBlock;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
@@ -23,8 +23,9 @@ impl<'a> Stage<'a> {
         slot: Slot,
         lower: StrBlock<'a>,
         changes: &'a CStr,
+        volatile: bool,
     ) -> StepResult<'a> {
-        let overlay = make_any(lower, changes)?;
+        let overlay = make_any(lower, changes, volatile)?;
         let place = self.slots.get_mut(usize::from(slot.0)).ok_or(Failure::new(
             "slot",
             b"no such slot",
@@ -36,11 +37,15 @@ impl<'a> Stage<'a> {
 }
 
 /// Makes an overlay in whichever way this kernel takes its layers.
-pub(super) fn make_any<'a>(lower: StrBlock<'a>, changes: &'a CStr) -> StepResult<'a, OwnedFd> {
-    match make(lower, changes, by_descriptor) {
+pub(super) fn make_any<'a>(
+    lower: StrBlock<'a>,
+    changes: &'a CStr,
+    volatile: bool,
+) -> StepResult<'a, OwnedFd> {
+    match make(lower, changes, volatile, by_descriptor) {
         // Before Linux 6.13 overlayfs takes names only.
         Err(failure) if matches!(failure.errno, Errno::INVAL | Errno::OPNOTSUPP | Errno::BADF) => {
-            make(lower, changes, by_name)
+            make(lower, changes, volatile, by_name)
         }
         other => other,
     }
@@ -65,15 +70,38 @@ fn open_directory<'a>(at: BorrowedFd<'_>, path: &'a CStr) -> StepResult<'a, Owne
     openat(at, path, flags, Mode::empty()).map_err(failed("openat", path))
 }
 
-fn make<'a>(lower: StrBlock<'a>, changes: &'a CStr, set_layers: SetLayers<'a>) -> StepResult<'a, OwnedFd> {
+fn make<'a>(
+    lower: StrBlock<'a>,
+    changes: &'a CStr,
+    volatile: bool,
+    set_layers: SetLayers<'a>,
+) -> StepResult<'a, OwnedFd> {
     let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen", c"overlay"))?;
-    fsconfig_set_flag(context.as_fd(), c"userxattr").map_err(failed("fsconfig", c"userxattr"))?;
+    for (wanted, name) in [(true, c"userxattr"), (volatile, c"volatile")] {
+        if wanted {
+            fsconfig_set_flag(context.as_fd(), name).map_err(failed("fsconfig", name))?;
+        }
+    }
     let directory = open_directory(CWD, changes)?;
     let places = Changes {
         upper: open_directory(directory.as_fd(), c"upper")?,
         work: open_directory(directory.as_fd(), c"work")?,
     };
+    if volatile {
+        forget_last_mount(&places.work);
+    }
     set_layers(context.as_fd(), lower, &places, changes)
+}
+
+/// A volatile overlay leaves a mark that forbids the next one (overlayfs.rst). Whoever mounts it
+/// again did not go down with the machine since: what was written is still in memory.
+fn forget_last_mount(work: &OwnedFd) {
+    // Mostly there is none; what cannot be removed the mount tells of.
+    if unlinkat(work, c"work/incompat/volatile/dirty", AtFlags::empty()).is_ok() {
+        for directory in [c"work/incompat/volatile", c"work/incompat"] {
+            unlinkat(work, directory, AtFlags::REMOVEDIR).unwrap_or_default();
+        }
+    }
 }
 
 fn finish<'a>(context: BorrowedFd<'_>, changes: &'a CStr) -> StepResult<'a, OwnedFd> {

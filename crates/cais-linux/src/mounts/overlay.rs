@@ -29,6 +29,9 @@ pub struct Layers {
     pub lower: Vec<PathBuf>,
     /// A directory that holds `upper/` and `work/`.
     pub changes: PathBuf,
+    /// Whether what changes is not to outlive a crash of the machine (overlayfs.rst, "Volatile
+    /// mount"): else the kernel writes out the whole file system below at the end.
+    pub volatile: bool,
 }
 
 /// Whose ids the layers are mapped to.
@@ -48,8 +51,15 @@ pub struct Mapping<'fd> {
 /// As fsconfig(2): `EINVAL` where a layer's file system cannot be id-mapped or
 /// the kernel cannot take layers by descriptor.
 pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
+    if layers.volatile {
+        forget_last_mount(&layers.changes);
+    }
     let opened = OpenLayers::open(&layers.lower, Some(&layers.changes), mapping)?;
-    opened.assemble(mapping, user_xattr)
+    let flags = Flags {
+        user_xattr,
+        volatile: layers.volatile,
+    };
+    opened.assemble(mapping, flags)
 }
 
 /// Makes an overlay that cannot be changed: what the layers show together, the uppermost
@@ -58,8 +68,32 @@ pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> 
 /// # Errors
 /// As [`make`].
 pub fn make_read_only(lower: &[PathBuf], user_xattr: bool) -> Result<OwnedFd> {
-    OpenLayers::open(lower, None, None)?.assemble(None, user_xattr)
+    let flags = Flags {
+        user_xattr,
+        volatile: false,
+    };
+    OpenLayers::open(lower, None, None)?.assemble(None, flags)
 }
+
+/// A volatile overlay leaves a mark that forbids the next one (overlayfs.rst). Whoever mounts it
+/// again did not go down with the machine since: what was written is still in memory.
+fn forget_last_mount(changes: &Path) {
+    let mark = changes.join("work/work/incompat/volatile");
+    // Mostly there is none; what cannot be removed the mount tells of.
+    if rustix::fs::unlink(mark.join("dirty")).is_ok() {
+        for directory in mark.ancestors().take(2) {
+            rustix::fs::rmdir(directory).unwrap_or_default();
+        }
+    }
+}
+
+/// How an overlay is to be.
+#[derive(Debug, Clone, Copy)]
+struct Flags {
+    user_xattr: bool,
+    volatile: bool,
+}
+
 /// The layers as detached trees.
 struct OpenLayers {
     lower: Vec<OwnedFd>,
@@ -88,21 +122,21 @@ impl OpenLayers {
         })
     }
 
-    fn assemble(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
-        match self.assemble_by_descriptor(mapping, user_xattr) {
+    fn assemble(&self, mapping: Option<Mapping<'_>>, flags: Flags) -> Result<OwnedFd> {
+        match self.assemble_by_descriptor(mapping, flags) {
             // Before Linux 6.13 overlayfs takes paths only.
             Err(error)
                 if matches!(error.errno(), Errno::INVAL | Errno::OPNOTSUPP)
                     && error.arguments().contains("lowerdir+") =>
             {
-                self.assemble_by_path(mapping, user_xattr)
+                self.assemble_by_path(mapping, flags)
             }
             other => other,
         }
     }
 
-    fn assemble_by_descriptor(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
-        let context = Context::open(user_xattr)?;
+    fn assemble_by_descriptor(&self, mapping: Option<Mapping<'_>>, flags: Flags) -> Result<OwnedFd> {
+        let context = Context::open(flags)?;
         for layer in &self.lower {
             context.set_fd("lowerdir+", layer.as_fd())?;
         }
@@ -123,14 +157,14 @@ impl OpenLayers {
 
     /// For kernels before 6.13: the layers must have paths in the caller's mount
     /// namespace, so a private one is entered for the time of the call.
-    fn assemble_by_path(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
+    fn assemble_by_path(&self, mapping: Option<Mapping<'_>>, flags: Flags) -> Result<OwnedFd> {
         let home = Visit::to_private_tree()?;
-        let result = self.assemble_in_private_tree(mapping, user_xattr);
+        let result = self.assemble_in_private_tree(mapping, flags);
         home.leave()?;
         result
     }
 
-    fn assemble_in_private_tree(&self, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
+    fn assemble_in_private_tree(&self, mapping: Option<Mapping<'_>>, flags: Flags) -> Result<OwnedFd> {
         let staging = Staging::mount(self.lower.len())?;
         let mut lower = String::new();
         for (index, layer) in self.lower.iter().enumerate() {
@@ -140,7 +174,7 @@ impl OpenLayers {
             }
             lower.push_str(&place);
         }
-        let context = Context::open(user_xattr)?;
+        let context = Context::open(flags)?;
         context.set_string("lowerdir", &lower)?;
         if let Some(changes) = &self.changes {
             let place = staging.attach(changes.as_fd(), "changes")?;
@@ -155,12 +189,20 @@ impl OpenLayers {
 struct Context(OwnedFd);
 
 impl Context {
-    fn open(user_xattr: bool) -> Result<Self> {
+    fn open(flags: Flags) -> Result<Self> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
             .map_err(|errno| SysError::new("fsopen", "\"overlay\"", errno))?;
-        if user_xattr {
-            fsconfig_set_flag(context.as_fd(), "userxattr")
-                .map_err(|errno| SysError::new("fsconfig", "FSCONFIG_SET_FLAG, \"userxattr\"", errno))?;
+        for (wanted, name) in [(flags.user_xattr, "userxattr"), (flags.volatile, "volatile")] {
+            if !wanted {
+                continue;
+            }
+            match fsconfig_set_flag(context.as_fd(), name) {
+                // Before Linux 5.10 everything is written out.
+                Err(Errno::INVAL) if name == "volatile" => {}
+                other => other.map_err(|errno| {
+                    SysError::new("fsconfig", format!("FSCONFIG_SET_FLAG, {name:?}"), errno)
+                })?,
+            }
         }
         Ok(Self(context))
     }

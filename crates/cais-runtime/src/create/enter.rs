@@ -49,6 +49,7 @@ pub(super) fn spawn(
         channel: theirs.as_fd(),
         parent_channel: ours,
         await_id_maps: false,
+        leaves_network: false,
         enters: true,
     };
     let first = stub::spawn(&first).map_err(CreateError::prepare("make the process that enters"))?;

@@ -21,7 +21,7 @@ pub(super) enum Heard {
     Terminal(OwnedFd),
     /// The descriptor of seccomp notifications.
     Listener(OwnedFd),
-    /// A step took its time, or execve(2) comes next.
+    /// A step took its time, its network is its own, or execve(2) comes next.
     Progress,
     /// The end.
     End,
@@ -34,6 +34,8 @@ pub(super) struct Ear<'a> {
     pub(super) channel: BorrowedFd<'a>,
     /// Whether the next thing was said to be execve(2).
     pub(super) executing: bool,
+    /// Whether it is in the network namespace that is to be its own.
+    pub(super) network_left: bool,
     /// The first failure.
     pub(super) failure: Option<CreateError>,
 }
@@ -44,6 +46,7 @@ impl<'a> Ear<'a> {
             plan,
             channel,
             executing: false,
+            network_left: true,
             failure: None,
         }
     }
@@ -60,13 +63,24 @@ impl<'a> Ear<'a> {
         if let Ok(bytes) = <[u8; 4]>::try_from(message) {
             // The stub could not even be executed: a bare errno.
             let errno = Errno::from_raw_os_error(i32::from_ne_bytes(bytes));
-            self.failure = Some(CreateError::Prepare {
-                action: "execute the init stub from a memfd".to_owned(),
-                source: SysError::new("execveat", "cais-init", errno),
+            self.failure = Some(if self.network_left {
+                CreateError::Prepare {
+                    action: "execute the init stub from a memfd".to_owned(),
+                    source: SysError::new("execveat", "cais-init", errno),
+                }
+            } else {
+                CreateError::Prepare {
+                    action: "make the network namespace".to_owned(),
+                    source: SysError::new("unshare", "CLONE_NEWNET", errno),
+                }
             });
             return Ok(Heard::Progress);
         }
         Ok(match Report::decode(&mut Bytes(message)) {
+            Ok(Report::NetworkLeft) => {
+                self.network_left = true;
+                Heard::Progress
+            }
             Ok(Report::Created) => Heard::Created,
             Ok(Report::Waiting) => Heard::Waiting,
             Ok(Report::Executing) => {

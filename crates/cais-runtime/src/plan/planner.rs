@@ -292,6 +292,7 @@ impl<'a> Planner<'a> {
             slot,
             lower: StrBlock(&block),
             changes: &c_string(&layers.changes.to_string_lossy()),
+            volatile: layers.volatile,
         };
         self.step("only its user namespace gives the right to mount", &step);
         slot
@@ -305,6 +306,7 @@ impl<'a> Planner<'a> {
                     path: &c_string(place),
                     lower: StrBlock(&block),
                     changes: &c_string(&layers.changes.to_string_lossy()),
+                    volatile: layers.volatile,
                 };
                 self.step("a directory of the host that has no mounts in it", &step);
             }

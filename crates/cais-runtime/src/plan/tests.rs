@@ -24,6 +24,7 @@ fn facts() -> PlanFacts {
         root: RootTree::Overlay(Layers {
             lower: vec!["/".into()],
             changes: "/c".into(),
+            volatile: false,
         }),
         tasks: 2,
         cgroup_view: CgroupView::V1(vec![Hierarchy {

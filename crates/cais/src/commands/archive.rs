@@ -13,6 +13,7 @@ use cais_image::manifest::config::ContainerConfig;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Standard input as a file; nobody types an archive.
@@ -35,8 +36,11 @@ where
 {
     match path {
         Some(path) => {
-            let mut file =
-                File::create(path).map_err(|error| Failure::new(format!("cannot write {path}: {error}")))?;
+            // For its owner alone, as Docker does: there may be secrets in it.
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let opened = options.open(path);
+            let mut file = opened.map_err(|error| Failure::new(format!("cannot write {path}: {error}")))?;
             let written = write(&mut file);
             if written.is_err() {
                 std::fs::remove_file(path).unwrap_or_default();

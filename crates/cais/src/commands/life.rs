@@ -10,6 +10,7 @@ use cais_engine::change::{self, Update};
 use cais_engine::engine::Engine;
 use cais_engine::options::process::{check_name, parse_label};
 use cais_engine::options::{LimitOptions, restart as policy, size};
+use cais_engine::record::mark_kept;
 use cais_engine::run::start_detached;
 use cais_engine::state::Status;
 use cais_engine::wait::{Condition, Waited};
@@ -51,6 +52,9 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<u8, Failure> {
     for_each(&args.containers, |name| {
         let container = list::container(&engine.store, name)?;
         let id = container.record.id.as_str();
+        if container.record.options.remove && container.state.is_some() {
+            mark_kept(&engine.store, &container.record.id)?;
+        }
         stop::stop(&engine.store, id, signal, timeout)?;
         start_detached(&engine, &container.record.id)?;
         events::container(&engine.store, &container.record, "restart", &[]);
