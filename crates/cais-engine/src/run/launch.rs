@@ -276,8 +276,7 @@ fn launch_recorded(
         checkpoints,
     };
     let mut running = create(&prepared.plan, &around, &mut files)?;
-    let mut attendants = files.attendants;
-    let group = files.group.map(Making::into_group);
+    let (mut attendants, group) = (files.attendants, files.group.map(Making::into_group));
     attendants.extend(notified);
     checkpoints.pass("the start is recorded");
     let streams = match (pipes, running.terminal.take()) {
