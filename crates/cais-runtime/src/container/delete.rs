@@ -55,10 +55,12 @@ pub fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<Vec<RuntimeErr
 pub(super) fn tear_down(runtime: &Runtime, directory: Directory, state: &State) -> Result<()> {
     kill_first(state)?;
     runtime.checkpoints.pass("remove the cgroup");
-    if let (Some(unit), Some(_)) = (&state.systemd_unit, cgroups::open(state)?) {
+    let mut group = cgroups::open(state)?;
+    if let (Some(unit), Some(_)) = (&state.systemd_unit, &group) {
         super::systemd::stop(runtime, unit)?;
+        group = cgroups::open(state)?;
     }
-    if let Some(group) = cgroups::open(state)? {
+    if let Some(group) = group {
         // Processes of a container without a pid namespace of its own outlive the first one.
         group
             .kill_all()

@@ -2,7 +2,6 @@
 
 use super::foreground;
 use super::{Call, Failed, Outcome};
-use cais_linux::process::file_tree::HeldTree;
 use cais_runtime::container::create::{CreateOptions, Created, create as create_container};
 use cais_runtime::container::{delete as deleting, signal, start as starting};
 use rustix::fd::OwnedFd;
@@ -92,9 +91,7 @@ pub(super) fn run(call: &Call) -> Outcome {
 
 /// Waits for the end of a container, and deletes it.
 pub(super) fn wait(call: &Call, id: &str, created: Created, signals: &OwnedFd) -> Outcome {
-    let tree = HeldTree::of(&created.process);
     let code = foreground::wait(&created.process.pidfd, created.terminal, signals);
-    let _taking_apart = tree.take_apart();
     if !call.given.has("keep") {
         remove(call, id, true)?;
     }
