@@ -109,7 +109,7 @@ pub enum Report<'a> {
     /// The seccomp notification descriptor comes with this message.
     Listener,
     /// It is in a network namespace of its own from here on
-    /// ([`NETWORK_LEFT`](cais_sys::clone::NETWORK_LEFT)).
+    /// ([`NETWORK_LEFT`]).
     NetworkLeft,
     /// All is ready: the stub waits for the start.
     Created,
