@@ -288,7 +288,12 @@ fn limits(args: &RunArgs) -> Result<LimitOptions, OptionError> {
     let bytes = |flag, texts: &[String]| each(texts, |text| devices::parse_bytes_rate(flag, text));
     let operations = |flag, texts: &[String]| each(texts, |text| devices::parse_operations_rate(flag, text));
     Ok(LimitOptions {
-        memory: optional("--memory", &args.memory)?,
+        // 0 is a slip here, and no wish for none.
+        memory: args
+            .memory
+            .as_deref()
+            .map(|text| size::parse_size("--memory", text))
+            .transpose()?,
         memory_swap: args
             .memory_swap
             .as_deref()
