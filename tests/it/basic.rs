@@ -56,6 +56,16 @@ fn a_detached_container_lives_and_is_ended() {
     env.ok(&["rm", "web"]);
 }
 
+/// An archive of these parts of a small root file system.
+fn pack_root(env: &TestEnv, parts: &[&str]) -> String {
+    let (root, archive) = (env.path("root"), env.path("root.tar"));
+    make_rootfs(&root);
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&root).arg("-cf").arg(&archive).args(parts);
+    assert!(tar.status().unwrap().success());
+    archive.to_str().unwrap().to_owned()
+}
+
 /// The same command under a mask of 077.
 fn with_a_closed_mask(command: &Command) -> Done {
     let mut closed = Command::new("sh");
@@ -73,15 +83,8 @@ fn with_a_closed_mask(command: &Command) -> Done {
 #[test]
 fn the_mask_of_the_caller_closes_nothing() {
     let env = TestEnv::new();
-    let root = env.path("root");
-    make_rootfs(&root);
-    let archive = env.path("root.tar");
-    let (archive, root) = (archive.to_str().unwrap(), root.to_str().unwrap());
-    let packed = Command::new("tar")
-        .args(["-C", root, "-cf", archive, "bin", "etc/passwd"])
-        .status();
-    assert!(packed.unwrap().success());
-    let import = with_a_closed_mask(&env.command(&["import", archive, "masked"]));
+    let archive = pack_root(&env, &["bin", "etc/passwd"]);
+    let import = with_a_closed_mask(&env.command(&["import", &archive, "masked"]));
     assert_eq!(import.code, 0, "{}", import.stderr);
     for image in ["host", "masked"] {
         let words = [
@@ -130,15 +133,8 @@ fn a_container_that_goes_at_its_end_can_be_restarted() {
 #[test]
 fn places_for_mounts_are_no_change() {
     let env = TestEnv::new();
-    let root = env.path("root");
-    make_rootfs(&root);
-    let archive = env.path("root.tar");
-    let (archive, root) = (archive.to_str().unwrap(), root.to_str().unwrap());
-    let packed = Command::new("tar")
-        .args(["-C", root, "-cf", archive, "bin"])
-        .status();
-    assert!(packed.unwrap().success());
-    env.ok(&["import", archive, "bare"]);
+    let archive = pack_root(&env, &["bin"]);
+    env.ok(&["import", &archive, "bare"]);
     let made = env.ok(&[
         "run",
         "--name",

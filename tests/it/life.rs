@@ -314,6 +314,57 @@ fn a_policy_that_changes_while_it_waits_holds() {
     env.ok(&["rm", "tired"]);
 }
 
+/// Whoever finds a container without a monitor may look after one itself: of that one the new
+/// monitor holds nothing, neither its tree nor its pipes nor its ports.
+#[test]
+fn a_new_monitor_has_nothing_of_another_container() {
+    let env = TestEnv::new();
+    for (name, policy) in [("orphan", "no"), ("policy", "always")] {
+        env.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--restart",
+            policy,
+            "host",
+            "sleep",
+            "1000",
+        ]);
+    }
+    // Whatever looks at a container finds one that has lost its monitor: all is asked before.
+    let process = |name: &str, key: &str| {
+        let pid = env.field(name, key).parse().unwrap();
+        rustix::process::Pid::from_raw(pid).unwrap()
+    };
+    let ended = [
+        process("orphan", "MonitorPid"),
+        process("policy", "MonitorPid"),
+        process("policy", "Pid"),
+    ];
+    for pid in ended {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    for pid in ended {
+        eventually("it is gone", || rustix::process::test_kill_process(pid).is_err());
+    }
+    env.ok(&["run", "--rm", "host", "true"]);
+    for name in ["orphan", "policy"] {
+        let monitor = env.field(name, "MonitorPid");
+        let held = std::fs::read_dir(format!("/proc/{monitor}/fd"))
+            .unwrap()
+            .flatten();
+        let held: Vec<String> = held
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .map(|target| target.display().to_string())
+            .collect();
+        let trees = held.iter().filter(|target| target.starts_with("mnt:")).count();
+        // That of its own it holds where it made the program.
+        assert_eq!(trees, usize::from(name == "policy"), "{name}: {held:?}");
+    }
+    env.ok(&["rm", "-f", "orphan", "policy"]);
+}
+
 #[test]
 fn a_container_outlives_its_monitor() {
     let env = TestEnv::new();

@@ -6,7 +6,7 @@ use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::store::Store;
 use cais_linux::SysError;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 
@@ -54,6 +54,11 @@ impl ContainerLock {
             .map_err(|errno| failed("fstat", errno))?
             .st_nlink;
         Ok((links > 0).then_some(Self { directory }))
+    }
+
+    /// The open directory: whoever has it has the lock.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// Frees the lock here and in every process that has it by fork(2).

@@ -4,6 +4,7 @@
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::options::RunOptions;
+use crate::state::ProcessName;
 use crate::store::{Store, read_json, write_json};
 use serde::{Deserialize, Serialize};
 
@@ -65,22 +66,27 @@ pub fn mark_stopped(store: &Store, id: &ContainerId) -> Result<()> {
     }
 }
 
-/// The file in a container's directory that says that it is restarted: it stays at the end of
-/// this run, also where it is to be removed at its end.
+/// The file in a container's directory that names the process that restarts it: as long as that
+/// one is there the container stays at the end of its run, also where it is to be removed then.
 const KEPT: &str = "kept";
 
-/// Notes that the container stays at the end of this run.
+/// Notes that this process restarts the container.
 ///
 /// # Errors
 /// Where the note cannot be written.
 pub fn mark_kept(store: &Store, id: &ContainerId) -> Result<()> {
     let path = store.container(id).join(KEPT);
-    crate::store::write_file(&path, b"")
+    match write_json(&path, &ProcessName::of_this()) {
+        // It has ended meanwhile: whoever looks for it next says so.
+        Err(_) if !store.container(id).exists() => Ok(()),
+        other => other,
+    }
 }
 
-/// Whether it stays.
+/// Whether somebody restarts it.
 pub(crate) fn is_marked_kept(store: &Store, id: &ContainerId) -> bool {
-    store.container(id).join(KEPT).exists()
+    let note = read_json::<Option<ProcessName>>(&store.container(id).join(KEPT));
+    matches!(note, Ok(Some(Some(restarter))) if restarter.is_alive())
 }
 
 /// Whether the user asked the container to end since it was last started.

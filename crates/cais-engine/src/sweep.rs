@@ -15,8 +15,10 @@ use crate::state::{ProcessName, RunState};
 use crate::store::Store;
 use crate::{names, time, userns};
 use cais_linux::process::pidfd;
+use cais_sys::process::{Forked, exit_now, fork};
 use rustix::fd::AsFd;
-use rustix::process::{Pid, Signal};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -191,8 +193,24 @@ fn end_of(store: &Store, id: &ContainerId, state: &RunState) -> Result<Exit> {
 fn start_by_policy(store: &Store, record: &Record, exit: &Exit) -> bool {
     let stopped = is_marked_stopped(store, &record.id);
     let policy = record.options.restart;
-    policy.wants_restart(exit.code, exit.restart_count, stopped)
-        && crate::run::start_detached(&Engine::over(store), &record.id).is_ok()
+    if !policy.wants_restart(exit.code, exit.restart_count, stopped) {
+        return false;
+    }
+    // In a process of its own: whoever sweeps may look after a container itself, and of that
+    // one the new monitor is to hold nothing.
+    match fork() {
+        Ok(Forked::Child) => {
+            crate::network::home::let_go_of_containers(&[]);
+            let started = crate::run::start_detached(&Engine::over(store), &record.id);
+            exit_now(u8::from(started.is_err()))
+        }
+        Ok(Forked::Parent(pid)) => {
+            let ended = retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
+            matches!(ended, Ok(Some((_, status))) if status.exit_status() == Some(0))
+        }
+        // No process more can be made: a later sweep tries again.
+        Err(_) => false,
+    }
 }
 
 /// Ends the first process of a container that nobody looks after any more, and waits

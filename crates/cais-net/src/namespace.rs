@@ -31,6 +31,12 @@ fn home() -> Result<Option<BorrowedFd<'static>>> {
     Ok(HOME.get().map(AsFd::as_fd))
 }
 
+/// What this process holds of it, where it has looked.
+#[must_use]
+pub fn held() -> Option<BorrowedFd<'static>> {
+    HOME.get().map(AsFd::as_fd)
+}
+
 /// Whether the bridges are elsewhere.
 #[must_use]
 pub fn has_home() -> bool {

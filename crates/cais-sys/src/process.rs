@@ -71,18 +71,25 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Closes all descriptors from 3 on but one: for a process made by fork(2) that has only this
-/// one to look after, and never returns to what owns the others.
+/// Closes all descriptors from 3 on but these: for a process made by fork(2) that has only these
+/// to look after, and never returns to what owns the others.
 #[cfg(not(feature = "stub"))]
-pub fn close_all_but(kept: BorrowedFd<'_>) {
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
     use rustix::fd::AsRawFd;
     const CLOSE_RANGE: usize = 436;
-    let kept = usize::try_from(kept.as_raw_fd()).unwrap_or(0);
-    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX as usize)] {
-        if first <= last {
+    const LAST: usize = u32::MAX as usize;
+    let mut first = 3;
+    while first <= LAST {
+        let numbers = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned() as usize);
+        let next = numbers
+            .filter(|number| *number >= first)
+            .min()
+            .unwrap_or(LAST + 1);
+        if first < next {
             // SAFETY: takes numbers; whoever owns these descriptors never runs again.
-            unsafe { syscall6(CLOSE_RANGE, [first, last, 0, 0, 0, 0]) };
+            unsafe { syscall6(CLOSE_RANGE, [first, next - 1, 0, 0, 0, 0]) };
         }
+        first = next + 1;
     }
 }
 

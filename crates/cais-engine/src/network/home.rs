@@ -17,14 +17,14 @@ use cais_linux::SysError;
 use cais_net::NetError;
 use cais_net::bridge;
 use cais_net::endpoint::Endpoint;
-use cais_net::namespace::{has_home, seek_home};
+use cais_net::namespace::{has_home, held, seek_home};
 use cais_net::netlink::link;
 use cais_net::netlink::{Batch, Protocol, Socket};
 use cais_net::transparent;
 use cais_sys::clone::namespace;
 use cais_sys::process::{Forked, close_all_but, exit_now, fork_into, leave_terminal};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, mknodat, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -45,7 +45,7 @@ struct Joined {
     user: OwnedFd,
     keeper: ProcessName,
     /// The keeper stays as long as somebody has this.
-    _alive: OwnedFd,
+    alive: OwnedFd,
 }
 
 static JOINED: OnceLock<Joined> = OnceLock::new();
@@ -56,6 +56,18 @@ pub(crate) fn register(store: &Store) {
     seek_home(Box::new(move || {
         join(&directory).map_err(|error| NetError::Invalid(chain(&error)))
     }));
+}
+
+/// Closes all descriptors but `kept` and what this process has of the namespace: for a process
+/// made by fork(2) that looks after another container than the one who made it. See
+/// [`close_all_but`].
+pub(crate) fn let_go_of_containers(kept: &[BorrowedFd<'_>]) {
+    let joined = JOINED.get();
+    let own = joined
+        .iter()
+        .flat_map(|joined| [joined.user.as_fd(), joined.alive.as_fd()]);
+    let all: Vec<BorrowedFd<'_>> = own.chain(held()).chain(kept.iter().copied()).collect();
+    close_all_but(&all);
 }
 
 /// Enters the namespace, and connects it with the host. Returns what the user should know.
@@ -162,7 +174,7 @@ fn join(directory: &Path) -> Result<OwnedFd> {
     let joined = Joined {
         user: namespace("user")?,
         keeper,
-        _alive: alive,
+        alive,
     };
     let now = Note {
         keeper,
@@ -307,7 +319,7 @@ fn keep(
     }
     rustix::process::chdir("/")?;
     drop((waits, says));
-    close_all_but(users.as_fd());
+    close_all_but(&[users.as_fd()]);
     loop {
         let mut fds = [PollFd::new(users, PollFlags::empty())];
         cais_sys::idle::poll_without_memory(&mut fds, None)?;

@@ -43,7 +43,8 @@ pub struct Manner {
     pub detach_keys: Vec<u8>,
     /// Called with the times of the start, where they are wanted.
     pub timings: Option<fn(&[Timing])>,
-    /// Called while the program starts, or by its monitor once it runs: work that nobody waits for.
+    /// Called while the program starts, or once it runs where a monitor starts it: work that
+    /// nobody waits for.
     pub meanwhile: Option<fn(&Engine)>,
 }
 

@@ -62,10 +62,12 @@ pub(super) fn start_monitor(
                 Some(take_signals()?)
             };
             await_start(&ours)?;
+            // Not before: it would take the processor that the stub needs. And not in the
+            // monitor: what it does may take long, and make processes.
+            do_meanwhile(engine, manner);
             if manner.detach {
                 return Ok(Outcome::Detached(prepared.record.id.clone()));
             }
-            do_meanwhile(engine, manner);
             let program = list::container(&engine.store, prepared.record.id.as_str())
                 .and_then(|container| crate::stop::open_init(&container));
             let session = Session {
@@ -163,9 +165,6 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
     let mut audience = Audience::default();
     if manner.detach {
         drop(front);
-        // The command is gone: nobody waits for this. While the program starts it would take
-        // the processor that the stub needs.
-        do_meanwhile(engine, manner);
     } else {
         let first = Front::first(front, saved, manner.interactive, manner.shows);
         audience.fronts.push(first);

@@ -15,6 +15,7 @@ use crate::error::{EngineError, Result};
 use crate::lock::ContainerLock;
 use crate::monitor::{Streams, new_pipe};
 use crate::network::connect::Connected;
+use crate::network::home::let_go_of_containers;
 use crate::pause::open_group;
 use crate::record::Record;
 use crate::state::{ProcessName, RunState};
@@ -40,7 +41,9 @@ pub(crate) fn take_over(store: &Store, record: &Record, state: &RunState, lock: 
         .map_err(|errno| SysError::new("clone3", "", errno))
         .map_err(EngineError::system("make the monitor"))?;
     if forked == Forked::Child {
-        drop(ours);
+        // Whoever sweeps may look after a container itself: of that one this process holds
+        // nothing, neither its ports nor the ends of its pipes.
+        let_go_of_containers(&[lock.as_fd(), theirs.as_fd()]);
         let code = monitor_main(store, record, state.clone(), lock, theirs).map_or(125, |()| 0);
         exit_now(code);
     }
