@@ -1,0 +1,120 @@
+//! Containers whose monitor was killed.
+
+use super::kill_monitor;
+use crate::support::{TestEnv, eventually};
+
+/// Whoever finds a container without a monitor may look after one itself: of that one the new
+/// monitor holds nothing, neither its tree nor its pipes nor its ports.
+#[test]
+fn a_new_monitor_has_nothing_of_another_container() {
+    let env = TestEnv::new();
+    for (name, policy) in [("orphan", "no"), ("policy", "always")] {
+        env.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--restart",
+            policy,
+            "host",
+            "sleep",
+            "1000",
+        ]);
+    }
+    // Whatever looks at a container finds one that has lost its monitor: all is asked before.
+    let process = |name: &str, key: &str| {
+        let pid = env.field(name, key).parse().unwrap();
+        rustix::process::Pid::from_raw(pid).unwrap()
+    };
+    let ended = [
+        process("orphan", "MonitorPid"),
+        process("policy", "MonitorPid"),
+        process("policy", "Pid"),
+    ];
+    for pid in ended {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    for pid in ended {
+        eventually("it is gone", || rustix::process::test_kill_process(pid).is_err());
+    }
+    env.ok(&["run", "--rm", "host", "true"]);
+    for name in ["orphan", "policy"] {
+        let monitor = env.field(name, "MonitorPid");
+        let held = std::fs::read_dir(format!("/proc/{monitor}/fd"))
+            .unwrap()
+            .flatten();
+        let held: Vec<String> = held
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .map(|target| target.display().to_string())
+            .collect();
+        let trees = held.iter().filter(|target| target.starts_with("mnt:")).count();
+        // That of its own it holds where it made the program.
+        assert_eq!(trees, usize::from(name == "policy"), "{name}: {held:?}");
+    }
+    env.ok(&["rm", "-f", "orphan", "policy"]);
+}
+
+#[test]
+fn a_container_outlives_its_monitor() {
+    let env = TestEnv::new();
+    let script = "trap 'echo bye; exit 5' TERM; echo first; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done";
+    env.ok(&["run", "-d", "--name", "orphan", "host", "sh", "-c", script]);
+    let pid = env.field("orphan", "Pid");
+    kill_monitor(&env, "orphan");
+    let ps = env.ok(&["ps"]);
+    assert!(ps.contains("Up "), "{ps}");
+    assert_eq!(env.field("orphan", "Pid"), pid);
+    eventually("the log goes on", || {
+        env.ok(&["logs", "orphan"]).lines().count() > 50
+    });
+    // No line is missing.
+    let log = env.ok(&["logs", "orphan"]);
+    for (number, line) in log.lines().skip(1).enumerate() {
+        assert_eq!(line, format!("line {}", number + 1));
+    }
+    env.ok(&["exec", "orphan", "true"]);
+    env.ok(&["stop", "orphan"]);
+    let code = env.field("orphan", "ExitCode");
+    if code == "-1" {
+        // Before Linux 6.15 nobody but its parent is told.
+        assert!(env.ok(&["inspect", "orphan"]).contains("PIDFD_INFO_EXIT"));
+    } else {
+        assert_eq!(code, "5");
+        assert!(env.ok(&["logs", "orphan"]).ends_with("bye\n"));
+    }
+    assert!(env.cgroups().is_empty());
+    env.ok(&["rm", "orphan"]);
+}
+
+#[test]
+fn a_program_that_ends_without_a_monitor_is_seen_and_restarted_by_its_policy() {
+    let env = TestEnv::new();
+    for (policy, status) in [("no", "exited"), ("always", "running")] {
+        env.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "alone",
+            "--restart",
+            policy,
+            "host",
+            "sleep",
+            "1000",
+        ]);
+        let pid: i32 = env.field("alone", "Pid").parse().unwrap();
+        kill_monitor(&env, "alone");
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        eventually("it is gone", || rustix::process::test_kill_process(pid).is_err());
+        env.ok(&["ps"]);
+        assert_eq!(env.field("alone", "Status"), status);
+        if status == "exited" {
+            assert!(
+                env.ok(&["ps", "-a"]).contains("Exited (unknown)")
+                    || env.ok(&["ps", "-a"]).contains("Exited")
+            );
+            assert!(env.ok(&["inspect", "alone"]).contains("monitor was killed"));
+        }
+        env.ok(&["rm", "-f", "alone"]);
+    }
+}
