@@ -166,6 +166,25 @@ fn a_program_runs_and_the_host_is_untouched() {
     assert!(!Path::new("/usr/new").exists() && !Path::new("/new").exists());
 }
 
+/// Files of the host beside its mounts, which come and go while containers start.
+#[test]
+fn files_of_the_host_that_vanish() {
+    let home = Home::new("");
+    let parts = home.base.join("parts").display().to_string();
+    let mount = format!("mkdir -p {parts}/m && mount -t tmpfs none {parts}/m && chown {USER} {parts} &&");
+    let done = home.sh_after(
+        &["--mount"],
+        &mount,
+        "(while [ ! -e done ]; do touch $(seq -f parts/f%g 40); rm -f parts/f*; done) &
+         for round in $(seq 10); do cais run --rm host true || echo $round; done
+         touch done; wait",
+    );
+    assert_eq!(
+        (done.code, done.stdout.as_str(), done.stderr.as_str()),
+        (0, "", "")
+    );
+}
+
 #[test]
 fn the_life_of_a_container() {
     let home = Home::new("");

@@ -304,23 +304,24 @@ impl<'a> Stage<'a> {
                 changes,
                 volatile,
             } => self.make_overlay(slot, lower, changes, volatile),
-            // Removed on the host meanwhile: the empty place stays.
-            Step::MountOverlay { lower, .. } if overlay::is_gone(lower) => Ok(()),
             Step::MountOverlay {
                 path,
                 lower,
                 changes,
                 volatile,
-            } => {
-                let overlay = overlay::make_any(lower, changes, volatile)?;
-                mounts::mount_tree(
+            } => match overlay::make_any(lower, changes, volatile) {
+                Ok(overlay) => mounts::mount_tree(
                     self.root()?,
                     overlay.as_fd(),
                     path,
                     0,
                     crate::step::target::MAKE_DIRECTORY,
-                )
-            }
+                ),
+                // Removed on the host meanwhile: the empty place stays.
+                Err(_) if overlay::is_gone(lower) => Ok(()),
+                Err(failure) => Err(failure),
+            },
+            Step::MountHostFile { path } => mounts::mount_host_file(self.root()?, path),
             Step::OpenTree {
                 slot,
                 path,

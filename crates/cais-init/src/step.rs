@@ -151,6 +151,9 @@ steps! {
     /// The same, mounted in the root at once: a tree in many parts would need as many
     /// descriptors otherwise.
     52 MountOverlay { path: &'a CStr, lower: StrBlock<'a>, changes: &'a CStr, volatile: bool }
+    /// Mounts a file of the host's tree at the same place of the root, read-only: for what
+    /// lies beside the directories of [`Step::MountOverlay`].
+    56 MountHostFile { path: &'a CStr }
     /// Sets the file mode mask (umask(2)).
     24 SetUmask { mask: u32 }
     /// Makes the process undumpable, so that nothing in the namespaces that it enters

@@ -33,15 +33,43 @@ pub fn index_of(socket: &impl AsFd, name: &str) -> Result<Option<u32>> {
     }
 }
 
-/// The bridge of a network: its index. One that is not there is made.
+/// Whether an interface is there and up. A bridge that is has all that it is to have: it is
+/// brought up with its addresses, by one message after them.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub fn is_up(socket: &mut Socket, name: &str) -> Result<bool> {
+    let mut batch = Batch::default();
+    link::get(&mut batch, name);
+    let mut is_up = false;
+    let asked = socket.ask(&batch, |message| {
+        is_up |= link::parse(message).is_some_and(|link| link.flags & link::UP != 0);
+    });
+    match asked {
+        Ok(()) => Ok(is_up),
+        Err(Errno::NODEV) => Ok(false),
+        Err(errno) => Err(NetError::netlink(
+            format!("look up interface {name}"),
+            "RTM_GETLINK",
+        )(errno)),
+    }
+}
+
+/// The bridge of a network: its index. One that is not there is made; one that somebody was
+/// killed over is finished.
 ///
 /// # Errors
 /// Where it cannot be made.
 pub fn ensure(socket: &mut Socket, network: &Network) -> Result<u32> {
-    if let Some(index) = index_of(socket, &network.interface)? {
-        return Ok(index);
+    match index_of(socket, &network.interface)? {
+        Some(index) => {
+            if !is_up(socket, &network.interface)? {
+                apply_addresses(socket, network, index)?;
+            }
+            Ok(index)
+        }
+        None => make(socket, network),
     }
-    make(socket, network)
 }
 
 fn make(socket: &mut Socket, network: &Network) -> Result<u32> {
@@ -67,7 +95,8 @@ fn make(socket: &mut Socket, network: &Network) -> Result<u32> {
     Ok(index)
 }
 
-/// Gives the bridge its addresses and lets it route 127/8; doing it again changes nothing.
+/// Gives the bridge its addresses, lets it route 127/8 and brings it up; doing it again changes
+/// nothing.
 ///
 /// # Errors
 /// Where the kernel refuses.

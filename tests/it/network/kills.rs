@@ -74,3 +74,46 @@ fn the_removal_of_a_network_killed_at_every_step() {
     let before = ["network create n", "run --rm --network n host true"];
     kill_at_every_step("caller", &before, "network rm n", &["network rm n"]);
 }
+
+/// As a start leaves it that is killed between the bridge and its addresses: whoever comes next
+/// finishes it.
+#[test]
+fn half_a_bridge_is_finished() {
+    let (host, env) = (Namespace::new(), TestEnv::new());
+    let name = "com.docker.network.bridge.name=caishalf";
+    host.cais(
+        &env,
+        &[
+            "network",
+            "create",
+            "-o",
+            name,
+            "--subnet",
+            "10.77.0.0/24",
+            "half",
+        ],
+    );
+    // Its rules are in the table before it is made.
+    let words = ["run", "--rm", "--network", "half", "host", "true"];
+    host.cais(&env, &words);
+    host.sh("ip link del caishalf; ip link add caishalf type bridge");
+    assert_eq!(host.cais(&env, &["network", "check"]), "");
+    host.cais(
+        &env,
+        &[
+            "run",
+            "-d",
+            "--name",
+            "one",
+            "--network",
+            "half",
+            "host",
+            "sleep",
+            "1000",
+        ],
+    );
+    assert_eq!(host.cais(&env, &["network", "check"]), "");
+    assert!(host.sh("ip addr show caishalf").contains("inet 10.77.0.1/24"));
+    host.cais(&env, &["rm", "-f", "one"]);
+    host.cais(&env, &["network", "rm", "half"]);
+}

@@ -80,6 +80,10 @@ fn check_bridge(network: &Network, containers: &[Endpoints], host: &HostNetworks
         }
         return;
     };
+    if members.is_empty() && bridge.flags & link::UP == 0 {
+        // Whoever made it was killed over it: the next one that uses it finishes it.
+        return;
+    }
     let addresses: BTreeSet<_> = host.addresses_of(bridge.index).into_set();
     for gateway in network.pools.iter().filter_map(|pool| pool.gateway) {
         if !addresses.contains(&gateway) {

@@ -137,7 +137,8 @@ fn keep_leases(networks: &NetworkStore, endpoints: &Endpoints, state: &RunState)
     Ok(())
 }
 
-/// Makes the bridge of an endpoint where it is not there: after a boot, or the first time.
+/// Makes the bridge of an endpoint where it is not there: after a boot, or the first time; and
+/// finishes one that somebody was killed over.
 /// The table knows of it first, so that no bridge is ever without its rules.
 pub(super) fn ensure_bridge(
     route: &mut Socket,
@@ -145,7 +146,7 @@ pub(super) fn ensure_bridge(
     networks: &NetworkStore,
     endpoint: &Endpoint,
 ) -> Result<()> {
-    if endpoint.driver != Driver::Bridge || bridge::index_of(route, &endpoint.parent)?.is_some() {
+    if endpoint.driver != Driver::Bridge || bridge::is_up(route, &endpoint.parent)? {
         return Ok(());
     }
     let network = networks.find(&endpoint.network)?;

@@ -262,13 +262,17 @@ impl ContentStore {
     /// As [`Lease::claim`].
     pub fn hold(&self, lease: &Lease, image: &Image) -> Result<()> {
         let own = [&image.target.digest, &image.manifest.digest, &image.id];
+        self.hold_all(lease, own, &image.diff_ids)
+    }
+
+    fn hold_all(&self, lease: &Lease, own: [&Digest; 3], diff_ids: &[Digest]) -> Result<()> {
         let mut marks = Marks::default();
         for digest in own {
             // Claimed before it is read, so that what it names is not lost in between.
             lease.claim(digest)?;
             self.mark(&mut marks, digest)?;
         }
-        hold_layers(&mut marks.held, &image.diff_ids);
+        hold_layers(&mut marks.held, diff_ids);
         marks.held.iter().try_for_each(|digest| lease.claim(digest))
     }
 
@@ -347,6 +351,11 @@ impl ContentStore {
         if self.has_other_name(record)? {
             return Ok(());
         }
+        // A collection that listed the names before this one comes, and reads the old one when
+        // it has moved on, finds the image by neither.
+        let lease = self.lease()?;
+        let own = [&record.target.digest, &record.manifest.digest, &record.config];
+        self.hold_all(&lease, own, &record.diff_ids)?;
         let mut nameless = record.clone();
         nameless.name = None;
         self.write_record(&nameless)

@@ -257,27 +257,52 @@ pub(super) struct TreeWanted {
     pub(super) clear: u64,
 }
 
+fn copy_tree<'a>(path: &'a CStr, wanted: &TreeWanted) -> StepResult<'a, OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if wanted.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = open_tree(CWD, path, flags).map_err(failed("open_tree", path))?;
+    let attr = MountAttr {
+        attr_set: wanted.set,
+        attr_clr: wanted.clear,
+        propagation: if wanted.peer {
+            0
+        } else {
+            cais_sys::mount::MS_PRIVATE
+        },
+        ..MountAttr::default()
+    };
+    let flags = AT_EMPTY_PATH | if wanted.recursive { AT_RECURSIVE } else { 0 };
+    if attr != MountAttr::default() {
+        mount_setattr(tree.as_fd(), c"", flags, &attr).map_err(failed("mount_setattr", path))?;
+    }
+    Ok(tree)
+}
+
+/// Mounts a file of the host at its own place, read-only. One that was removed on the host
+/// meanwhile leaves its place empty.
+pub(super) fn mount_host_file<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> StepResult<'a> {
+    let wanted = TreeWanted {
+        recursive: false,
+        peer: false,
+        set: cais_sys::mount::MOUNT_ATTR_RDONLY,
+        clear: 0,
+    };
+    let file = match copy_tree(path, &wanted) {
+        Err(failure) if failure.errno == Errno::NOENT => return Ok(()),
+        other => other?,
+    };
+    match mount_tree(root, file.as_fd(), path, 0, kind::MAKE_FILE) {
+        // Removed between the two.
+        Err(_) if fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) => Ok(()),
+        other => other,
+    }
+}
+
 impl<'a> Stage<'a> {
     pub(super) fn open_tree(&mut self, slot: Slot, path: &'a CStr, wanted: &TreeWanted) -> StepResult<'a> {
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if wanted.recursive {
-            flags |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let tree = open_tree(CWD, path, flags).map_err(failed("open_tree", path))?;
-        let attr = MountAttr {
-            attr_set: wanted.set,
-            attr_clr: wanted.clear,
-            propagation: if wanted.peer {
-                0
-            } else {
-                cais_sys::mount::MS_PRIVATE
-            },
-            ..MountAttr::default()
-        };
-        let flags = AT_EMPTY_PATH | if wanted.recursive { AT_RECURSIVE } else { 0 };
-        if attr != MountAttr::default() {
-            mount_setattr(tree.as_fd(), c"", flags, &attr).map_err(failed("mount_setattr", path))?;
-        }
+        let tree = copy_tree(path, wanted)?;
         let place = self.slots.get_mut(usize::from(slot.0)).ok_or(Failure::new(
             "slot",
             b"no such slot",

@@ -61,7 +61,7 @@ pub struct NewBridge<'a> {
 
 /// Makes a bridge and brings it up.
 pub fn add_bridge(batch: &mut Batch, bridge: &NewBridge<'_>) {
-    batch.message(RTM_NEWLINK, CREATE | EXCL, &body(0, UP, UP), |attributes| {
+    batch.message(RTM_NEWLINK, CREATE | EXCL, &body(0, 0, 0), |attributes| {
         attributes.text(IFLA_IFNAME, bridge.name);
         attributes.bytes(IFLA_ADDRESS, &bridge.mac.0);
         attributes.u32(IFLA_MTU, bridge.mtu);

@@ -13,11 +13,11 @@ use super::{Plan, cgroup_mounts, devices, filesystem, hooks, namespaces};
 use crate::error::PlanError;
 use crate::mount_options::MountFlags;
 use crate::spec::{Mount, Process, Spec};
-use cais_init::step::{Slot, Step, target};
+use cais_init::step::{Slot, Step};
 use cais_init::wire::StrBlock;
 use cais_linux::mounts::overlay::Layers;
 use cais_sys::clone::namespace;
-use cais_sys::mount::{MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
+use cais_sys::mount::{MS_PRIVATE, MS_SLAVE, MountAttr};
 use rustix::fs::FileType;
 
 /// Plans a container.
@@ -311,22 +311,8 @@ impl<'a> Planner<'a> {
                 self.step("a directory of the host that has no mounts in it", &step);
             }
             Part::File(place) => {
-                let file = Source::Tree {
-                    path: place.into(),
-                    recursive: false,
-                    peer: false,
-                    attributes: MountAttr {
-                        attr_set: MOUNT_ATTR_RDONLY,
-                        ..MountAttr::default()
-                    },
-                    map_ids: MapIds::No,
-                    no_follow: true,
-                };
-                let step = Step::MountTree {
-                    mount: self.tree(file),
+                let step = Step::MountHostFile {
                     path: &c_string(place),
-                    propagation: 0,
-                    target: target::MAKE_FILE,
                 };
                 self.step("a file of the host beside them", &step);
             }

@@ -104,7 +104,9 @@ fn subject(step: &Step<'_>) -> String {
         Step::MountTree { mount, path, .. } => format!("slot {} at {}", mount.0, text(path)),
         Step::AttachRoot { mount, path } => format!("slot {} at {}", mount.0, text(path)),
         Step::OpenTree { path, slot, .. } => format!("{} as slot {}", text(path), slot.0),
-        Step::RunHook { path, .. } | Step::FindProgram { name: path, .. } => text(path),
+        Step::RunHook { path, .. } | Step::FindProgram { name: path, .. } | Step::MountHostFile { path } => {
+            text(path)
+        }
         Step::JoinCgroup { tasks } => format!("slot {}", tasks.0),
         Step::EnterNamespaces { target, kinds } => format!("slot {}{}", target.0, kind_names(*kinds)),
         Step::LeaveNamespaces { kinds } => kind_names(*kinds).trim_start().to_owned(),

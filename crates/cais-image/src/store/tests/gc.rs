@@ -177,6 +177,38 @@ fn collections_beside_pulls() {
     assert_eq!(findings, []);
 }
 
+/// An image that loses its name while a collection reads the names is kept as a dangling one.
+#[test]
+fn collections_beside_names_that_move() {
+    let test = TestStore::new();
+    let [one, other] = ["one", "other"].map(|text| test.image(None, &[text]));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    test.collect(&[]);
+                }
+            });
+        }
+        for round in 0..200 {
+            let record = if round % 2 == 0 { &one } else { &other };
+            let mut moved = test.store.tag("n", &record.target, &record.manifest).map(drop);
+            if round % 5 == 0 {
+                moved = moved.and_then(|()| test.store.untag("n").map(drop));
+            }
+            if let Err(error) = moved {
+                done.store(true, Ordering::Relaxed);
+                panic!("{round}: {error}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    for record in [&one, &other] {
+        assert_eq!(test.store.missing_for_test(record), []);
+    }
+}
+
 /// What the next test kills: says each step, and goes on for ever.
 #[test]
 #[ignore = "a part of the next test"]
