@@ -195,13 +195,13 @@ pub fn create<C: Companion>(
     (around.checkpoint)("set the limits of the process");
     plan.limits.apply(process.pid)?;
     (around.checkpoint)("open the sources");
-    open_for_stub(plan, around, (&ours, userns.as_ref()), sent, companion)?;
+    let mut supply = Supply::new(&ours, userns.as_ref());
+    open_for_stub(plan, around, &mut supply, sent, companion)?;
     clock.lap("open the mounts, complete the cgroup");
     await_network(&mut ear, &mut clock, &unfinished)?;
     let mut terminal = None;
     (around.checkpoint)("record the container");
-    let prepared = companion.while_the_stub_works(process);
-    if let Err(error) = prepared {
+    if let Err(error) = companion.while_the_stub_works(process) {
         // Where the stub failed first, that explains why nothing could be done for it.
         if pidfd::await_end(process.pidfd.as_fd(), Some(Duration::ZERO)).is_ok_and(|ended| ended) {
             listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
@@ -219,6 +219,8 @@ pub fn create<C: Companion>(
         send_unless_gone(&ours, b"s")?;
     }
     clock.lap("record the container");
+    // Which takes a while: this process would only wait.
+    drop(supply);
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
         check_end(&mut ear, &unfinished)?;
@@ -502,12 +504,30 @@ fn send_plan(plan: &Plan, around: &Surroundings<'_>, ours: &OwnedFd) -> Result<u
     Ok(lent.len())
 }
 
+/// The way of what the stub is sent.
+struct Supply<'a> {
+    ours: &'a OwnedFd,
+    userns: Option<&'a OwnedFd>,
+    /// What it was made of.
+    remains: Vec<OwnedFd>,
+}
+
+impl<'a> Supply<'a> {
+    fn new(ours: &'a OwnedFd, userns: Option<&'a OwnedFd>) -> Self {
+        Self {
+            ours,
+            userns,
+            remains: Vec::new(),
+        }
+    }
+}
+
 /// Opens what the stub waits for and sends it in the order in which it is used: the root, then
 /// the other mounts, then what joins it to its cgroup, which is made last.
 fn open_for_stub<C: Companion>(
     plan: &Plan,
     around: &Surroundings<'_>,
-    channel: (&OwnedFd, Option<&OwnedFd>),
+    supply: &mut Supply<'_>,
     sent: usize,
     companion: &mut C,
 ) -> Result<(), C::Error> {
@@ -515,28 +535,28 @@ fn open_for_stub<C: Companion>(
     let is_tasks = |source: &Source| matches!(source, Source::Tasks(_));
     let (before, joins) = rest.split_at(rest.iter().position(is_tasks).unwrap_or(rest.len()));
     let (root, others) = before.split_at(before.len().min(1));
-    send_sources(plan, around, channel, root)?;
-    send_sources(plan, around, channel, others)?;
+    send_sources(plan, around, supply, root)?;
+    send_sources(plan, around, supply, others)?;
     (around.checkpoint)("complete the cgroup");
     let tasks = companion.complete_cgroup()?;
     (around.checkpoint)("send the sources");
     let around = Surroundings { tasks, ..*around };
-    Ok(send_sources(plan, &around, channel, joins)?)
+    Ok(send_sources(plan, &around, supply, joins)?)
 }
 
 /// Opens sources and sends them for the next slots.
 fn send_sources(
     plan: &Plan,
     around: &Surroundings<'_>,
-    (ours, userns): (&OwnedFd, Option<&OwnedFd>),
+    supply: &mut Supply<'_>,
     sources: &[Source],
 ) -> Result<(), CreateError> {
-    let opened = open_sources(plan, around, userns, sources)?;
+    let opened = open_sources(plan, around, supply.userns, sources, &mut supply.remains)?;
     if opened.is_empty() {
         return Ok(());
     }
     let fds: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
-    send_slots(plan, around, ours, &fds)
+    send_slots(plan, around, supply.ours, &fds)
 }
 
 /// Sends descriptors for the next slots.

@@ -114,7 +114,7 @@ pub(crate) fn make_bundle(directory: &Path) -> Result<PathBuf, String> {
 }
 
 fn runtime(name: &'static str, directory: &Path, bundle: &Path) -> Contender {
-    let root = directory.join(name);
+    let root = run_of(directory).join(name);
     let command = [
         name,
         "--root",
@@ -142,10 +142,27 @@ fn archive(directory: &Path, bundle: &Path) -> Result<String, String> {
     Ok(archive)
 }
 
+/// Where everybody has what other hosts have below `/run`.
+pub(crate) fn run_of(directory: &Path) -> PathBuf {
+    directory.join("run")
+}
+
+/// Has it in memory, as `/run` of every host that systemd starts, and of most others. Where
+/// this machine's own lies on its disk, the runtimes would be measured with a file system that
+/// they do not have elsewhere.
+pub(crate) fn mount_run(directory: &Path) -> Result<(), String> {
+    let place = run_of(directory);
+    fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+    rustix::mount::mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=755"))
+        .map_err(|error| format!("mount a tmpfs at {}: {error}", place.display()))
+}
+
 /// Podman with a store of the bench's own and the image `bench` in it: the words of its
 /// command line before the command.
 pub(crate) fn podman_engine(directory: &Path, bundle: &Path) -> Result<Vec<String>, String> {
-    let (root, run) = (directory.join("podman"), directory.join("podman-run"));
+    let (root, run) = (directory.join("podman"), run_of(directory).join("podman"));
+    let libpod = run_of(directory).join("libpod").to_string_lossy().into_owned();
     let (root, run) = (root.to_string_lossy(), run.to_string_lossy());
     let base = [
         "podman",
@@ -153,6 +170,8 @@ pub(crate) fn podman_engine(directory: &Path, bundle: &Path) -> Result<Vec<Strin
         &root,
         "--runroot",
         &run,
+        "--tmpdir",
+        &libpod,
         "--cgroup-manager",
         "cgroupfs",
         "--runtime",
@@ -196,7 +215,7 @@ pub(crate) fn start_docker(directory: &Path) -> Result<(Vec<String>, Daemon), St
             "--data-root",
             &path("docker"),
             "--exec-root",
-            &path("docker-exec"),
+            &run_of(directory).join("docker").to_string_lossy(),
             "-H",
             &host,
             "-p",

@@ -108,7 +108,7 @@ fn runtime(name: &'static str, id: &'static str, program: &str, without_cgroup2:
 
 /// A call of a runtime with a directory of states of its own.
 fn call(work: &Work, runtime: &Runtime, words: &[&str]) -> Vec<String> {
-    let root = work.directory.join(format!("states of {}", runtime.name));
+    let root = peers::run_of(&work.directory).join(format!("states of {}", runtime.name));
     let mut command = vec![
         runtime.program.clone(),
         "--root".to_owned(),

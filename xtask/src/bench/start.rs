@@ -9,6 +9,7 @@ use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Instant;
@@ -49,6 +50,12 @@ impl Work {
     pub(crate) fn new() -> Result<Self, String> {
         let directory = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        peers::mount_run(&directory)?;
+        let places = [
+            ("CAIS_DATA", directory.join("cais")),
+            ("CAIS_RUN", peers::run_of(&directory).join("cais")),
+        ];
+        OWN_PLACES.get_or_init(|| places);
         Ok(Self {
             directory,
             daemon: None,
@@ -92,10 +99,27 @@ impl Drop for Work {
     }
 }
 
-pub(super) fn time_command(command: &[String]) -> Result<f64, String> {
-    let (program, arguments) = command.split_first().ok_or("no command")?;
+/// Where cais has its files in this bench: of the variables that it reads, name and value.
+static OWN_PLACES: OnceLock<[(&str, PathBuf); 2]> = OnceLock::new();
+
+/// A command that, where it is cais, has the bench's own store.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.envs(
+        OWN_PLACES
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|(name, place)| (name, place)),
+    );
+    command
+}
+
+pub(super) fn time_command(words: &[String]) -> Result<f64, String> {
+    let (program, arguments) = words.split_first().ok_or("no command")?;
+    let mut command = command(program);
     let began = Instant::now();
-    let mut child = Command::new(program)
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -181,7 +205,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     workspace::run("gcc", &["-O2", "-static", "-o", &floor, &source], &[])?;
 
     let name = format!("bench-{}", std::process::id());
-    output(Command::new(&cais).args([
+    output(command(&cais).args([
         "run",
         "-d",
         "--network",
@@ -207,7 +231,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
     contenders.extend(others);
     let samples = measure(&work, &contenders, rounds);
     let extra = extra_figures(&cais, &about);
-    output(Command::new(&cais).args(["rm", "-f", &name]))?;
+    output(command(&cais).args(["rm", "-f", &name]))?;
     report(&contenders, &samples?, &absent, &extra?)
 }
 
@@ -227,7 +251,7 @@ fn measure(work: &Work, contenders: &[Contender], rounds: usize) -> Result<Vec<S
 }
 
 fn inspect(cais: &str, name: &str) -> Result<serde_json::Value, String> {
-    let text = output(Command::new(cais).args(["inspect", name]))?;
+    let text = output(command(cais).args(["inspect", name]))?;
     let all: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     Ok(all[0].clone())
 }
@@ -245,7 +269,7 @@ struct Extra {
 fn extra_figures(cais: &str, about: &serde_json::Value) -> Result<Extra, String> {
     let monitor = about["Cais"]["MonitorPid"].to_string();
     let pss = field(&format!("/proc/{monitor}/smaps_rollup"), "Pss:");
-    let mut child = Command::new(cais)
+    let mut child = command(cais)
         .args([
             "run",
             "--rm",

@@ -46,14 +46,16 @@ pub(crate) struct Launched {
 }
 
 /// How a start goes.
-#[derive(Debug, Default)]
-pub(crate) struct Start {
+#[derive(Default)]
+pub(crate) struct Start<'a> {
     /// Whether the times of its stages are wanted.
     pub(crate) timings: bool,
     /// How often the container was started by its policy before.
     pub(crate) restart_count: u32,
     /// Standard streams that the program gets as they are.
     pub(crate) passed: Option<[OwnedFd; 3]>,
+    /// Told when this process has done its part, and only the stub works.
+    pub(crate) waits: Option<&'a dyn Fn()>,
 }
 
 impl Launched {
@@ -67,7 +69,7 @@ impl Launched {
 pub(crate) fn launch(
     engine: &Engine,
     prepared: &Prepared,
-    start: &Start,
+    start: &Start<'_>,
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
@@ -126,6 +128,7 @@ struct Files<'a> {
     /// What it has in networks, where that was made before the plan was sent.
     connected: Option<Connected>,
     attendants: Vec<Box<dyn Attendant>>,
+    waits: Option<&'a dyn Fn()>,
     checkpoints: &'a Checkpoints,
 }
 
@@ -202,6 +205,9 @@ impl Companion for Files<'_> {
         };
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
+        if let Some(tell) = self.waits {
+            tell();
+        }
         Ok(())
     }
 
@@ -225,7 +231,7 @@ fn launch_recorded(
     engine: &Engine,
     prepared: &Prepared,
     mut state: RunState,
-    start: &Start,
+    start: &Start<'_>,
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
@@ -247,11 +253,8 @@ fn launch_recorded(
     };
     state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
     let null = crate::exec::open_null()?;
-    let stdio = match pipes
-        .as_ref()
-        .map(|pipes| &pipes.theirs)
-        .or(start.passed.as_ref())
-    {
+    let theirs = pipes.as_ref().map(|pipes| &pipes.theirs);
+    let stdio = match theirs.or(start.passed.as_ref()) {
         Some([input, output, error]) => [input.as_fd(), output.as_fd(), error.as_fd()],
         None => [null.as_fd(), null.as_fd(), null.as_fd()],
     };
@@ -273,6 +276,7 @@ fn launch_recorded(
         keeping,
         connected: None,
         attendants: Vec::new(),
+        waits: start.waits,
         checkpoints,
     };
     let mut running = create(&prepared.plan, &around, &mut files)?;

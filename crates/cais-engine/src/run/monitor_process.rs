@@ -61,10 +61,8 @@ pub(super) fn start_monitor(
             } else {
                 Some(take_signals()?)
             };
-            await_start(&ours)?;
-            // Not before: it would take the processor that the stub needs. And not in the
-            // monitor: what it does may take long, and make processes.
-            do_meanwhile(engine, manner);
+            // In this process: what it does may take long, and make processes.
+            await_start(&ours, || do_meanwhile(engine, manner))?;
             if manner.detach {
                 return Ok(Outcome::Detached(prepared.record.id.clone()));
             }
@@ -86,20 +84,28 @@ pub(super) fn start_monitor(
     }
 }
 
-/// Waits until the monitor says that the program runs, or why not.
-fn await_start(monitor: &OwnedFd) -> Result<()> {
+/// Waits until the monitor says that the program runs, or why not. When the monitor only waits
+/// itself, which leaves a processor free, `meanwhile` is done.
+fn await_start(monitor: &OwnedFd, meanwhile: impl Fn()) -> Result<()> {
     let mut buffer = vec![0u8; MAX];
-    let received = channel::receive(monitor.as_fd(), &mut buffer, &mut Vec::new())
-        .map_err(EngineError::system("listen to the monitor"))?;
-    match received.map(Message::parse) {
-        Some(Some(Message::Started)) => Ok(()),
-        Some(Some(Message::Failed(code, message))) => Err(EngineError::Monitor {
-            message: message.to_owned(),
-            code,
-        }),
-        _ => Err(EngineError::Invalid(
-            "the monitor was killed while it started the container".to_owned(),
-        )),
+    loop {
+        let received = channel::receive(monitor.as_fd(), &mut buffer, &mut Vec::new())
+            .map_err(EngineError::system("listen to the monitor"))?;
+        match received.map(Message::parse) {
+            Some(Some(Message::Waiting)) => meanwhile(),
+            Some(Some(Message::Started)) => return Ok(()),
+            Some(Some(Message::Failed(code, message))) => {
+                return Err(EngineError::Monitor {
+                    message: message.to_owned(),
+                    code,
+                });
+            }
+            _ => {
+                return Err(EngineError::Invalid(
+                    "the monitor was killed while it started the container".to_owned(),
+                ));
+            }
+        }
     }
 }
 
@@ -148,7 +154,7 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
     let checkpoints = engine.checkpoints.for_monitor();
     let send =
         |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
-    let started = start_in_monitor(engine, prepared, manner, &checkpoints);
+    let started = start_in_monitor(engine, prepared, manner, &checkpoints, &|| send(Message::Waiting));
     let (launched, signals) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -185,6 +191,7 @@ fn start_in_monitor(
     prepared: &Prepared,
     manner: &Manner,
     checkpoints: &crate::checkpoint::Checkpoints,
+    waits: &dyn Fn(),
 ) -> Result<(Launched, OwnedFd)> {
     let passed = passed_streams(&prepared.record.options)?;
     // The times of the start go to the command's standard error.
@@ -200,6 +207,7 @@ fn start_in_monitor(
         timings: manner.timings.is_some(),
         restart_count: 0,
         passed,
+        waits: Some(waits),
     };
     let launched = launch(engine, prepared, &start, checkpoints)?;
     if let Some(Ok(error)) = shown {

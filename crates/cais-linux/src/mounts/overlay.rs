@@ -45,12 +45,22 @@ pub struct Mapping<'fd> {
     pub gid: u32,
 }
 
-/// Makes the overlay as a detached mount.
+/// An overlay as a detached mount.
+#[derive(Debug)]
+pub struct Made {
+    /// The mount.
+    pub mount: OwnedFd,
+    /// What it was made of, and needs no more. Whoever closes one of these waits for a grace
+    /// period of RCU, since a mount is taken apart by it: better when there is time.
+    pub layers: Vec<OwnedFd>,
+}
+
+/// Makes the overlay.
 ///
 /// # Errors
 /// As fsconfig(2): `EINVAL` where a layer's file system cannot be id-mapped or
 /// the kernel cannot take layers by descriptor.
-pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<OwnedFd> {
+pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> Result<Made> {
     if layers.volatile {
         forget_last_mount(&layers.changes);
     }
@@ -59,7 +69,10 @@ pub fn make(layers: &Layers, mapping: Option<Mapping<'_>>, user_xattr: bool) -> 
         user_xattr,
         volatile: layers.volatile,
     };
-    opened.assemble(mapping, flags)
+    let mount = opened.assemble(mapping, flags)?;
+    let OpenLayers { mut lower, changes } = opened;
+    lower.extend(changes);
+    Ok(Made { mount, layers: lower })
 }
 
 /// Makes an overlay that cannot be changed: what the layers show together, the uppermost

@@ -37,21 +37,27 @@ impl AsFd for Opened<'_> {
     }
 }
 
-/// Opens sources of the plan.
+/// Opens sources of the plan. What they were made of goes to `remains`.
 pub(super) fn open_sources<'a>(
     plan: &Plan,
     around: &Surroundings<'a>,
     userns: Option<&OwnedFd>,
     sources: &[Source],
+    remains: &mut Vec<OwnedFd>,
 ) -> Result<Vec<Opened<'a>>, CreateError> {
     let open = |source: &Source| match lent(source, around) {
         Some(fd) => Ok(Opened::Lent(fd)),
-        None => open_source(plan, source, userns).map(Opened::Own),
+        None => open_source(plan, source, userns, remains).map(Opened::Own),
     };
     sources.iter().map(open).collect()
 }
 
-fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result<OwnedFd, CreateError> {
+fn open_source(
+    plan: &Plan,
+    source: &Source,
+    userns: Option<&OwnedFd>,
+    remains: &mut Vec<OwnedFd>,
+) -> Result<OwnedFd, CreateError> {
     let prepare = || CreateError::prepare(source.describe());
     match source {
         Source::Overlay { layers, user_xattr } => {
@@ -63,7 +69,9 @@ fn open_source(plan: &Plan, source: &Source, userns: Option<&OwnedFd>) -> Result
                 }),
                 _ => None,
             };
-            overlay::make(layers, mapping, *user_xattr).map_err(prepare())
+            let made = overlay::make(layers, mapping, *user_xattr).map_err(prepare())?;
+            remains.extend(made.layers);
+            Ok(made.mount)
         }
         Source::Tree {
             path,

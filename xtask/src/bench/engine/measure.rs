@@ -31,7 +31,7 @@ impl Engine {
             words: vec![cais.to_string_lossy().into_owned()],
             environment: vec![
                 ("CAIS_DATA".to_owned(), path("cais")),
-                ("CAIS_RUN".to_owned(), path("cais-run")),
+                ("CAIS_RUN".to_owned(), path("run/cais")),
                 ("CAIS_CONFIG".to_owned(), String::new()),
             ],
             flags: Vec::new(),

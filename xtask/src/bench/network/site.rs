@@ -23,6 +23,7 @@ impl Site {
     pub(super) fn new() -> Result<Self, String> {
         let directory = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        peers::mount_run(&directory)?;
         let world = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
@@ -83,7 +84,7 @@ impl Site {
         let mut command = Command::new(&self.cais);
         command
             .env("CAIS_DATA", self.directory.join("data"))
-            .env("CAIS_RUN", self.directory.join("run"))
+            .env("CAIS_RUN", peers::run_of(&self.directory).join("cais"))
             .args(words);
         command
     }
@@ -119,7 +120,7 @@ impl Site {
                 "--data-root",
                 &path("docker"),
                 "--exec-root",
-                &path("docker-exec"),
+                &path("run/docker"),
                 "-H",
                 &host,
             ])
