@@ -286,13 +286,15 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes over what a file holds, which takes no room on most file systems: for what must be
-/// kept where there is none at all. Whoever reads at this very moment may find half of each.
+/// kept where there is none at all. Whoever reads at this very moment may find half of each, and
+/// reads again when this one lets go of the file ([`read_json`]).
 ///
 /// # Errors
-/// As open(2), which makes no file, and pwrite(2).
+/// As open(2), which makes no file, flock(2) and pwrite(2).
 pub fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.lock()?;
         file.write_all_at(bytes, 0)?;
         file.set_len(bytes.len() as u64)
     };
@@ -322,6 +324,24 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
     let Some(bytes) = read_file(path)? else {
         return Ok(None);
     };
+    let Ok(value) = cais_json::from_slice(&bytes) else {
+        return read_json_again(path);
+    };
+    Ok(Some(value))
+}
+
+/// Reads it when nobody writes over it ([`write_over`]).
+#[cold]
+fn read_json_again<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let written = match fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.and_then(|file| file.lock_shared().map(|()| file)),
+    };
+    let written = written.map_err(EngineError::store(format!("read {}", path.display())))?;
+    let Some(bytes) = read_file(path)? else {
+        return Ok(None);
+    };
+    drop(written);
     cais_json::from_slice(&bytes)
         .map(Some)
         .map_err(|error| EngineError::Damaged {
@@ -352,6 +372,25 @@ pub fn to_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_over_is_read_whole() {
+        let path = std::env::temp_dir().join(format!("cais-written-over-{}", std::process::id()));
+        let texts = [1, 300].map(|count| vec!["text".to_owned(); count]);
+        write_json(&path, &texts[0]).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for round in 0..20_000 {
+                    write_over(&path, &to_json(&path, &texts[round % 2]).unwrap()).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                let read: Vec<String> = read_json(&path).unwrap().unwrap();
+                assert!(texts.contains(&read));
+            }
+        });
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn the_store_follows_user_and_environment() {

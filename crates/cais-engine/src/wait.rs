@@ -4,9 +4,10 @@ use crate::error::{EngineError, Result};
 use crate::health;
 use crate::id::ContainerId;
 use crate::list;
-use crate::monitor::door::open_monitor;
+use crate::monitor::door::{open_monitor, visit};
+use crate::monitor::front::await_exit;
 use crate::record::Exit;
-use crate::state::RunState;
+use crate::state::{ProcessName, RunState};
 use crate::stop::open_init;
 use crate::store::Store;
 use cais_linux::SysError;
@@ -132,6 +133,10 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
     }
     // Its status can be asked of the kernel where nobody records it: with --rm.
     let init = open_init(&container).ok();
+    let kernel_tells = init
+        .as_ref()
+        .is_some_and(|init| pidfd::tells_status(init.as_fd()));
+    let mut visit = Visit::default();
     let before = Exit::read(store, &id)?;
     if condition == Condition::Healthy {
         crate::store::ensure_directory(&store.healths())?;
@@ -156,8 +161,9 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
         };
         if over {
             let recorded = exit.and_then(|exit| exit.code);
+            let told = recorded.or_else(|| visit.await_exit());
             return Ok(Waited::Ended(
-                recorded.or_else(|| asked_of_kernel(init.as_ref(), &container)),
+                told.or_else(|| asked_of_kernel(init.as_ref(), &container)),
             ));
         }
         if condition == Condition::Healthy && health::read(store, &id).is_some_and(|state| state.is_healthy())
@@ -166,11 +172,36 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
         }
         let monitor = state.as_ref().map(|state| state.monitor);
         let monitor_fd = monitor.and_then(open_monitor);
+        if container.record.options.remove
+            && !kernel_tells
+            && let Some(monitor) = monitor.filter(|_| goes_on)
+        {
+            visit.begin(store, &id, monitor);
+        }
         if monitor.is_some() && monitor_fd.is_none() && unrecorded.is_none() {
             crate::sweep::resume_or_sweep(store, &id)?;
             continue;
         }
         watch.wait(monitor_fd.as_ref())?;
+    }
+}
+
+/// A visit to the monitor of a container of which nothing is left at its end: it tells whoever is
+/// at its door how the program ended. The kernel does since Linux 6.15 only.
+#[derive(Default)]
+struct Visit(Option<(ProcessName, OwnedFd)>);
+
+impl Visit {
+    /// Goes there, unless it was done.
+    fn begin(&mut self, store: &Store, id: &ContainerId, monitor: ProcessName) {
+        if self.0.as_ref().is_none_or(|(visited, _)| *visited != monitor) {
+            // One that ends in this moment tells nobody any more.
+            self.0 = visit(store, id, "", monitor).ok().map(|socket| (monitor, socket));
+        }
+    }
+
+    fn await_exit(&self) -> Option<u8> {
+        await_exit(self.0.as_ref()?.1.as_fd())
     }
 }
 

@@ -320,6 +320,17 @@ fn show_output(monitor: BorrowedFd<'_>) -> Result<Option<SessionEnd>> {
     }
 }
 
+/// Waits until a monitor tells how the program ended; `None` where it goes without a word.
+pub(crate) fn await_exit(monitor: BorrowedFd<'_>) -> Option<u8> {
+    let mut buffer = [0u8; MAX];
+    loop {
+        let received = channel::receive(monitor, &mut buffer, &mut Vec::new());
+        if let Message::Exit(code) = Message::parse(received.ok()??)? {
+            return Some(code);
+        }
+    }
+}
+
 /// Says hello to a monitor that runs already. Returns whether its program has a terminal.
 ///
 /// # Errors

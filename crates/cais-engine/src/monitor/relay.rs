@@ -157,6 +157,8 @@ impl<'a> Relay<'a> {
     #[must_use]
     pub fn run(mut self) -> Over {
         let ended = self.relay();
+        // Whoever came in the last moment is told of the end too.
+        while !self.left && self.admit() {}
         Over {
             detached: self.left.then_some(self.streams),
             ended,
@@ -212,7 +214,7 @@ impl<'a> Relay<'a> {
             Event::Signal => self.take_signals(),
             Event::Front(number) => self.hear_front(number),
             Event::FrontRoom(number) => self.flush_front(number),
-            Event::Door => self.admit(),
+            Event::Door => drop(self.admit()),
             Event::Ended | Event::Attendant(_) => {}
         }
         Ok(())

@@ -125,9 +125,11 @@ impl Front {
         }
     }
 
-    /// Says how the program ended. What cannot be sent at once is left to a [`Parting`].
+    /// Says how the program ended, where that is known: else whoever stands in for the program
+    /// hears of an error. What cannot be sent at once is left to a [`Parting`].
     #[must_use]
-    pub fn part(mut self, code: u8) -> Option<Parting> {
+    pub fn part(mut self, code: Option<u8>) -> Option<Parting> {
+        let code = code.or(self.admitted.then_some(125))?;
         (self.say(&Message::Exit(code)) && self.has_queue()).then_some(Parting(self))
     }
 }
@@ -170,7 +172,7 @@ mod tests {
             assert!(front.show(Stream::Stdout, &piece));
             sent += piece.len();
         }
-        let parting = front.part(3).unwrap();
+        let parting = front.part(Some(3)).unwrap();
         let reader = std::thread::spawn(move || {
             let (mut buffer, mut seen) = (vec![0u8; MAX], 0);
             loop {

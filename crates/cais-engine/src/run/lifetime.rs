@@ -257,10 +257,9 @@ impl Keeper<'_> {
 
 /// Tells the commands that watched how it ended; those that are slow are left.
 fn part(exit: &Exit, fronts: Vec<Front>) -> Vec<Box<dyn Attendant>> {
-    let code = exit.code.unwrap_or(125);
     fronts
         .into_iter()
-        .filter_map(|front| front.part(code))
+        .filter_map(|front| front.part(exit.code))
         .map(|parting| -> Box<dyn Attendant> { Box::new(parting) })
         .collect()
 }

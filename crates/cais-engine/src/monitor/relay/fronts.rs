@@ -44,11 +44,13 @@ impl Relay<'_> {
         self.open_door();
     }
 
-    pub(super) fn admit(&mut self) {
+    /// Lets in one who is at the door. False where nobody is.
+    pub(super) fn admit(&mut self) -> bool {
         let door = self.house.as_ref().and_then(|house| house.door.as_ref());
-        if let Some(visitor) = door.and_then(Door::admit) {
-            self.fronts.push(Front::visitor(visitor));
-        }
+        let visitor = door.and_then(Door::admit);
+        let is_there = visitor.is_some();
+        self.fronts.extend(visitor.map(Front::visitor));
+        is_there
     }
 
     fn signal(&self, number: i32) {
