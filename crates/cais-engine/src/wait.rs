@@ -131,11 +131,8 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
             "container {name} has no health check: give it one with --health-cmd, --health-http, --health-tcp or --health-unix"
         )));
     }
-    // Its status can be asked of the kernel where nobody records it: with --rm.
+    // With --rm nobody records its status: its monitor tells it, or else the kernel.
     let init = open_init(&container).ok();
-    let kernel_tells = init
-        .as_ref()
-        .is_some_and(|init| pidfd::tells_status(init.as_fd()));
     let mut visit = Visit::default();
     let before = Exit::read(store, &id)?;
     if condition == Condition::Healthy {
@@ -173,7 +170,6 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
         let monitor = state.as_ref().map(|state| state.monitor);
         let monitor_fd = monitor.and_then(open_monitor);
         if container.record.options.remove
-            && !kernel_tells
             && let Some(monitor) = monitor.filter(|_| goes_on)
         {
             visit.begin(store, &id, monitor);
@@ -187,7 +183,7 @@ pub fn wait(store: &Store, name: &str, condition: Condition) -> Result<Waited> {
 }
 
 /// A visit to the monitor of a container of which nothing is left at its end: it tells whoever is
-/// at its door how the program ended. The kernel does since Linux 6.15 only.
+/// at its door how the program ended. The kernel does since Linux 6.15.
 #[derive(Default)]
 struct Visit(Option<(ProcessName, OwnedFd)>);
 

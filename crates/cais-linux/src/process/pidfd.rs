@@ -65,13 +65,6 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Ended> {
     }
 }
 
-/// Whether the kernel tells how a process ended that is no child of this one: before Linux 6.13
-/// it does not know the question.
-#[must_use]
-pub fn tells_status(pidfd: BorrowedFd<'_>) -> bool {
-    cais_sys::pidfd::read_exit_status(pidfd).is_ok()
-}
-
 /// Learns how a process that is no child of this one ended. Its parent must wait for it
 /// first: that is given a moment.
 ///
