@@ -1,7 +1,7 @@
 //! What somebody who means ill tries, and what other firewalls do.
 
 use crate::network_support::{HOST4, OUTSIDE4, Site, ask, tcp_echo};
-use crate::support::eventually;
+use crate::support::{eventually, patience};
 
 /// A container with a published and an unpublished port.
 fn with_server() -> Site {
@@ -134,7 +134,7 @@ fn a_flushed_rule_set_is_there_again_within_a_second() {
             == 0
     });
     assert!(
-        began.elapsed() < std::time::Duration::from_secs(1),
+        began.elapsed() < std::time::Duration::from_secs(1) * patience(),
         "{:?}",
         began.elapsed()
     );
