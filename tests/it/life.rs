@@ -448,6 +448,12 @@ fn waiting_for_what_is_asked() {
     env.ok(&["rm", "never"]);
 }
 
+/// A container that sleeps, with this restart policy.
+fn run_sleep(env: &TestEnv, name: &str, policy: &str) {
+    let words = ["run", "-d", "--name", name, "--restart", policy];
+    env.ok(&[&words[..], &["host", "sleep", "1000"]].concat());
+}
+
 #[test]
 fn policies_hold_after_a_boot() {
     let env = TestEnv::new();
@@ -458,17 +464,7 @@ fn policies_hold_after_a_boot() {
         ("plain", "no", false, "exited"),
     ];
     for (name, policy, stop, _) in policies {
-        env.ok(&[
-            "run",
-            "-d",
-            "--name",
-            name,
-            "--restart",
-            policy,
-            "host",
-            "sleep",
-            "1000",
-        ]);
+        run_sleep(&env, name, policy);
         if stop {
             env.ok(&["stop", name]);
         }

@@ -1,6 +1,6 @@
 //! Containers whose monitor was killed.
 
-use super::kill_monitor;
+use super::{kill_monitor, run_sleep};
 use crate::support::{TestEnv, eventually};
 
 /// Whoever finds a container without a monitor may look after one itself: of that one the new
@@ -9,17 +9,7 @@ use crate::support::{TestEnv, eventually};
 fn a_new_monitor_has_nothing_of_another_container() {
     let env = TestEnv::new();
     for (name, policy) in [("orphan", "no"), ("policy", "always")] {
-        env.ok(&[
-            "run",
-            "-d",
-            "--name",
-            name,
-            "--restart",
-            policy,
-            "host",
-            "sleep",
-            "1000",
-        ]);
+        run_sleep(&env, name, policy);
     }
     // Whatever looks at a container finds one that has lost its monitor: all is asked before.
     let process = |name: &str, key: &str| {
@@ -90,17 +80,7 @@ fn a_container_outlives_its_monitor() {
 fn a_program_that_ends_without_a_monitor_is_seen_and_restarted_by_its_policy() {
     let env = TestEnv::new();
     for (policy, status) in [("no", "exited"), ("always", "running")] {
-        env.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "alone",
-            "--restart",
-            policy,
-            "host",
-            "sleep",
-            "1000",
-        ]);
+        run_sleep(&env, "alone", policy);
         let pid: i32 = env.field("alone", "Pid").parse().unwrap();
         kill_monitor(&env, "alone");
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
