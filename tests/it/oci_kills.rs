@@ -221,8 +221,6 @@ fn two_hundred_lives_eight_at_a_time() {
     bundle.sh("exec sleep 1000");
     bundle.save();
     let next = AtomicU32::new(0);
-    let own = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let before = own();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -241,8 +239,6 @@ fn two_hundred_lives_eight_at_a_time() {
         }
     });
     bundle.assert_nothing_is_left("two hundred");
-    // The other tests of this process have theirs, too.
-    assert!(own() < before + 100);
     assert_eq!(bundle.ok(&["list", "-q"]), "");
 }
 
