@@ -165,3 +165,21 @@ fn users_have_ranges_of_their_own() {
         ["0", "0", "1"]
     );
 }
+
+/// Each hierarchy begins at the container's own group, whether it may be written to or not.
+#[test]
+fn the_hierarchies_begin_at_the_own_group() {
+    let env = TestEnv::new();
+    let script = "grep -E ' - cgroup2? ' /proc/self/mountinfo | while read a b c root place rest; do \
+                  [ $root = / ] && echo ok || echo $place begins at $root; done | sort -u; \
+                  find /sys/fs/cgroup -mindepth 1 -name 'cais-*'";
+    for flags in [
+        &[][..],
+        &["--cap-add", "SYS_ADMIN"],
+        &["--userns", "host"],
+        &["--privileged"],
+    ] {
+        let seen = env.sh(flags, script).stdout;
+        assert_eq!(seen, "ok\n", "{flags:?}");
+    }
+}

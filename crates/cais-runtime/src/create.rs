@@ -4,6 +4,7 @@
 //! The stub is executed while this process prepares the mounts: the two meet at the
 //! channel.
 
+mod begin;
 mod enter;
 mod listen;
 mod sources;
@@ -11,20 +12,20 @@ mod sources;
 use crate::error::CreateError;
 use crate::plan::Plan;
 use crate::plan::sources::Source;
-use crate::stub::STUB;
+use begin::{Unfinished, leaves_network};
 use cais_init::message::PlanHeader;
 use cais_init::wire::Field;
 use cais_linux::SysError;
 use cais_linux::process::{channel, pidfd, stub};
-use cais_sys::clone::{CloneRequest, StubProcess, namespace};
-use enter::Join;
+use cais_sys::clone::StubProcess;
 use listen::{Clock, Ear, Heard};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Signal;
 use sources::{lent, open_sources};
 use std::path::Path;
 use std::time::Duration;
+
+pub use begin::{Begun, begin};
 
 /// What the caller brings besides the plan.
 #[allow(missing_debug_implementations, reason = "it holds a function")]
@@ -161,19 +162,32 @@ pub fn create<C: Companion>(
     around: &Surroundings<'_>,
     companion: &mut C,
 ) -> Result<Running, C::Error> {
-    let mut clock = Clock::new(around.timings);
-    let (ours, unfinished) = begin(plan, around, &mut clock)?;
+    go_on(begin(plan, around)?, plan, around, companion)
+}
+
+/// Carries out the rest of `plan` with the process that was made for it.
+///
+/// # Errors
+/// As [`create`].
+pub fn go_on<C: Companion>(
+    begun: Begun,
+    plan: &Plan,
+    around: &Surroundings<'_>,
+    companion: &mut C,
+) -> Result<Running, C::Error> {
+    let Begun {
+        ours,
+        unfinished,
+        mut clock,
+    } = begun;
     let process = unfinished.process();
 
     (around.checkpoint)("write the id maps");
     let mut ear = Ear::new(None, ours.as_fd());
     ear.network_left = !leaves_network(plan);
-    let userns = prepare_user_namespace(plan, process, &ours);
-    if userns.is_err() {
-        // Where the process had no network and is gone, that explains it.
-        await_network(&mut ear, &mut clock, &unfinished)?;
-    }
-    let userns = userns?;
+    // Where the process had no network and is gone, that explains an error.
+    let userns = prepare_user_namespace(plan, process, &ours)
+        .or_else(|error| await_network(&mut ear, &mut clock, &unfinished).and(Err(error)))?;
     clock.lap("id maps");
     if companion.plans_by_network() {
         await_network(&mut ear, &mut clock, &unfinished)?;
@@ -233,29 +247,6 @@ pub fn create<C: Companion>(
         waiting,
         timings: clock.timings,
     })
-}
-
-/// Makes the process, which has heard nothing yet. Returns this end of the channel to it.
-fn begin(
-    plan: &Plan,
-    around: &Surroundings<'_>,
-    clock: &mut Clock,
-) -> Result<(OwnedFd, Unfinished), CreateError> {
-    (around.checkpoint)("seal the stub");
-    let executable =
-        stub::seal("cais-init", STUB, true).map_err(CreateError::prepare("copy the init stub"))?;
-    let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
-    clock.lap("seal the stub");
-    (around.checkpoint)("clone");
-    let process = spawn(plan, around, &executable, (&ours, theirs))?;
-    clock.lap("clone");
-    Ok((ours, Unfinished(Some(process))))
-}
-
-/// Whether the new process makes its network namespace itself while this one goes on; a
-/// go-between makes it with the process.
-fn leaves_network(plan: &Plan) -> bool {
-    plan.namespaces & namespace::NETWORK != 0 && plan.join_pid.is_none()
 }
 
 /// Listens until the new process has its network namespace: from then on it and others may look
@@ -396,61 +387,6 @@ fn send_unless_gone(ours: &OwnedFd, bytes: &[u8]) -> Result<(), CreateError> {
     }
 }
 
-fn spawn(
-    plan: &Plan,
-    around: &Surroundings<'_>,
-    executable: &OwnedFd,
-    (ours, theirs): (&OwnedFd, OwnedFd),
-) -> Result<StubProcess, CreateError> {
-    let join_user = plan.join_user.as_deref().map(open_namespace).transpose()?;
-    if let Some(mask) = &plan.initial_affinity {
-        cais_sys::sched::set_affinity(None, mask)
-            .map_err(|errno| SysError::new("sched_setaffinity", "process.execCPUAffinity.initial", errno))
-            .map_err(CreateError::prepare("choose the CPUs of the process"))?;
-    }
-    let request = CloneRequest {
-        namespaces: plan.namespaces,
-        join_user: join_user
-            .as_ref()
-            .map(AsFd::as_fd)
-            .or(around.target.filter(|_| plan.enter_user)),
-        cgroup: around.cgroup,
-        stub: executable.as_fd(),
-        // Of whoever is cloned: see below.
-        channel: ours.as_fd(),
-        parent_channel: ours.as_fd(),
-        await_id_maps: plan.id_maps.is_some(),
-        leaves_network: false,
-        enters: false,
-    };
-    let shared;
-    let join = match (&plan.join_pid, around.target) {
-        (Some(path), _) => {
-            shared = open_namespace(path)?;
-            Join {
-                target: shared.as_fd(),
-                kinds: u32::try_from(namespace::PID).unwrap_or(0),
-                hides: false,
-            }
-        }
-        (None, Some(target)) if plan.enter_first != 0 => Join {
-            target,
-            kinds: plan.enter_first,
-            hides: true,
-        },
-        _ => {
-            let request = CloneRequest {
-                channel: theirs.as_fd(),
-                namespaces: plan.namespaces & !namespace::NETWORK,
-                leaves_network: leaves_network(plan),
-                ..request
-            };
-            return stub::spawn(&request).map_err(CreateError::prepare("make the container's first process"));
-        }
-    };
-    enter::spawn(&request, &join, theirs)
-}
-
 fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(path, flags, rustix::fs::Mode::empty())
@@ -459,32 +395,6 @@ fn open_namespace(path: &Path) -> Result<OwnedFd, CreateError> {
             "open the namespace {}",
             path.display()
         )))
-}
-
-/// The process until the program runs: killed and waited for where it goes out of scope.
-#[derive(Debug)]
-struct Unfinished(Option<StubProcess>);
-
-impl Unfinished {
-    fn process(&self) -> &StubProcess {
-        self.0
-            .as_ref()
-            .unwrap_or_else(|| unreachable!("taken by finish, which consumes"))
-    }
-
-    fn finish(mut self) -> StubProcess {
-        self.0.take().unwrap_or_else(|| unreachable!("taken only here"))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(process) = &self.0 {
-            // It may have ended by itself; what counts is that it is gone afterwards.
-            pidfd::send_signal(process.pidfd.as_fd(), Signal::KILL).unwrap_or_default();
-            pidfd::wait(process.pidfd.as_fd()).map(drop).unwrap_or_default();
-        }
-    }
 }
 
 /// Sends the plan with the descriptors that are there already: those that the caller lent
@@ -541,7 +451,11 @@ fn open_for_stub<C: Companion>(
     let tasks = companion.complete_cgroup()?;
     (around.checkpoint)("send the sources");
     let around = Surroundings { tasks, ..*around };
-    Ok(send_sources(plan, &around, supply, joins)?)
+    // The stub joins while what comes behind is opened.
+    let after = joins.iter().position(|source| !is_tasks(source));
+    let (joins, after) = joins.split_at(after.unwrap_or(joins.len()));
+    send_sources(plan, &around, supply, joins)?;
+    Ok(send_sources(plan, &around, supply, after)?)
 }
 
 /// Opens sources and sends them for the next slots.

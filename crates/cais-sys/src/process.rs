@@ -110,7 +110,8 @@ pub fn close_inherited(sockets: u32) {
         let Some(number) = number.filter(|number: &i32| *number > kept) else {
             continue;
         };
-        // SAFETY: the descriptor is open: its name was just read, and there is one thread.
+        // SAFETY: its name was just read; one that another thread has closed since is asked
+        // for its flags alone, which fails with EBADF.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         if rustix::io::fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(rustix::io::FdFlags::CLOEXEC)) {
             // SAFETY: no descriptor of this program's own lacks the flag, so nobody here

@@ -6,14 +6,14 @@ use crate::id::ContainerId;
 use crate::options::{NetworkMode, RunOptions, SeccompOption};
 use crate::record::Record;
 use cais_linux::cgroups::Layout;
-use cais_linux::creds::capabilities::read_own;
+use cais_linux::creds::capabilities::OwnCaps;
 use cais_linux::limits::rlimit::{parse_resource, read_own_hard};
 use cais_linux::lsm::landlock;
 use cais_linux::seccomp;
 use cais_linux::seccomp::load::program_bytes;
 use cais_net::endpoint::Endpoints;
 use cais_order::Gather;
-use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, RootTree, SeccompFilter};
+use cais_runtime::plan::facts::{CgroupView, LandlockFacts, PlanFacts, SeccompFilter};
 use cais_runtime::spec::Spec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,17 +23,15 @@ pub(super) fn plan_facts(
     engine: &Engine,
     record: &Record,
     spec: &Spec,
-    root: RootTree,
     layout: Option<&Layout>,
+    own: &OwnCaps,
 ) -> Result<PlanFacts> {
     let options = &record.options;
-    let own = read_own().map_err(EngineError::system("read our capabilities"))?;
     let limits = spec.process.iter().flat_map(|process| &process.rlimits);
     let hard_limits = limits
         .filter_map(|limit| parse_resource(&limit.kind))
         .map(|resource| (resource, read_own_hard(resource)));
     Ok(PlanFacts {
-        root,
         tasks: layout.map_or(0, |layout| layout.v1.len()),
         cgroup_view: layout.map_or(CgroupView::None, cais_runtime::cgroup::view_of),
         device_sources: device_sources(options, spec),

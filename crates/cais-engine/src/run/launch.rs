@@ -20,7 +20,7 @@ use cais_linux::cgroups::{Group, Making};
 use cais_linux::process::file_tree::HeldTree;
 use cais_net::dns::resolv_conf::ResolvConf;
 use cais_runtime::container::handover::send_descriptor;
-use cais_runtime::create::{Companion, Running, Surroundings, Timing, create};
+use cais_runtime::create::{Companion, Running, Surroundings, Timing, begin, go_on};
 use cais_runtime::plan::Plan;
 use cais_sys::clone::StubProcess;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,8 +54,8 @@ pub(crate) struct Start<'a> {
     pub(crate) restart_count: u32,
     /// Standard streams that the program gets as they are.
     pub(crate) passed: Option<[OwnedFd; 3]>,
-    /// Told when this process has done its part, and only the stub works.
-    pub(crate) waits: Option<&'a dyn Fn()>,
+    /// Called when this process has done its part, and only the stub works.
+    pub(crate) waits: Option<&'a dyn Fn() -> Result<()>>,
 }
 
 impl Launched {
@@ -128,7 +128,7 @@ struct Files<'a> {
     /// What it has in networks, where that was made before the plan was sent.
     connected: Option<Connected>,
     attendants: Vec<Box<dyn Attendant>>,
-    waits: Option<&'a dyn Fn()>,
+    waits: Option<&'a dyn Fn() -> Result<()>>,
     checkpoints: &'a Checkpoints,
 }
 
@@ -205,10 +205,7 @@ impl Companion for Files<'_> {
         };
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
-        if let Some(tell) = self.waits {
-            tell();
-        }
-        Ok(())
+        self.waits.map_or(Ok(()), |waits| waits())
     }
 
     fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {
@@ -246,20 +243,9 @@ fn launch_recorded(
     let group = prepared.begin_group()?;
     let cgroup = group.as_ref().map(Making::clone_into).transpose();
     let cgroup = cgroup.map_err(prepared.failed_group())?.flatten();
-    checkpoints.pass("make the pipes");
-    let pipes = match options.tty || start.passed.is_some() {
-        true => None,
-        false => Some(make_pipes(options.interactive, prepared.owner)?),
-    };
-    state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
     let null = crate::exec::open_null()?;
-    let theirs = pipes.as_ref().map(|pipes| &pipes.theirs);
-    let stdio = match theirs.or(start.passed.as_ref()) {
-        Some([input, output, error]) => [input.as_fd(), output.as_fd(), error.as_fd()],
-        None => [null.as_fd(), null.as_fd(), null.as_fd()],
-    };
     let around = Surroundings {
-        stdio,
+        stdio: [null.as_fd(); 3],
         tasks: Vec::new(),
         cgroup: cgroup.as_ref().map(AsFd::as_fd),
         target: None,
@@ -267,6 +253,19 @@ fn launch_recorded(
         timings: start.timings,
         kill_before: checkpoints.stub(),
         checkpoint: &|name| checkpoints.pass(name),
+    };
+    let begun = begin(&prepared.plan, &around).map_err(EngineError::from)?;
+    checkpoints.pass("make the pipes");
+    let pipes = match options.tty || start.passed.is_some() {
+        true => None,
+        false => Some(make_pipes(options.interactive, prepared.owner)?),
+    };
+    state.pipes = pipes.as_ref().and_then(|pipes| pipes.inodes());
+    let theirs = pipes.as_ref().map(|pipes| &pipes.theirs);
+    let stdio = theirs.or(start.passed.as_ref());
+    let around = Surroundings {
+        stdio: stdio.map_or(around.stdio, |streams| streams.each_ref().map(AsFd::as_fd)),
+        ..around
     };
     let mut files = Files {
         engine,
@@ -279,7 +278,7 @@ fn launch_recorded(
         waits: start.waits,
         checkpoints,
     };
-    let mut running = create(&prepared.plan, &around, &mut files)?;
+    let mut running = go_on(begun, &prepared.plan, &around, &mut files)?;
     let (mut attendants, group) = (files.attendants, files.group.map(Making::into_group));
     attendants.extend(notified);
     checkpoints.pass("the start is recorded");

@@ -109,22 +109,27 @@ fn await_start(monitor: &OwnedFd, meanwhile: impl Fn()) -> Result<()> {
     }
 }
 
-/// Leaves everything that ties a monitor to the command that made it: terminal, working
-/// directory, and descriptors that the command itself was given, but for `sockets` of them that
-/// are for the program. Returns the signalfd of the monitor.
+/// Leaves the command that made the monitor. Returns the signalfd of the monitor.
 ///
 /// # Errors
 /// As setsid(2), open(2) and signalfd(2).
 pub(crate) fn become_monitor(sockets: u32) -> Result<OwnedFd> {
     let signals = take_nudges()?;
+    leave_caller(sockets)?;
+    Ok(signals)
+}
+
+/// Leaves everything that ties a monitor to the command that made it: terminal, working
+/// directory, and descriptors that the command itself was given, but for `sockets` of them that
+/// are for the program.
+fn leave_caller(sockets: u32) -> Result<()> {
     cais_sys::process::close_inherited(sockets);
     cais_sys::process::leave_terminal()
         .map_err(|errno| SysError::new("setsid", "", errno))
         .map_err(EngineError::system("leave the terminal"))?;
     rustix::process::chdir("/")
         .map_err(|errno| SysError::new("chdir", "\"/\"", errno))
-        .map_err(EngineError::system("leave the working directory"))?;
-    Ok(signals)
+        .map_err(EngineError::system("leave the working directory"))
 }
 
 /// The standard streams of this process, where the program is to have them as they are.
@@ -154,7 +159,15 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
     let checkpoints = engine.checkpoints.for_monitor();
     let send =
         |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
-    let started = start_in_monitor(engine, prepared, manner, &checkpoints, &|| send(Message::Waiting));
+    let waits = || {
+        if !engine.rootless {
+            leave_caller(engine.service.listen())?;
+        }
+        // From here on this process sleeps more than it works: a processor is free.
+        send(Message::Waiting);
+        Ok(())
+    };
+    let started = start_in_monitor(engine, prepared, manner, &checkpoints, &waits);
     let (launched, signals) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -168,6 +181,8 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
     };
     lock.release();
     send(Message::Started);
+    // The command often has to wait for this very processor: it goes first.
+    rustix::thread::sched_yield();
     let mut audience = Audience::default();
     if manner.detach {
         drop(front);
@@ -191,7 +206,7 @@ fn start_in_monitor(
     prepared: &Prepared,
     manner: &Manner,
     checkpoints: &crate::checkpoint::Checkpoints,
-    waits: &dyn Fn(),
+    waits: &dyn Fn() -> Result<()>,
 ) -> Result<(Launched, OwnedFd)> {
     let passed = passed_streams(&prepared.record.options)?;
     // The times of the start go to the command's standard error.
@@ -202,7 +217,11 @@ fn start_in_monitor(
             3,
         ));
     }
-    let signals = become_monitor(engine.service.listen())?;
+    let signals = take_nudges()?;
+    if engine.rootless {
+        // Before the helper programs that this one executes for its ids and its network.
+        leave_caller(engine.service.listen())?;
+    }
     let start = Start {
         timings: manner.timings.is_some(),
         restart_count: 0,

@@ -8,7 +8,7 @@ use crate::bundle::{BundleFacts, plan_spec};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::options::{MountKind, RootSource, RunOptions};
+use crate::options::{MountKind, NamespaceMode, RootSource, RunOptions};
 use crate::record::Record;
 use crate::rootless;
 use crate::state::Container;
@@ -260,8 +260,12 @@ fn prepare_with(
     }
     let mut spec = plan_spec(options, &facts).map_err(|error| EngineError::Invalid(error.to_string()))?;
     engine.service.plan(&mut spec, &engine.store, id, options)?;
-    let mut plan_facts = plan_facts(engine, &record, &spec, root.clone(), layout.as_ref())?;
+    let mut plan_facts = plan_facts(engine, &record, &spec, layout.as_ref(), &own)?;
+    plan_facts.root.clone_from(&root);
     plan_facts.user_parent = above;
+    if options.namespaces.cgroup == NamespaceMode::Private {
+        plan_facts.cgroup_path.clone_from(&facts.cgroup_path);
+    }
     plan_facts.files = etc_files(engine, options, id, network.as_ref())?;
     let plan = plan_container(&spec, &plan_facts).map_err(EngineError::Plan)?;
     let owner = plan.root_ids.map(|_| host_ids(&spec, resolved.uid, resolved.gid));
@@ -497,7 +501,9 @@ pub(crate) fn facts_of_running(
     );
     let mut record = container.record.clone();
     record.options.security.privileged |= privileged;
-    plan_facts(engine, &record, spec, root, None)
+    let own = read_own().map_err(EngineError::system("read our capabilities"))?;
+    let facts = plan_facts(engine, &record, spec, None, &own)?;
+    Ok(PlanFacts { root, ..facts })
 }
 
 /// `exec --privileged`: every capability.

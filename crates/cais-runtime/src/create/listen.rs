@@ -112,6 +112,7 @@ impl<'a> Ear<'a> {
 }
 
 /// Measures the stages, where somebody wants to know.
+#[derive(Debug)]
 pub(super) struct Clock {
     last: Option<Instant>,
     pub(super) timings: Vec<Timing>,

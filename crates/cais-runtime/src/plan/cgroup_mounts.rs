@@ -59,8 +59,14 @@ pub(super) fn plan_cgroup_mount(
                 target: make,
             };
             planner.step("a place for the hierarchies of cgroup v1", &step);
+            // The top of a new namespace is the container's own group. Bound, it needs no file
+            // system of its own. Where it can be written to, what the host has read-only must
+            // not count, so it is mounted anew.
+            let is_read_only = attributes & MOUNT_ATTR_RDONLY != 0;
+            let is_own_top = namespaces::is_new(planner.spec, namespace::CGROUP) && is_read_only;
+            let binds = !private || shows_own && is_own_top;
             for hierarchy in &hierarchies {
-                plan_hierarchy(planner, &base, hierarchy, attributes, private);
+                plan_hierarchy(planner, &base, hierarchy, attributes, binds);
             }
             if attributes & MOUNT_ATTR_RDONLY != 0 {
                 let step = Step::SetMountAttributes {
@@ -81,13 +87,11 @@ fn plan_hierarchy(
     base: &str,
     hierarchy: &Hierarchy,
     attributes: u64,
-    private: bool,
+    binds: bool,
 ) {
     let path = c_string(&format!("{base}/{}", hierarchy.directory));
-    if private {
-        plan_own_hierarchy(planner, &path, hierarchy, attributes);
-    } else {
-        // Without a namespace the container's own group is bound there, as runc does it.
+    if binds {
+        // The container's own group is bound there, as runc does it without a namespace.
         let source = Source::Tree {
             path: hierarchy.path.join(&planner.facts.cgroup_path),
             recursive: false,
@@ -110,6 +114,8 @@ fn plan_hierarchy(
             "the container sees its own limits, and not the host's tree",
             &step,
         );
+    } else {
+        plan_own_hierarchy(planner, &path, hierarchy, attributes);
     }
     // `cpu` and `cpuacct` are looked for by their own names too.
     for name in hierarchy
@@ -126,7 +132,7 @@ fn plan_hierarchy(
     }
 }
 
-/// A hierarchy of the container's own cgroup namespace.
+/// A hierarchy as the container's cgroup namespace has it.
 fn plan_own_hierarchy(
     planner: &mut Planner<'_>,
     path: &std::ffi::CStr,

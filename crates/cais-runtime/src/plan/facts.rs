@@ -17,8 +17,8 @@ pub struct PlanFacts {
     pub foreign_cgroup: bool,
     /// What the container sees at `/sys/fs/cgroup`.
     pub cgroup_view: CgroupView,
-    /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1 without a
-    /// cgroup namespace. Empty shows all of the host's.
+    /// The container's cgroup, relative to each hierarchy: what it sees of cgroup v1. Empty shows
+    /// all of the host's where it has no cgroup namespace.
     pub cgroup_path: String,
     /// Where on the host a device stands whose path inside is another: by path inside.
     pub device_sources: BTreeMap<String, PathBuf>,

@@ -27,7 +27,8 @@
 
 use super::parse::parse_bool;
 use clap::builder::{PossibleValuesParser, ValueParser};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use std::ffi::OsString;
 
 /// A flag of a table.
 #[derive(Debug)]
@@ -73,11 +74,37 @@ pub(super) enum Kind {
     Rest,
 }
 
-/// Adds a table to a command.
-pub(super) fn add_flags(command: Command, flags: &'static [Flag]) -> Command {
+/// A struct of flags, which may be read without all of them.
+pub(super) trait Table: FromArgMatches {
+    /// Adds the flags that are wanted to a command.
+    fn augment(command: Command, wanted: &dyn Fn(&Flag) -> bool) -> Command;
+}
+
+/// Adds those flags of a table to a command that are wanted.
+pub(super) fn add_flags(command: Command, flags: &'static [Flag], wanted: &dyn Fn(&Flag) -> bool) -> Command {
     flags
         .iter()
+        .filter(|flag| wanted(flag))
         .fold(command, |command, flag| command.arg(argument(flag)))
+}
+
+impl Flag {
+    /// Whether one of the words can name it: clap gives a word its meaning by those flags alone
+    /// that are named there. The value of another flag may look so, too, which does no harm.
+    pub(super) fn can_be_in(&self, words: &[OsString]) -> bool {
+        let is_named = |word: &OsString| {
+            let word = word.as_encoded_bytes();
+            if let Some(long) = word.strip_prefix(b"--") {
+                let name = long.split(|byte| *byte == b'=').next();
+                return [self.long, self.more.alias]
+                    .iter()
+                    .any(|own| !own.is_empty() && name == Some(own.as_bytes()));
+            }
+            let short = self.more.short.and_then(|short| u8::try_from(short).ok());
+            short.is_some_and(|short| word.starts_with(b"-") && word.contains(&short))
+        };
+        matches!(self.kind, Kind::Rest) || words.iter().any(is_named)
+    }
 }
 
 fn argument(flag: &'static Flag) -> Arg {
@@ -124,12 +151,14 @@ fn argument(flag: &'static Flag) -> Arg {
     }
 }
 
-pub(super) fn take_switch(matches: &mut ArgMatches, name: &str) -> bool {
-    matches.remove_one(name).unwrap_or_default()
+// A flag that was left out of the command is one that was not given.
+
+pub(super) fn take_switch(matches: &mut ArgMatches, name: &str, default: bool) -> bool {
+    matches.try_remove_one(name).ok().flatten().unwrap_or(default)
 }
 
 pub(super) fn take_one(matches: &mut ArgMatches, name: &str) -> Option<String> {
-    matches.remove_one(name)
+    matches.try_remove_one(name).ok().flatten()
 }
 
 pub(super) fn take_filled(matches: &mut ArgMatches, name: &str) -> Option<String> {
@@ -137,10 +166,8 @@ pub(super) fn take_filled(matches: &mut ArgMatches, name: &str) -> Option<String
 }
 
 pub(super) fn take_many(matches: &mut ArgMatches, name: &str) -> Vec<String> {
-    matches
-        .remove_many(name)
-        .map(Iterator::collect)
-        .unwrap_or_default()
+    let values = matches.try_remove_many(name).ok().flatten();
+    values.map(Iterator::collect).unwrap_or_default()
 }
 
 macro_rules! flag_type {
@@ -181,10 +208,10 @@ macro_rules! flag_kind {
 
 macro_rules! flag_take {
     ($matches:ident, $name:expr, switch) => {
-        $crate::cli::flags::take_switch($matches, $name)
+        $crate::cli::flags::take_switch($matches, $name, false)
     };
     ($matches:ident, $name:expr, switch_on) => {
-        $crate::cli::flags::take_switch($matches, $name)
+        $crate::cli::flags::take_switch($matches, $name, true)
     };
     ($matches:ident, $name:expr, one) => {
         $crate::cli::flags::take_filled($matches, $name)
@@ -199,7 +226,7 @@ macro_rules! flag_take {
         $crate::cli::flags::take_many($matches, $name)
     };
     ($matches:ident, $name:expr, number $type:ty) => {
-        $matches.remove_one::<$type>($name)
+        $matches.try_remove_one::<$type>($name).ok().flatten()
     };
 }
 
@@ -250,14 +277,23 @@ macro_rules! flags {
             )+ ];
         }
 
-        impl ::clap::Args for $struct {
-            fn augment_args(command: ::clap::Command) -> ::clap::Command {
-                let command = $crate::cli::flags::add_flags(command, Self::FLAGS);
+        impl $crate::cli::flags::Table for $struct {
+            fn augment(
+                command: ::clap::Command,
+                wanted: &dyn Fn(&$crate::cli::flags::Flag) -> bool,
+            ) -> ::clap::Command {
+                let command = $crate::cli::flags::add_flags(command, Self::FLAGS, wanted);
                 $(
                     let command = $change(command);
-                    $( let command = <$part_type as ::clap::Args>::augment_args(command); )+
+                    $( let command = <$part_type as $crate::cli::flags::Table>::augment(command, wanted); )+
                 )?
                 command
+            }
+        }
+
+        impl ::clap::Args for $struct {
+            fn augment_args(command: ::clap::Command) -> ::clap::Command {
+                <Self as $crate::cli::flags::Table>::augment(command, &|_| true)
             }
 
             fn augment_args_for_update(command: ::clap::Command) -> ::clap::Command {

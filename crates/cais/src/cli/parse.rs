@@ -1,5 +1,6 @@
 //! From words to commands.
 
+use super::flags::Table;
 use super::groups::{ALIASES, add_groups};
 use super::{Cli, Command, ExecArgs, InspectArgs, LogsArgs, PsArgs, RmArgs, RunArgs, StartArgs, StopArgs};
 use clap::builder::ValueParser;
@@ -14,7 +15,14 @@ use std::ffi::OsString;
 pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let arguments = plain(arguments.to_vec());
     match arguments.get(1).and_then(|name| name.to_str()) {
-        Some("run") => parse_one::<RunArgs>("run", &arguments).map(|args| Command::Run(Box::new(args))),
+        Some("run") => {
+            return match parse_used::<RunArgs>("run", &arguments) {
+                Ok(args) => Ok(Cli {
+                    command: Command::Run(Box::new(args)),
+                }),
+                Err(_) => parse_whole(&arguments),
+            };
+        }
         Some("exec") => parse_one::<ExecArgs>("exec", &arguments).map(Command::Exec),
         Some("ps") => parse_one::<PsArgs>("ps", &arguments).map(Command::Ps),
         Some("start") => parse_one::<StartArgs>("start", &arguments).map(Command::Start),
@@ -43,19 +51,31 @@ fn parse_whole(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-fn parse_one<T: Args + FromArgMatches>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
-    let command = clap::Command::new(name)
+/// One command, without the others.
+fn bare(name: &'static str) -> clap::Command {
+    clap::Command::new(name)
         .bin_name(format!("cais {name}"))
-        .max_term_width(100);
-    let command = T::augment_args(command)
+        .max_term_width(100)
+}
+
+/// Parses the words of a command with many flags, of which only those are built that can be in
+/// them. The text of an error lacks the others.
+fn parse_used<T: Table>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
+    let words = arguments.get(1..).unwrap_or(&[]);
+    let command = T::augment(bare(name), &|flag| flag.can_be_in(words));
+    let mut command = as_docker_reads(command);
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    T::from_arg_matches_mut(&mut matches)
+}
+
+fn parse_one<T: Args + FromArgMatches>(name: &'static str, arguments: &[OsString]) -> Result<T, clap::Error> {
+    let command = T::augment_args(bare(name))
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true);
-    let command = as_docker_reads(command);
-    let matches = command
-        .clone()
-        .try_get_matches_from(arguments.get(1..).unwrap_or(&[]));
+    let mut command = as_docker_reads(command);
+    let matches = command.try_get_matches_from_mut(arguments.get(1..).unwrap_or(&[]));
     match matches {
-        Ok(matches) => T::from_arg_matches(&matches),
+        Ok(mut matches) => T::from_arg_matches_mut(&mut matches),
         // The whole tree knows the commands' own texts.
         Err(_) => Err(match parse_whole(arguments) {
             Err(error) => error,
@@ -230,6 +250,73 @@ mod tests {
         assert_eq!(args.name.as_deref(), Some("b"));
         assert_eq!(args.volume.len(), 2);
         assert!(!args.rm);
+    }
+
+    /// With the flags alone that are in the words, `run` is the same as with all of them.
+    #[test]
+    fn a_flag_that_is_left_out_was_not_given() {
+        let same = |line: &[&str]| {
+            let words: Vec<OsString> = ["cais", "run"].iter().chain(line).map(OsString::from).collect();
+            let [used, whole] = [parse_used::<RunArgs>, parse_one::<RunArgs>].map(|parse| {
+                let args = parse("run", &words).map_err(|error| error.kind());
+                format!("{args:?}")
+            });
+            assert_eq!(used, whole, "{line:?}");
+            used
+        };
+        let all = RunArgs::augment_args(bare("run"));
+        for argument in all.get_arguments().filter(|argument| argument.get_id() != "help") {
+            let value = argument
+                .get_possible_values()
+                .first()
+                .map(|value| value.get_name().to_owned());
+            let value = value.unwrap_or("1".to_owned());
+            let longs = argument.get_long_and_visible_aliases().unwrap_or_default();
+            for long in &longs {
+                let (flag, with) = (format!("--{long}"), format!("--{long}={value}"));
+                assert!(same(&[&with, "host", "x"]).starts_with("Ok"), "{with}");
+                same(&[&flag, &value, "host", "x"]);
+                same(&["-itd", &flag, "host", "--rm", "x"]);
+            }
+            if let Some(short) = argument.get_short() {
+                assert!(
+                    same(&[&format!("-{short}={value}"), "host"]).starts_with("Ok"),
+                    "-{short}"
+                );
+                same(&[&format!("-d{short}"), &value, "host", "x"]);
+                same(&[&format!("-{short}{value}"), "host", "x"]);
+            }
+            assert!(argument.is_positional() || !longs.is_empty(), "{argument:?}");
+        }
+        for line in [
+            "",
+            "host",
+            "host -x",
+            "-- host --rm",
+            "-- --rm",
+            "--name --rm host",
+            "-e -p host",
+            "--",
+            "-",
+            "--sig-proxy=false host",
+            "--sig-proxy host",
+            "host --sig-proxy=false",
+            "--na x host",
+            "--bogus host",
+            "--rm=maybe host",
+            "--rm false host",
+            "-ti=false host",
+            "-lx -l=y -l z host",
+            "--pull host",
+            "-é host",
+        ] {
+            same(
+                &line
+                    .split(' ')
+                    .filter(|word| !word.is_empty())
+                    .collect::<Vec<_>>(),
+            );
+        }
     }
 
     #[test]
