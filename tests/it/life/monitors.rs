@@ -44,6 +44,61 @@ fn a_new_monitor_has_nothing_of_another_container() {
     env.ok(&["rm", "-f", "orphan", "policy"]);
 }
 
+/// Terminal, directory and descriptors of the command that made it: whoever reads the other end
+/// of a pipe that the command had sees its end, and a directory can be removed.
+#[test]
+fn a_monitor_has_nothing_of_its_caller() {
+    use std::io::Read;
+    let env = TestEnv::new();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let start = env.command(&[
+        "run",
+        "-d",
+        "--name",
+        "left",
+        "host",
+        "sh",
+        "-c",
+        "ls -l /proc/self/fd; exec sleep 1000",
+    ]);
+    let mut caller = std::process::Command::new("sh");
+    caller
+        .args(["-c", "cd /tmp && exec 7>&1 8>&2 && exec \"$@\"", "sh"])
+        .arg(start.get_program())
+        .args(start.get_args())
+        .envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(std::process::Stdio::null())
+        .stderr(writer.try_clone().unwrap())
+        .stdout(writer);
+    assert!(caller.spawn().unwrap().wait().unwrap().success());
+    drop(caller);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert_eq!(said.trim().len(), 64, "{said}");
+    let own = |entry: &str| {
+        let path = format!("/proc/{}/{entry}", env.field("left", "MonitorPid"));
+        std::fs::read_link(path).unwrap().display().to_string()
+    };
+    assert_eq!(
+        [own("cwd"), own("fd/0"), own("fd/1")],
+        ["/", "/dev/null", "/dev/null"]
+    );
+    let session = env
+        .field("left", "MonitorPid")
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    assert_eq!(rustix::process::getsid(session).ok(), session);
+    // 3 is the directory that ls(1) reads.
+    let inside = env.ok(&["logs", "left"]);
+    let pipes = inside.lines().filter(|line| line.contains("pipe:")).count();
+    assert!(
+        pipes == 2 && !inside.contains(" 7 ->") && !inside.contains(" 8 ->"),
+        "{inside}"
+    );
+    env.ok(&["rm", "-f", "left"]);
+}
+
 #[test]
 fn a_container_outlives_its_monitor() {
     let env = TestEnv::new();
