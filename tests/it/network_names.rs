@@ -81,10 +81,12 @@ fn containers_find_each_other() {
 #[test]
 fn a_name_is_there_when_the_command_returns() {
     let site = Site::new();
+    // Who is asked for a name that is gone.
+    let _upstream = Upstream::start(&site.lan.outside, OUTSIDE4);
     site.ok(&["network", "create", "net"]);
-    site.start("looker", &["--network", "net"], "sleep 1000");
+    site.start("looker", &["--network", "net", "--dns", OUTSIDE4], "sleep 1000");
     for round in 0..15 {
-        let name = format!("c{round}");
+        let name = format!("none{round}");
         site.start(&name, &["--network", "net"], "sleep 1000");
         assert_eq!(short(&site, "looker", &format!("{name} A")).len(), 1, "{name}");
         site.ok(&["rm", "-f", &name]);
