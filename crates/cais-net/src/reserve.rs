@@ -97,6 +97,8 @@ struct HostWays {
     any: IpAddr,
     /// Whether a new socket of IPv6 takes IPv6 alone (`net.ipv6.bindv6only`, ipv6(7)).
     one_family: OnceCell<bool>,
+    /// Whether this process was let have as many descriptors as it may.
+    raised: OnceCell<()>,
 }
 
 impl HostWays {
@@ -108,6 +110,7 @@ impl HostWays {
                 IpAddr::V4(Ipv4Addr::UNSPECIFIED)
             },
             one_family: OnceCell::new(),
+            raised: OnceCell::new(),
         }
     }
 
@@ -124,7 +127,7 @@ fn reserve_at(store: &NetworkStore, mut port: PublishedPort, host_ways: &HostWay
         return Ok(Reserved { port, socket: None });
     };
     if socket.as_raw_fd() > MANY {
-        raise_descriptors();
+        host_ways.raised.get_or_init(raise_descriptors);
     }
     match bind_fresh(&socket, SocketAddr::new(address, port.host_port), &port) {
         Ok(()) => {}

@@ -1,6 +1,6 @@
 //! The ports that a container publishes, kept before anything is written down. The kernel
-//! takes some microseconds for each: where they are many, a thread keeps them while the
-//! container is made, and another lets them go while the rest is given back.
+//! takes some microseconds for each: where they are many, two threads keep them while the
+//! container is made, and two others let them go while the rest is given back.
 
 use super::proxy::{Forwarding, Targets, targets};
 use crate::engine::Engine;
@@ -9,15 +9,15 @@ use crate::run::Prepared;
 use cais_linux::limits::rlimit::raise_descriptors;
 use cais_net::NetError;
 use cais_net::network::NetworkStore;
-use cais_net::publish::PortMapping;
-use cais_net::reserve::{Reserved, reserve};
+use cais_net::publish::{PortMapping, PortRange, PublishedPort};
+use cais_net::reserve::reserve;
 use rustix::event::epoll;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::thread::{Builder, JoinHandle};
 
-/// From so many on, a thread keeps them: below, to make one takes longer.
+/// From so many on, threads keep them: below, to make one takes longer.
 const MANY: u32 = 64;
 
 /// What the user wants published.
@@ -103,24 +103,26 @@ pub(super) fn keep_all(engine: &Engine, prepared: &Prepared, targets: Targets) -
 
 /// Who closes sockets at this moment. A process that ends need not wait for it: its descriptors
 /// are closed before anybody hears of its end.
-static CLOSING: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
+static CLOSING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// Closes the sockets of many ports beside this thread.
-pub(super) fn let_go<T: Send + 'static>(ports: Vec<T>) {
+pub(super) fn let_go<T: Send + 'static>(mut ports: Vec<T>) {
     if u32::try_from(ports.len()).unwrap_or(u32::MAX) < MANY {
         return;
     }
     await_closed();
+    let half = ports.split_off(ports.len() / 2);
     // Where there can be no thread, they are closed here.
-    if let (Ok(thread), Ok(mut closing)) = (Builder::new().spawn(move || drop(ports)), CLOSING.lock()) {
-        *closing = Some(thread);
+    let threads = [ports, half].map(|ports| Builder::new().spawn(move || drop(ports)));
+    if let Ok(mut closing) = CLOSING.lock() {
+        closing.extend(threads.into_iter().flatten());
     }
 }
 
 /// Waits until this process has none of the ports any more that it let go.
 fn await_closed() {
-    let closing = CLOSING.lock().map(|mut closing| closing.take());
-    if let Ok(Some(thread)) = closing {
+    let closing = CLOSING.lock().map(|mut closing| std::mem::take(&mut *closing));
+    for thread in closing.into_iter().flatten() {
         thread.join().unwrap_or_default();
     }
 }
@@ -163,31 +165,155 @@ impl Wanted {
 
     fn keep(self) -> cais_net::Result<Forwarding> {
         await_closed();
-        let mut reserved: Vec<Reserved> = Vec::new();
-        for mapping in &self.mappings {
-            let more = reserve(&self.networks, mapping, self.fallback);
-            reserved.extend(more.map_err(|error| name_ourselves(error, &reserved))?);
+        let (ahead, behind) = halve(&self.mappings);
+        let (one, other) = std::thread::scope(|scope| {
+            let beside = (!behind.is_empty())
+                .then(|| {
+                    Builder::new()
+                        .spawn_scoped(scope, || self.keep_some(&behind))
+                        .ok()
+                })
+                .flatten();
+            let one = self.keep_some(&ahead);
+            let other = beside.and_then(|thread| thread.join().ok());
+            (one, other.unwrap_or_else(|| self.keep_some(&behind)))
+        });
+        match (one, other) {
+            ((one, None), (other, None)) => Ok(one.join(other)),
+            ((one, Some(error)), (other, _)) | ((one, None), (other, Some(error))) => {
+                let ports: Vec<&PublishedPort> = one.ports().chain(other.ports()).collect();
+                Err(name_ourselves(error, &ports))
+            }
         }
-        Ok(Forwarding::of(self.targets, reserved))
+    }
+
+    /// Keeps the ports of some mappings, up to the first that is taken.
+    fn keep_some(&self, mappings: &[PortMapping]) -> (Forwarding, Option<NetError>) {
+        let mut kept = Forwarding::of(self.targets, Vec::new());
+        for mapping in mappings {
+            match reserve(&self.networks, mapping, self.fallback) {
+                Ok(reserved) => reserved.into_iter().for_each(|reserved| kept.keep(reserved)),
+                Err(error) => return (kept, Some(error)),
+            }
+        }
+        (kept, None)
     }
 }
 
+/// Many ports in two parts of one length, as far as ranges can be parted; few in one.
+fn halve(mappings: &[PortMapping]) -> (Vec<PortMapping>, Vec<PortMapping>) {
+    let count: u32 = mappings
+        .iter()
+        .map(|mapping| mapping.container_ports.count())
+        .sum();
+    let mut left = if count < MANY { count } else { count / 2 };
+    let (mut ahead, mut behind) = (Vec::new(), Vec::new());
+    for mapping in mappings {
+        let own = mapping.container_ports.count();
+        match part(mapping, left) {
+            _ if own <= left => ahead.push(*mapping),
+            Some((one, other)) => {
+                ahead.push(one);
+                behind.push(other);
+            }
+            None => behind.push(*mapping),
+        }
+        left = left.saturating_sub(own);
+    }
+    (ahead, behind)
+}
+
+/// A mapping in two, the first of so many ports; `None` where that would mean something else.
+fn part(mapping: &PortMapping, count: u32) -> Option<(PortMapping, PortMapping)> {
+    let inside = mapping.container_ports;
+    let count = u16::try_from(count).ok().filter(|count| *count > 0)?;
+    let cut = |ports: PortRange| {
+        let middle = ports
+            .first
+            .checked_add(count)
+            .filter(|middle| *middle <= ports.last)?;
+        let (mut one, mut other) = (ports, ports);
+        (one.last, other.first) = (middle - 1, middle);
+        Some((one, other))
+    };
+    let (one, other) = cut(inside)?;
+    let host = match mapping.host_ports {
+        Some(ports) if ports.count() == inside.count() => {
+            cut(ports).map(|(one, other)| (Some(one), Some(other)))?
+        }
+        Some(_) => return None,
+        None => (None, None),
+    };
+    let with = |container_ports, host_ports| PortMapping {
+        container_ports,
+        host_ports,
+        ..*mapping
+    };
+    Some((with(one, host.0), with(other, host.1)))
+}
+
 /// A port that this container has by another `--publish`.
-fn name_ourselves(mut error: NetError, reserved: &[Reserved]) -> NetError {
+fn name_ourselves(mut error: NetError, kept: &[&PublishedPort]) -> NetError {
     if let NetError::PortTaken {
         port,
         protocol,
         holder,
     } = &mut error
     {
-        let ends = |each: &&Reserved| port.rsplit(':').next() == Some(&each.port.host_port.to_string());
-        if reserved
+        let number = port.rsplit(':').next();
+        if kept
             .iter()
-            .filter(ends)
-            .any(|each| each.port.protocol.to_string() == *protocol)
+            .filter(|each| number == Some(&each.host_port.to_string()))
+            .any(|each| each.protocol.to_string() == *protocol)
         {
             *holder = "another --publish of this container".to_owned();
         }
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(mappings: &[PortMapping]) -> String {
+        let range = |ports: PortRange| match ports.count() {
+            1 => ports.first.to_string(),
+            _ => format!("{}-{}", ports.first, ports.last),
+        };
+        let each = |mapping: &PortMapping| {
+            let host = mapping.host_ports.map(|ports| format!("{}:", range(ports)));
+            format!("{}{}", host.unwrap_or_default(), range(mapping.container_ports))
+        };
+        mappings.iter().map(each).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn many_ports_are_parted() {
+        for (given, one, other) in [
+            ("8080:80", "8080:80", ""),
+            ("1-63", "1-63", ""),
+            ("1000-1063:1-64", "1000-1031:1-32", "1032-1063:33-64"),
+            ("101-200", "101-150", "151-200"),
+            ("9:9 101-200:1-100", "9:9 101-149:1-49", "150-200:50-100"),
+            ("101-200:1-100 9:9", "101-150:1-50", "151-200:51-100 9:9"),
+            ("1-40 41-80", "1-40", "41-80"),
+            (
+                "65436-65535:65436-65535",
+                "65436-65485:65436-65485",
+                "65486-65535:65486-65535",
+            ),
+        ] {
+            let mappings: Vec<PortMapping> = given.split(' ').map(|text| text.parse().unwrap()).collect();
+            let (ahead, behind) = halve(&mappings);
+            assert_eq!(
+                (shown(&ahead).as_str(), shown(&behind).as_str()),
+                (one, other),
+                "{given}"
+            );
+        }
+        // One port of the container at any of many of the host.
+        let any: PortMapping = "8000-8100:80".parse().unwrap();
+        assert_eq!(part(&any, 1), None);
+    }
 }

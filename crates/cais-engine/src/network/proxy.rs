@@ -129,7 +129,7 @@ pub(super) struct Forwarding {
 
 /// How long after they began to listen the sockets are put together to be waited for: a program
 /// that has ended by then never needed it. Until then the kernel keeps connections waiting.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 impl Drop for Forwarding {
@@ -158,6 +158,13 @@ impl Forwarding {
             this.keep(reserved);
         }
         this
+    }
+
+    /// The ports of both, which have no connections yet.
+    pub(super) fn join(mut self, mut other: Self) -> Self {
+        self.ports.append(&mut other.ports);
+        self.watch_from = [self.watch_from, other.watch_from].into_iter().flatten().min();
+        self
     }
 
     /// The container's addresses have changed, and with them which ports are served.
