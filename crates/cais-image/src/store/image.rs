@@ -92,8 +92,9 @@ impl ContentStore {
         let Some(record) = self.record(name)? else {
             return Ok(false);
         };
-        self.keep_dangling(&record)?;
+        let lease = self.keep_dangling(&record)?;
         self.remove_record(&record)?;
+        self.keep_dangling_after(&record, lease)?;
         drop(lock);
         self.refresh_index_if_there_is_room()?;
         Ok(true)
@@ -333,12 +334,13 @@ impl ContentStore {
         };
         let lock = self.name_lock(name)?;
         // One that is damaged holds nothing that could be kept.
-        if let Ok(Some(old)) = self.record(name)
-            && old.manifest.digest != record.manifest.digest
-        {
-            self.keep_dangling(&old)?;
-        }
+        let old = self.record(name).ok().flatten();
+        let old = old.filter(|old| old.manifest.digest != record.manifest.digest);
+        let held = old.map(|old| Ok((self.keep_dangling(&old)?, old))).transpose()?;
         self.write_record(record)?;
+        if let Some((lease, old)) = held {
+            self.keep_dangling_after(&old, lease)?;
+        }
         let mut nameless = record.clone();
         nameless.name = None;
         self.remove_record(&nameless)?;
@@ -346,16 +348,37 @@ impl ContentStore {
         Ok(())
     }
 
-    /// Makes a record without a name for an image that is about to lose its last one.
-    fn keep_dangling(&self, record: &Record) -> Result<()> {
+    /// Makes a record without a name for an image that is about to lose its last one. The image
+    /// is held by what is returned: a collection that listed the names before that record came,
+    /// and reads the old one when it has moved on, finds the image by neither.
+    fn keep_dangling(&self, record: &Record) -> Result<Option<Lease>> {
+        let hold = || {
+            let lease = self.lease()?;
+            let own = [&record.target.digest, &record.manifest.digest, &record.config];
+            self.hold_all(&lease, own, &record.diff_ids)?;
+            Ok(lease)
+        };
+        let lease = hold();
         if self.has_other_name(record)? {
-            return Ok(());
+            // Which is enough where nothing has room any more.
+            return Ok(lease.ok());
         }
-        // A collection that listed the names before this one comes, and reads the old one when
-        // it has moved on, finds the image by neither.
-        let lease = self.lease()?;
-        let own = [&record.target.digest, &record.manifest.digest, &record.config];
-        self.hold_all(&lease, own, &record.diff_ids)?;
+        let lease = lease?;
+        self.write_nameless(record)?;
+        Ok(Some(lease))
+    }
+
+    /// The same once it has lost the name: somebody else may have taken the other one meanwhile,
+    /// who saw this one.
+    fn keep_dangling_after(&self, record: &Record, lease: Option<Lease>) -> Result<()> {
+        if !self.has_other_name(record)? {
+            self.write_nameless(record)?;
+        }
+        drop(lease);
+        Ok(())
+    }
+
+    fn write_nameless(&self, record: &Record) -> Result<()> {
         let mut nameless = record.clone();
         nameless.name = None;
         self.write_record(&nameless)

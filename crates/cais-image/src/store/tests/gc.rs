@@ -208,6 +208,35 @@ fn collections_beside_names_that_move() {
     }
 }
 
+/// Two who move the last two names of an image at once: neither has seen it without any.
+#[test]
+fn the_last_two_names_move_at_once() {
+    let test = TestStore::new();
+    let [one, other] = ["one", "other"].map(|text| test.image(None, &[text]));
+    for round in 0..100 {
+        for name in ["a", "b"] {
+            test.store.tag(name, &one.target, &one.manifest).unwrap();
+        }
+        std::thread::scope(|scope| {
+            for name in ["a", "b"] {
+                let (store, other) = (&test.store, &other);
+                scope.spawn(move || match round % 2 {
+                    0 => drop(store.tag(name, &other.target, &other.manifest).unwrap()),
+                    _ => assert!(store.untag(name).unwrap()),
+                });
+            }
+        });
+        test.collect(&[]);
+        assert_eq!(test.store.missing_for_test(&one), [], "{round}");
+        let kept = test.store.images().unwrap();
+        assert!(
+            kept.iter()
+                .any(|image| image.manifest.digest == one.manifest.digest && image.names.is_empty()),
+            "{round}: {kept:?}"
+        );
+    }
+}
+
 /// What the next test kills: says each step, and goes on for ever.
 #[test]
 #[ignore = "a part of the next test"]
