@@ -37,6 +37,8 @@ pub(super) fn start_monitor(
 ) -> Result<Outcome> {
     let (ours, theirs) = channel::pair().map_err(EngineError::system("open a channel to the monitor"))?;
     let saved = SavedTerminal::read();
+    // Here, where no page is shared yet: the new process runs when this one waits.
+    let mut buffer = vec![0u8; MAX];
     let forked = fork()
         .map_err(|errno| SysError::new("clone3", "", errno))
         .map_err(EngineError::system("make the monitor"))?;
@@ -62,7 +64,7 @@ pub(super) fn start_monitor(
                 Some(take_signals()?)
             };
             // In this process: what it does may take long, and make processes.
-            await_start(&ours, || do_meanwhile(engine, manner))?;
+            await_start(&ours, &mut buffer, || do_meanwhile(engine, manner))?;
             if manner.detach {
                 return Ok(Outcome::Detached(prepared.record.id.clone()));
             }
@@ -86,10 +88,9 @@ pub(super) fn start_monitor(
 
 /// Waits until the monitor says that the program runs, or why not. When the monitor only waits
 /// itself, which leaves a processor free, `meanwhile` is done.
-fn await_start(monitor: &OwnedFd, meanwhile: impl Fn()) -> Result<()> {
-    let mut buffer = vec![0u8; MAX];
+fn await_start(monitor: &OwnedFd, buffer: &mut [u8], meanwhile: impl Fn()) -> Result<()> {
     loop {
-        let received = channel::receive(monitor.as_fd(), &mut buffer, &mut Vec::new())
+        let received = channel::receive(monitor.as_fd(), buffer, &mut Vec::new())
             .map_err(EngineError::system("listen to the monitor"))?;
         match received.map(Message::parse) {
             Some(Some(Message::Waiting)) => meanwhile(),
