@@ -140,8 +140,9 @@ impl Sides {
         self.engines.iter().for_each(Engine::clear);
     }
 
-    /// Lets all engines do a thing in turn, so many rounds, and says how long each took. One
-    /// that fails is left out with the reason.
+    /// Lets all engines do a thing in turn, so many rounds, and says how long each took. Every
+    /// other round goes backwards: a daemon works on after its client has ended, and it is not
+    /// always the same one who comes then. One that fails is left out with the reason.
     pub(super) fn in_turn(
         &self,
         rounds: usize,
@@ -151,7 +152,11 @@ impl Sides {
             self.engines.iter().map(|_| Ok(Samples::default())).collect();
         // The first round warms up.
         for round in 0..=rounds {
-            for (engine, samples) in self.engines.iter().zip(&mut samples) {
+            let mut turn: Vec<_> = self.engines.iter().zip(&mut samples).collect();
+            if round % 2 == 1 {
+                turn.reverse();
+            }
+            for (engine, samples) in turn {
                 let Ok(known) = samples else { continue };
                 match once(engine, round) {
                     Ok(took) if round > 0 => known.push(took),
