@@ -44,7 +44,7 @@ pub(super) fn start_monitor(
         .map_err(EngineError::system("make the monitor"))?;
     match forked {
         Forked::Child => {
-            drop(ours);
+            drop((ours, buffer));
             let held = MonitorHolds {
                 lock,
                 front: theirs,
