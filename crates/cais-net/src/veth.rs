@@ -4,6 +4,7 @@
 use crate::bridge;
 use crate::endpoint::Endpoint;
 use crate::error::{NetError, Result};
+use crate::host;
 use crate::namespace;
 use crate::netlink::link::{self, MacvlanMode, NewInterface};
 use crate::netlink::{Batch, Protocol, Socket, address, route};
@@ -47,6 +48,7 @@ fn make(
     parents: &[u32],
 ) -> std::result::Result<(), Errno> {
     let mut batch = Batch::default();
+    let has_ipv6 = host::has_ipv6();
     for (endpoint, parent) in endpoints.iter().zip(parents) {
         let interface = NewInterface {
             namespace,
@@ -56,7 +58,7 @@ fn make(
         };
         match (endpoint.driver, &endpoint.host_interface) {
             (Driver::Bridge, Some(name)) => {
-                link::add_veth(&mut batch, name, *parent, &interface);
+                link::add_veth(&mut batch, (name, *parent), &interface, has_ipv6);
                 if endpoint.hairpin {
                     link::allow_hairpin(&mut batch, name);
                 }

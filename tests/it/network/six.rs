@@ -67,3 +67,42 @@ fn a_network_of_ipv6_alone() {
     assert_nothing_left(host, &env);
     host.cais(&env, &["network", "rm", "six"]);
 }
+
+/// The end of an interface at the bridge has no address of its own, whatever the kernel gives to
+/// those that come up; with an MTU that IPv6 cannot have there is nothing to turn off.
+#[test]
+fn the_end_at_the_bridge_has_no_address() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    host.cais(&env, &["network", "create", "--ipv6", "wide"]);
+    let mtu = "com.docker.network.driver.mtu=1000";
+    host.cais(&env, &["network", "create", "--ipv6=false", "-o", mtu, "narrow"]);
+    for network in ["wide", "narrow"] {
+        let words = [
+            "run",
+            "-d",
+            "--name",
+            network,
+            "--network",
+            network,
+            "host",
+            "sleep",
+            "1000",
+        ];
+        host.cais(&env, &words);
+    }
+    let ends: Vec<String> = host
+        .interfaces()
+        .into_iter()
+        .filter(|name| name.starts_with("cv"))
+        .collect();
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    let addresses = host.sh("cat /proc/net/if_inet6");
+    let theirs = addresses
+        .lines()
+        .filter(|line| ends.iter().any(|end| line.ends_with(end)));
+    assert_eq!(theirs.collect::<Vec<_>>(), Vec::<&str>::new());
+    let inside = host.cais(&env, &["exec", "wide", "cat", "/proc/net/if_inet6"]);
+    assert!(inside.contains("eth0"), "{inside}");
+    env.ok(&["rm", "-f", "wide", "narrow"]);
+}

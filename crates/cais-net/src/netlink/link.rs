@@ -29,6 +29,12 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+/// `IN6_ADDR_GEN_MODE_NONE`.
+const NO_ADDRESS: u8 = 1;
+/// The smallest MTU with which IPv6 is there at all (`IPV6_MIN_MTU`).
+const IPV6_MIN_MTU: u32 = 1280;
 
 /// `IPV4_DEVCONF_ARP_NOTIFY`.
 const ARP_NOTIFY: u16 = 22;
@@ -106,13 +112,22 @@ fn place(attributes: &mut Attributes<'_>, interface: &NewInterface<'_>) {
 }
 
 /// Makes a veth pair: one end, up, at the bridge `master`, the other in the container. One
-/// queue each: by default there is one for each CPU, which costs memory and time.
-pub fn add_veth(batch: &mut Batch, host_name: &str, master: u32, interface: &NewInterface<'_>) {
+/// queue each: by default there is one for each CPU, which costs memory and time. Where the host
+/// `has_ipv6`, the end at the bridge gets no address of it, which nobody would ask: for each the
+/// kernel would look for duplicates, join groups and send reports, all at the time of the start.
+pub fn add_veth(
+    batch: &mut Batch,
+    (host_name, master): (&str, u32),
+    interface: &NewInterface<'_>,
+    has_ipv6: bool,
+) {
     let queues = |attributes: &mut Attributes<'_>| {
         attributes.u32(IFLA_NUM_TX_QUEUES, 1);
         attributes.u32(IFLA_NUM_RX_QUEUES, 1);
     };
-    batch.message(RTM_NEWLINK, CREATE | EXCL, &body(0, UP, UP), |attributes| {
+    let waits = has_ipv6 && interface.mtu >= IPV6_MIN_MTU;
+    let flags = if waits { 0 } else { UP };
+    batch.message(RTM_NEWLINK, CREATE | EXCL, &body(0, flags, flags), |attributes| {
         attributes.text(IFLA_IFNAME, host_name);
         attributes.u32(IFLA_MTU, interface.mtu);
         attributes.u32(IFLA_MASTER, master);
@@ -126,6 +141,28 @@ pub fn add_veth(batch: &mut Batch, host_name: &str, master: u32, interface: &New
                 });
             });
         });
+    });
+    if waits {
+        give_no_address(batch, host_name);
+        bring_up_by_name(batch, host_name);
+    }
+}
+
+/// Has the kernel give an interface no address of IPv6 when it comes up.
+fn give_no_address(batch: &mut Batch, name: &str) {
+    batch.message(RTM_SETLINK, 0, &body(0, 0, 0), |attributes| {
+        attributes.text(IFLA_IFNAME, name);
+        attributes.nest(IFLA_AF_SPEC, |families| {
+            families.nest(AF_INET6, |family| {
+                family.u8(IFLA_INET6_ADDR_GEN_MODE, NO_ADDRESS);
+            });
+        });
+    });
+}
+
+fn bring_up_by_name(batch: &mut Batch, name: &str) {
+    batch.message(RTM_SETLINK, 0, &body(0, UP, UP), |attributes| {
+        attributes.text(IFLA_IFNAME, name);
     });
 }
 
