@@ -148,3 +148,17 @@ fn places_for_mounts_are_no_change() {
     assert_eq!(env.ok(&["diff", "bare"]), "");
     env.ok(&["rm", "bare"]);
 }
+
+/// On ext4, where its neighbours would slow it down.
+#[test]
+fn each_container_lies_apart_from_the_others() {
+    use rustix::fs::{IFlags, Mode, OFlags, fstatfs, ioctl_getflags, open};
+    const EXT4: i64 = 0xef53;
+    let env = TestEnv::new();
+    env.ok(&["run", "--rm", "host", "true"]);
+    let path = env.path("data/containers");
+    let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    if fstatfs(&directory).unwrap().f_type == EXT4 {
+        assert!(ioctl_getflags(&directory).unwrap().contains(IFlags::TOPDIR));
+    }
+}

@@ -112,10 +112,11 @@ pub(super) fn let_go<T: Send + 'static>(mut ports: Vec<T>) {
     }
     await_closed();
     let half = ports.split_off(ports.len() / 2);
-    // Where there can be no thread, they are closed here.
-    let threads = [ports, half].map(|ports| Builder::new().spawn(move || drop(ports)));
-    if let Ok(mut closing) = CLOSING.lock() {
-        closing.extend(threads.into_iter().flatten());
+    for some in [ports, half] {
+        // Where there can be no thread, they are closed here.
+        if let (Ok(thread), Ok(mut closing)) = (Builder::new().spawn(move || drop(some)), CLOSING.lock()) {
+            closing.push(thread);
+        }
     }
 }
 
