@@ -59,9 +59,9 @@ pub(super) fn plan_cgroup_mount(
                 target: make,
             };
             planner.step("a place for the hierarchies of cgroup v1", &step);
-            // The top of a new namespace is the container's own group. Bound, it needs no file
-            // system of its own. Where it can be written to, what the host has read-only must
-            // not count, so it is mounted anew.
+            // The top of a new namespace is the container's own group. Bound, it is opened by the
+            // caller while the stub works. Where it can be written to, what the host has read-only
+            // must not count, so it is mounted anew.
             let is_read_only = attributes & MOUNT_ATTR_RDONLY != 0;
             let is_own_top = namespaces::is_new(planner.spec, namespace::CGROUP) && is_read_only;
             let binds = !private || shows_own && is_own_top;
