@@ -1,9 +1,9 @@
 //! The life of a container, from both sides.
 
-use crate::support::{Done, TestEnv, eventually, make_rootfs};
+use crate::support::{Done, TestEnv, after, eventually, make_rootfs};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn the_exit_code_is_the_programs() {
@@ -68,16 +68,7 @@ fn pack_root(env: &TestEnv, parts: &[&str]) -> String {
 
 /// The same command under a mask of 077.
 fn with_a_closed_mask(command: &Command) -> Done {
-    let mut closed = Command::new("sh");
-    closed
-        .args(["-c", "umask 077; exec \"$@\"", "sh"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(Stdio::null());
-    for (name, value) in command.get_envs() {
-        closed.env(name, value.unwrap_or_default());
-    }
-    Done::from(closed.output().unwrap())
+    Done::from(after("umask 077", command).output().unwrap())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::network_support::{
     HOST4, HOST6, Lan, Namespace, OUTSIDE4, OUTSIDE6, ask, seen, tcp_echo, udp_echo,
 };
-use crate::support::{Done, TestEnv, eventually};
+use crate::support::{Done, TestEnv, after, eventually};
 use std::fs;
 
 mod cni;

@@ -298,6 +298,22 @@ pub(crate) fn patience() -> u32 {
     told.and_then(|told| told.parse().ok()).unwrap_or(1)
 }
 
+/// A command as its caller is a shell that does something to itself first.
+pub(crate) fn after(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{script}; exec \"$@\""), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null());
+    shell
+}
+
 /// Waits for something that has no event to wait for, looking again after short polls.
 pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     assert!(

@@ -1,7 +1,7 @@
 //! Containers whose monitor was killed.
 
 use super::{kill_monitor, run_sleep};
-use crate::support::{TestEnv, eventually};
+use crate::support::{TestEnv, after, eventually};
 
 /// Whoever finds a container without a monitor may look after one itself: of that one the new
 /// monitor holds nothing, neither its tree nor its pipes nor its ports.
@@ -61,15 +61,8 @@ fn a_monitor_has_nothing_of_its_caller() {
         "-c",
         "ls -l /proc/self/fd; exec sleep 1000",
     ]);
-    let mut caller = std::process::Command::new("sh");
-    caller
-        .args(["-c", "cd /tmp && exec 7>&1 8>&2 && exec \"$@\"", "sh"])
-        .arg(start.get_program())
-        .args(start.get_args())
-        .envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .stdin(std::process::Stdio::null())
-        .stderr(writer.try_clone().unwrap())
-        .stdout(writer);
+    let mut caller = after("cd /tmp; exec 7>&1 8>&2", &start);
+    caller.stderr(writer.try_clone().unwrap()).stdout(writer);
     assert!(caller.spawn().unwrap().wait().unwrap().success());
     drop(caller);
     let mut said = String::new();

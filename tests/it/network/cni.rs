@@ -141,6 +141,31 @@ fn names_as_cni_says() {
     assert_eq!(harbour.held(), Vec::<String>::new());
 }
 
+/// Neither terminal nor descriptors of the command that began it.
+#[test]
+fn a_plugin_has_nothing_of_the_caller() {
+    use std::os::unix::fs::PermissionsExt;
+    let harbour = Harbour::new();
+    let (plugin, seen) = (harbour.env.path("plugins/spy"), harbour.env.path("seen"));
+    fs::create_dir(harbour.env.path("plugins")).unwrap();
+    let script = format!("#!/bin/sh\nls -l /proc/$$/fd >>{}\nexit 1\n", seen.display());
+    fs::write(&plugin, script).unwrap();
+    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    let spied = serde_json::json!({ "cniVersion": "1.0.0", "name": "spied", "type": "spy" });
+    fs::write(harbour.env.path("cni/30-spied.conf"), spied.to_string()).unwrap();
+    let mut command = harbour
+        .env
+        .command(&["run", "-d", "--network", "cni:spied", "host", "true"]);
+    command
+        .env("NETCONFPATH", harbour.env.path("cni"))
+        .env("CNI_PATH", harbour.env.path("plugins"));
+    let mut caller = after("exec 7</dev/null", &harbour.lan.host.inside(&command));
+    let done = Done::from(caller.output().unwrap());
+    assert_ne!(done.code, 0);
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.contains(" 0 -> ") && !seen.contains(" 7 -> "), "{seen}");
+}
+
 #[test]
 fn what_cni_plugins_refuse_is_told() {
     let harbour = Harbour::new();

@@ -12,7 +12,7 @@ use crate::lock::ContainerLock;
 use crate::monitor::front::{self, SavedTerminal, Session, SessionEnd};
 use crate::monitor::protocol::{MAX, Message};
 use crate::monitor::watcher::Front;
-use crate::options::{LogDriver, RunOptions};
+use crate::options::{LogDriver, NetworkMode, RunOptions};
 use cais_linux::SysError;
 use cais_linux::process::channel;
 use cais_sys::process::{Forked, fork};
@@ -120,6 +120,12 @@ pub(crate) fn become_monitor(sockets: u32) -> Result<OwnedFd> {
     Ok(signals)
 }
 
+/// Whether a start executes programs of others: for ids and the way out of a user without
+/// privilege, or plugins of a network.
+fn executes_helpers(engine: &Engine, prepared: &Prepared) -> bool {
+    engine.rootless || matches!(prepared.record.options.namespaces.network, NetworkMode::Cni(_))
+}
+
 /// Leaves everything that ties a monitor to the command that made it: terminal, working
 /// directory, and descriptors that the command itself was given, but for `sockets` of them that
 /// are for the program.
@@ -161,7 +167,7 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
     let send =
         |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
     let waits = || {
-        if !engine.rootless {
+        if !executes_helpers(engine, prepared) {
             leave_caller(engine.service.listen())?;
         }
         // From here on this process sleeps more than it works: a processor is free.
@@ -219,8 +225,8 @@ fn start_in_monitor(
         ));
     }
     let signals = take_nudges()?;
-    if engine.rootless {
-        // Before the helper programs that this one executes for its ids and its network.
+    if executes_helpers(engine, prepared) {
+        // Before they are: what the command was given is not for them.
         leave_caller(engine.service.listen())?;
     }
     let start = Start {
