@@ -148,7 +148,9 @@ fn a_plugin_has_nothing_of_the_caller() {
     let harbour = Harbour::new();
     let (plugin, seen) = (harbour.env.path("plugins/spy"), harbour.env.path("seen"));
     fs::create_dir(harbour.env.path("plugins")).unwrap();
-    let script = format!("#!/bin/sh\nls -l /proc/$$/fd >>{}\nexit 1\n", seen.display());
+    // What it refused is not left to be removed by the next command, whose descriptors it has.
+    let script = "#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\nls -l /proc/$$/fd >";
+    let script = format!("{script}{}\nexit 1\n", seen.display());
     fs::write(&plugin, script).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
     let spied = serde_json::json!({ "cniVersion": "1.0.0", "name": "spied", "type": "spy" });
