@@ -5,6 +5,7 @@
 //! directories ([`store::Store`]); each command reads what it needs, and one that
 //! meets something half made or left behind removes it ([`sweep`]).
 
+mod apart;
 pub mod attach;
 pub mod boot;
 pub mod budget;

@@ -32,13 +32,13 @@ pub(crate) use monitor_process::become_monitor;
 pub(crate) use prepare::prepare_again;
 pub use prepare::{Prepared, explain, prepare};
 
-use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::record::{Record, VERSION};
 use crate::store::{Store, write_json};
+use crate::{apart, cleanup};
 use crate::{names, time};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub(crate) fn claim(engine: &Engine, prepared: &Prepared) -> Result<ContainerLoc
 fn make_locked(store: &Store, id: &ContainerId) -> Result<ContainerLock> {
     const TRIES: u32 = 1000;
     for _ in 0..TRIES {
-        make_directory(&store.container(id), 0o700)?;
+        apart::make_directory(store, id)?;
         if let Some(lock) = ContainerLock::acquire(store, id)? {
             return Ok(lock);
         }

@@ -2,9 +2,9 @@
 //! does not; below `$XDG_DATA_HOME` and `$XDG_RUNTIME_DIR` for a user without
 //! privilege. See ARCHITECTURE.md, "On disk".
 
+use crate::apart;
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -89,6 +89,12 @@ impl Store {
     #[must_use]
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")
+    }
+
+    /// Where directories of containers are made.
+    #[must_use]
+    pub(crate) fn apart(&self) -> PathBuf {
+        self.data.join("apart")
     }
 
     /// The lowest layer of all images: empty places for what is mounted into each container.
@@ -176,7 +182,7 @@ impl Store {
         ] {
             ensure_directory(&directory)?;
         }
-        spread(&self.containers());
+        apart::ensure_places(&self.apart())?;
         for place in PLACES {
             ensure_mount_point(&self.mount_points().join(place))?;
         }
@@ -216,18 +222,6 @@ fn list_ids(directory: &Path) -> Result<Vec<ContainerId>> {
         .flatten()
         .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?))
         .collect())
-}
-
-/// Asks that what is made for one container lies apart from the others (`T` of chattr(1)). In one
-/// group of blocks ext4 without a journal passes, for each new file, over all that were removed
-/// there in the last seconds: of many short runs one after another a fifth of the time was that.
-/// A file system that knows no such flag goes on as it is.
-fn spread(directory: &Path) {
-    if let Ok(directory) = fs::File::open(directory)
-        && let Ok(known) = ioctl_getflags(&directory)
-    {
-        ioctl_setflags(&directory, known | IFlags::TOPDIR).unwrap_or_default();
-    }
 }
 
 /// Makes an empty directory that everybody may enter, or an empty file in such a one.
