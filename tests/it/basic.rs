@@ -2,7 +2,7 @@
 
 use crate::support::{Done, TestEnv, after, eventually, make_rootfs};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::process::Command;
 
 #[test]
@@ -140,6 +140,27 @@ fn places_for_mounts_are_no_change() {
     env.ok(&["rm", "bare"]);
 }
 
+/// Some callers ignore SIGCHLD, and have the kernel forget how their children end.
+#[test]
+fn a_caller_may_ignore_its_children() {
+    let env = TestEnv::new();
+    // A shell's trap does not ignore it.
+    let ignoring = "exec env --ignore-signal=CHLD \"$@\"";
+    let run = |words: &[&str]| Done::from(after(ignoring, &env.command(words)).output().unwrap());
+    assert_eq!(run(&["run", "--rm", "host", "sh", "-c", "exit 7"]).code, 7);
+    assert_eq!(run(&["run", "-d", "host", "no-such-program"]).code, 127);
+    assert_eq!(
+        run(&["run", "-d", "--name", "one", "host", "sh", "-c", "exit 8"]).code,
+        0
+    );
+    assert_eq!(env.ok(&["wait", "one"]).trim(), "8");
+    env.ok(&["run", "-d", "--name", "two", "host", "sleep", "1000"]);
+    assert_eq!(run(&["exec", "two", "sh", "-c", "exit 5"]).code, 5);
+    for id in env.ok(&["ps", "-aq"]).lines() {
+        env.ok(&["rm", "-f", id]);
+    }
+}
+
 /// On ext4, where its neighbours would slow it down.
 #[test]
 fn each_container_lies_apart_from_the_others() {
@@ -147,9 +168,23 @@ fn each_container_lies_apart_from_the_others() {
     const EXT4: i64 = 0xef53;
     let env = TestEnv::new();
     env.ok(&["run", "--rm", "host", "true"]);
-    let path = env.path("data/containers");
-    let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    if fstatfs(&directory).unwrap().f_type == EXT4 {
-        assert!(ioctl_getflags(&directory).unwrap().contains(IFlags::TOPDIR));
+    let path = env.path("data/apart");
+    let directory = open(&path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    if fstatfs(&directory).unwrap().f_type != EXT4 {
+        return;
     }
+    assert!(ioctl_getflags(&directory).unwrap().contains(IFlags::TOPDIR));
+    // One that a killed command has left is what the next one takes.
+    for digit in "0123456789abcdef".chars() {
+        let left = path.join(digit.to_string()).join("new");
+        fs::DirBuilder::new().mode(0o700).create(left).unwrap();
+    }
+    let id = env.ok(&["create", "host", "true"]);
+    assert!(!path.join(&id[..1]).join("new").exists());
+    let made = env.path("data/containers").join(id.trim());
+    assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
+    // Without the places it is made where it belongs.
+    fs::remove_dir_all(&path).unwrap();
+    env.ok(&["run", "--rm", "host", "true"]);
+    env.ok(&["rm", id.trim()]);
 }

@@ -56,6 +56,15 @@ struct KernelSigaction {
 /// Sets every signal that can be set to its default action and unblocks all:
 /// an ignored or blocked signal would stay so across exec (signal(7)).
 pub fn reset_all() {
+    for signal in 1..=64 {
+        reset(signal);
+    }
+    set_mask(SignalSet::EMPTY);
+}
+
+/// Sets a signal to its default action. SIGCHLD, where a caller ignores it, would have the
+/// kernel forget how our children ended (wait(2)).
+pub fn reset(signal: u32) {
     let action = KernelSigaction {
         handler: 0,
         flags: 0,
@@ -63,13 +72,10 @@ pub fn reset_all() {
         restorer: 0,
         mask: 0,
     };
-    for signal in 1..=64 {
-        let arguments = [signal, core::ptr::from_ref(&action) as usize, 0, SET_SIZE, 0, 0];
-        // SAFETY: the structure is read only and lives for the call; SIG_DFL
-        // runs no code of ours. SIGKILL and SIGSTOP answer EINVAL, which is right.
-        unsafe { syscall6(number::RT_SIGACTION, arguments) };
-    }
-    set_mask(SignalSet::EMPTY);
+    let (signal, action) = (signal as usize, core::ptr::from_ref(&action) as usize);
+    // SAFETY: the structure is read only and lives for the call; SIG_DFL runs no code of
+    // ours. SIGKILL and SIGSTOP answer EINVAL, which is right.
+    unsafe { syscall6(number::RT_SIGACTION, [signal, action, 0, SET_SIZE, 0, 0]) };
 }
 
 /// Replaces the set of blocked signals of this thread.
@@ -82,10 +88,23 @@ pub fn block(set: SignalSet) {
     mask(SIG_BLOCK, set);
 }
 
-fn mask(how: usize, set: SignalSet) {
-    let arguments = [how, core::ptr::from_ref(&set.0) as usize, 0, SET_SIZE, 0, 0];
-    // SAFETY: the set is read only and lives for the call; no old set is asked for.
+/// Does `work` while all signals of this thread wait.
+#[cfg(not(feature = "stub"))]
+pub fn while_deferred(work: &mut dyn FnMut()) {
+    let before = mask(SIG_BLOCK, SignalSet::ALL);
+    work();
+    set_mask(before);
+}
+
+/// Changes the mask. Returns the one before.
+fn mask(how: usize, set: SignalSet) -> SignalSet {
+    let mut before = 0u64;
+    let (new, old) = (core::ptr::from_ref(&set.0), core::ptr::from_mut(&mut before));
+    let arguments = [how, new as usize, old as usize, SET_SIZE, 0, 0];
+    // SAFETY: the new set is read and the old one written, as long as the kernel's; both live
+    // for the call.
     unsafe { syscall6(number::RT_SIGPROCMASK, arguments) };
+    SignalSet(before)
 }
 
 /// A descriptor that becomes readable when one of `set` arrives; the signals

@@ -12,6 +12,9 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    const SIGCHLD: u32 = 17;
+    // A caller may ignore it; how our programs end is ours to hear.
+    cais_sys::signal::reset(SIGCHLD);
     let arguments: Vec<_> = std::env::args_os().collect();
     if let Some(name) = runtime_name(&arguments) {
         let words: Vec<String> = arguments
