@@ -63,6 +63,43 @@ pub(super) fn keep_again(networks: &NetworkStore, port: PublishedPort) -> Reserv
     reserve_one(networks, port).unwrap_or(Reserved { port, socket: None })
 }
 
+/// Writes down what the container has, and makes it: bridges, interfaces, what lies in the table.
+#[inline(never)]
+fn make_interfaces(
+    networks: &NetworkStore,
+    endpoints: &Endpoints,
+    checkpoints: &Checkpoints,
+) -> Result<Firewall> {
+    let pass = |name| checkpoints.pass(name);
+    pass("write the endpoints down");
+    networks.write_endpoints(endpoints)?;
+    pass("make the bridge");
+    let mut route = Socket::open(Protocol::Route)?;
+    let mut firewall = Firewall::open(networks)?;
+    for endpoint in &endpoints.endpoints {
+        ensure_bridge(&mut route, &mut firewall, networks, endpoint)?;
+    }
+    pass("look at the table");
+    firewall.ensure()?;
+    pass("make the interfaces");
+    let (init, _) = endpoints
+        .process
+        .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
+    let inside = namespace::open_of(init)?;
+    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
+    pass("set the interfaces up");
+    veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
+    Ok(firewall)
+}
+
+/// Takes over the ports that are kept.
+#[inline(never)]
+fn take_ports(keeping: &mut Keeping, endpoints: &mut Endpoints) -> Result<Forwarding> {
+    let forwarding = keeping.finish()?;
+    endpoints.ports = forwarding.ports().copied().collect();
+    Ok(forwarding)
+}
+
 /// Connects the container whose first process is `state.init`.
 ///
 /// # Errors
@@ -84,31 +121,26 @@ pub(crate) fn connect(
     let mut endpoints = planned.clone();
     endpoints.process = state.init.map(|init| (init.pid, init.start));
     keep_leases(&networks, &endpoints, state)?;
-    let forwarding = keeping.finish(engine, prepared)?;
-    endpoints.ports = forwarding.ports().copied().collect();
+    // Where threads keep the ports, the interfaces are made meanwhile.
+    let goes_on = keeping.goes_on();
+    let kept = match goes_on {
+        false => Some(take_ports(keeping, &mut endpoints)?),
+        true => None,
+    };
     for endpoint in &mut endpoints.endpoints {
-        endpoint.hairpin = !endpoints.ports.is_empty();
+        endpoint.hairpin = goes_on || !endpoints.ports.is_empty();
     }
-    let pass = |name| checkpoints.pass(name);
-    pass("write the endpoints down");
-    networks.write_endpoints(&endpoints)?;
-    pass("make the bridge");
-    let mut route = Socket::open(Protocol::Route)?;
-    let mut firewall = Firewall::open(&networks)?;
-    for endpoint in &endpoints.endpoints {
-        ensure_bridge(&mut route, &mut firewall, &networks, endpoint)?;
-    }
-    pass("look at the table");
-    firewall.ensure()?;
-    pass("make the interfaces");
-    let init = state
-        .init
-        .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
-    let inside = namespace::open_of(init.pid)?;
-    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
-    pass("set the interfaces up");
-    veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
-    pass("publish the ports");
+    let mut firewall = make_interfaces(&networks, &endpoints, checkpoints)?;
+    let forwarding = match kept {
+        Some(kept) => kept,
+        None => {
+            let kept = take_ports(keeping, &mut endpoints)?;
+            checkpoints.pass("write the ports down");
+            networks.write_endpoints(&endpoints)?;
+            kept
+        }
+    };
+    checkpoints.pass("publish the ports");
     publish_ports(&mut firewall, &endpoints)?;
     Ok(Connected {
         forwarding,

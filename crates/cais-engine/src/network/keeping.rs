@@ -1,6 +1,6 @@
-//! The ports that a container publishes, kept before anything is written down. The kernel
-//! takes some microseconds for each: where they are many, two threads keep them while the
-//! container is made, and two others let them go while the rest is given back.
+//! The ports that a container publishes, kept before anything is published. The kernel takes some
+//! microseconds for each: where they are many, two threads keep them while the container is made,
+//! and whoever has to wait for them helps. Two others let them go while the rest is given back.
 
 use super::proxy::{Forwarding, Targets, targets};
 use crate::engine::Engine;
@@ -10,15 +10,19 @@ use cais_linux::limits::rlimit::raise_descriptors;
 use cais_net::NetError;
 use cais_net::network::NetworkStore;
 use cais_net::publish::{PortMapping, PortRange, PublishedPort};
-use cais_net::reserve::reserve;
+use cais_net::reserve::{HostWays, Reserved, reserve};
 use rustix::event::epoll;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::thread::sched_yield;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 /// From so many on, threads keep them: below, to make one takes longer.
 const MANY: u32 = 64;
+/// Who shares the work takes so many at once.
+const PIECE: u16 = 32;
 
 /// What the user wants published.
 #[derive(Debug)]
@@ -30,55 +34,137 @@ struct Wanted {
     targets: Targets,
 }
 
-/// Ports that a thread keeps, where one does.
+/// Ports that are wanted in networks of ours, and the threads that keep them, where there are.
 #[derive(Debug, Default)]
-pub(crate) struct Keeping(Option<JoinHandle<cais_net::Result<Forwarding>>>);
+pub(crate) struct Keeping(Option<(Arc<Pieces>, Vec<JoinHandle<Kept>>)>);
+
+/// Mappings that several threads share.
+#[derive(Debug)]
+struct Pieces {
+    wanted: Wanted,
+    mappings: Vec<PortMapping>,
+    /// The first that nobody has taken.
+    next: AtomicUsize,
+}
+
+/// What one thread kept: the ports of each piece, by its number, and what went wrong.
+type Kept = (Vec<(usize, Vec<Reserved>)>, Option<NetError>);
 
 impl Keeping {
-    /// Begins where there are many ports. What goes wrong is met again by [`Self::finish`].
-    pub(crate) fn begin(engine: &Engine, prepared: &Prepared) -> Self {
-        let count: u32 = prepared
-            .record
-            .options
-            .network
-            .publish
+    /// Begins where there are many ports.
+    ///
+    /// # Errors
+    /// Where a network is gone.
+    pub(crate) fn begin(engine: &Engine, prepared: &Prepared) -> Result<Self> {
+        let Some(wanted) = Wanted::of_networks(engine, prepared)? else {
+            return Ok(Self(None));
+        };
+        let pieces = Arc::new(Pieces::of(wanted));
+        let count = pieces
+            .mappings
             .iter()
             .map(|mapping| mapping.container_ports.count())
             .sum();
+        let mut threads = Vec::new();
         // The processes of a rootless start are copied, which takes one thread.
-        if count < MANY || engine.rootless {
-            return Self(None);
+        if count >= MANY && !engine.rootless && make_room(count).is_ok() {
+            for _ in 0..2 {
+                let pieces = Arc::clone(&pieces);
+                threads.extend(Builder::new().spawn(move || pieces.keep(true)));
+            }
         }
-        let Ok(Some(wanted)) = Wanted::of_networks(engine, prepared) else {
-            return Self(None);
-        };
-        raise_descriptors();
-        if make_room(count).is_err() {
-            return Self(None);
-        }
-        Self(Builder::new().spawn(move || wanted.keep()).ok())
+        Ok(Self(Some((pieces, threads))))
     }
 
-    /// The ports of a container in networks of ours, kept.
+    /// Whether it goes on without this thread.
+    pub(super) fn goes_on(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, threads)| !threads.is_empty())
+    }
+
+    /// The ports, kept.
     ///
     /// # Errors
     /// Where a port is taken.
-    pub(super) fn finish(&mut self, engine: &Engine, prepared: &Prepared) -> Result<Forwarding> {
-        if let Some(Ok(kept)) = self.0.take().map(JoinHandle::join) {
-            return Ok(kept?);
-        }
-        match Wanted::of_networks(engine, prepared)? {
-            Some(wanted) => Ok(wanted.keep()?),
-            None => Ok(Forwarding::default()),
-        }
+    pub(super) fn finish(&mut self) -> Result<Forwarding> {
+        let Some((pieces, threads)) = self.0.take() else {
+            return Ok(Forwarding::default());
+        };
+        let mut parts = vec![pieces.keep(false)];
+        parts.extend(threads.into_iter().filter_map(|thread| thread.join().ok()));
+        Ok(pieces.together(parts)?)
     }
 }
 
 impl Drop for Keeping {
     /// A start that failed has given its ports back when it says so.
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            thread.join().map(drop).unwrap_or_default();
+        if let Some((pieces, threads)) = self.0.take() {
+            pieces.stop();
+            for thread in threads {
+                thread.join().map(drop).unwrap_or_default();
+            }
+        }
+    }
+}
+
+impl Pieces {
+    fn of(wanted: Wanted) -> Self {
+        Self {
+            mappings: cut(&wanted.mappings),
+            wanted,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Keeps one piece after the other, as long as there are any, up to the first port that is
+    /// taken. `beside` is where nobody waits for it yet: whoever shares the processor goes first.
+    fn keep(&self, beside: bool) -> Kept {
+        await_closed();
+        let mut all = Vec::new();
+        let host_ways = HostWays::read();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(mapping) = self.mappings.get(number) else {
+                return (all, None);
+            };
+            if beside {
+                sched_yield();
+            }
+            match reserve(&self.wanted.networks, mapping, (self.wanted.fallback, &host_ways)) {
+                Ok(reserved) => all.push((number, reserved)),
+                Err(error) => {
+                    self.stop();
+                    return (all, Some(error));
+                }
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.next.store(self.mappings.len(), Ordering::Relaxed);
+    }
+
+    /// What was kept, in the order in which it was asked for.
+    fn together(&self, parts: Vec<Kept>) -> cais_net::Result<Forwarding> {
+        let mut in_order: Vec<Vec<Reserved>> = Vec::new();
+        in_order.resize_with(self.mappings.len(), Vec::new);
+        let mut error = None;
+        for (kept, failed) in parts {
+            for (number, reserved) in kept {
+                if let Some(slot) = in_order.get_mut(number) {
+                    *slot = reserved;
+                }
+            }
+            error = error.or(failed);
+        }
+        let reserved = in_order.into_iter().reduce(|mut all, mut piece| {
+            all.append(&mut piece);
+            all
+        });
+        let reserved = reserved.unwrap_or_default();
+        match error {
+            None => Ok(Forwarding::of(self.wanted.targets, reserved)),
+            Some(error) => Err(name_ourselves(error, &reserved)),
         }
     }
 }
@@ -88,6 +174,7 @@ impl Drop for Keeping {
 fn make_room(count: u32) -> rustix::io::Result<()> {
     /// What a start has open beside.
     const OTHERS: u32 = 128;
+    raise_descriptors();
     let highest = i32::try_from(count + OTHERS).or(Err(Errno::MFILE))?;
     let some = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     fcntl_dupfd_cloexec(some, highest).map(drop)
@@ -98,7 +185,8 @@ fn make_room(count: u32) -> rustix::io::Result<()> {
 /// # Errors
 /// Where a port is taken.
 pub(super) fn keep_all(engine: &Engine, prepared: &Prepared, targets: Targets) -> Result<Forwarding> {
-    Ok(Wanted::of(engine, prepared, None, targets).keep()?)
+    let wanted = Wanted::of(engine, prepared, None, targets);
+    Keeping(Some((Arc::new(Pieces::of(wanted)), Vec::new()))).finish()
 }
 
 /// Who closes sockets at this moment. A process that ends need not wait for it: its descriptors
@@ -163,71 +251,26 @@ impl Wanted {
             targets,
         }
     }
-
-    fn keep(self) -> cais_net::Result<Forwarding> {
-        await_closed();
-        let (ahead, behind) = halve(&self.mappings);
-        let (one, other) = std::thread::scope(|scope| {
-            let beside = (!behind.is_empty())
-                .then(|| {
-                    Builder::new()
-                        .spawn_scoped(scope, || self.keep_some(&behind))
-                        .ok()
-                })
-                .flatten();
-            let one = self.keep_some(&ahead);
-            let other = beside.and_then(|thread| thread.join().ok());
-            (one, other.unwrap_or_else(|| self.keep_some(&behind)))
-        });
-        match (one, other) {
-            ((one, None), (other, None)) => Ok(one.join(other)),
-            ((one, Some(error)), (other, _)) | ((one, None), (other, Some(error))) => {
-                let ports: Vec<&PublishedPort> = one.ports().chain(other.ports()).collect();
-                Err(name_ourselves(error, &ports))
-            }
-        }
-    }
-
-    /// Keeps the ports of some mappings, up to the first that is taken.
-    fn keep_some(&self, mappings: &[PortMapping]) -> (Forwarding, Option<NetError>) {
-        let mut kept = Forwarding::of(self.targets, Vec::new());
-        for mapping in mappings {
-            match reserve(&self.networks, mapping, self.fallback) {
-                Ok(reserved) => reserved.into_iter().for_each(|reserved| kept.keep(reserved)),
-                Err(error) => return (kept, Some(error)),
-            }
-        }
-        (kept, None)
-    }
 }
 
-/// Many ports in two parts of one length, as far as ranges can be parted; few in one.
-fn halve(mappings: &[PortMapping]) -> (Vec<PortMapping>, Vec<PortMapping>) {
-    let count: u32 = mappings
-        .iter()
-        .map(|mapping| mapping.container_ports.count())
-        .sum();
-    let mut left = if count < MANY { count } else { count / 2 };
-    let (mut ahead, mut behind) = (Vec::new(), Vec::new());
+/// The mappings, ranges of many ports in pieces.
+fn cut(mappings: &[PortMapping]) -> Vec<PortMapping> {
+    let mut pieces = Vec::new();
     for mapping in mappings {
-        let own = mapping.container_ports.count();
-        match part(mapping, left) {
-            _ if own <= left => ahead.push(*mapping),
-            Some((one, other)) => {
-                ahead.push(one);
-                behind.push(other);
-            }
-            None => behind.push(*mapping),
+        let mut rest = *mapping;
+        while let Some((piece, others)) = part(&rest, PIECE) {
+            pieces.push(piece);
+            rest = others;
         }
-        left = left.saturating_sub(own);
+        pieces.push(rest);
     }
-    (ahead, behind)
+    pieces
 }
 
-/// A mapping in two, the first of so many ports; `None` where that would mean something else.
-fn part(mapping: &PortMapping, count: u32) -> Option<(PortMapping, PortMapping)> {
+/// A mapping in two, the first of so many ports; `None` where that would mean something else, or
+/// there are no more.
+fn part(mapping: &PortMapping, count: u16) -> Option<(PortMapping, PortMapping)> {
     let inside = mapping.container_ports;
-    let count = u16::try_from(count).ok().filter(|count| *count > 0)?;
     let cut = |ports: PortRange| {
         let middle = ports
             .first
@@ -254,19 +297,17 @@ fn part(mapping: &PortMapping, count: u32) -> Option<(PortMapping, PortMapping)>
 }
 
 /// A port that this container has by another `--publish`.
-fn name_ourselves(mut error: NetError, kept: &[&PublishedPort]) -> NetError {
+fn name_ourselves(mut error: NetError, kept: &[Reserved]) -> NetError {
     if let NetError::PortTaken {
         port,
         protocol,
         holder,
     } = &mut error
     {
-        let number = port.rsplit(':').next();
-        if kept
-            .iter()
-            .filter(|each| number == Some(&each.host_port.to_string()))
-            .any(|each| each.protocol.to_string() == *protocol)
-        {
+        let number = port.rsplit(':').next().and_then(|number| number.parse().ok());
+        let is_same =
+            |each: &PublishedPort| number == Some(each.host_port) && each.protocol.to_string() == *protocol;
+        if kept.iter().any(|each| is_same(&each.port)) {
             *holder = "another --publish of this container".to_owned();
         }
     }
@@ -290,31 +331,22 @@ mod tests {
     }
 
     #[test]
-    fn many_ports_are_parted() {
-        for (given, one, other) in [
-            ("8080:80", "8080:80", ""),
-            ("1-63", "1-63", ""),
-            ("1000-1063:1-64", "1000-1031:1-32", "1032-1063:33-64"),
-            ("101-200", "101-150", "151-200"),
-            ("9:9 101-200:1-100", "9:9 101-149:1-49", "150-200:50-100"),
-            ("101-200:1-100 9:9", "101-150:1-50", "151-200:51-100 9:9"),
-            ("1-40 41-80", "1-40", "41-80"),
+    fn ranges_are_cut_in_pieces() {
+        for (given, want) in [
+            ("8080:80", "8080:80"),
+            ("1-32", "1-32"),
+            ("1000-1063:1-64", "1000-1031:1-32 1032-1063:33-64"),
+            ("9:9 101-170:1-70", "9:9 101-132:1-32 133-164:33-64 165-170:65-70"),
+            ("101-133 9:9", "101-132 133 9:9"),
             (
-                "65436-65535:65436-65535",
-                "65436-65485:65436-65485",
-                "65486-65535:65486-65535",
+                "65500-65535:65500-65535",
+                "65500-65531:65500-65531 65532-65535:65532-65535",
             ),
+            // One port of the container at any of many of the host.
+            ("8000-8100:80", "8000-8100:80"),
         ] {
             let mappings: Vec<PortMapping> = given.split(' ').map(|text| text.parse().unwrap()).collect();
-            let (ahead, behind) = halve(&mappings);
-            assert_eq!(
-                (shown(&ahead).as_str(), shown(&behind).as_str()),
-                (one, other),
-                "{given}"
-            );
+            assert_eq!(shown(&cut(&mappings)), want, "{given}");
         }
-        // One port of the container at any of many of the host.
-        let any: PortMapping = "8000-8100:80".parse().unwrap();
-        assert_eq!(part(&any, 1), None);
     }
 }

@@ -12,7 +12,7 @@ use cais_net::endpoint::Endpoints;
 use cais_net::firewall::{Firewall, port_elements};
 use cais_net::netlink::{Protocol, Socket};
 use cais_net::publish::{PortMapping, PortRange, PublishedPort};
-use cais_net::reserve::reserve;
+use cais_net::reserve::{HostWays, reserve};
 use cais_net::veth;
 
 /// A container whose ports are changed.
@@ -62,7 +62,11 @@ pub fn add(engine: &Engine, container: &str, mapping: &PortMapping) -> Result<Ve
     })?;
     super::plan::check_protocol(engine, &endpoints, mapping.protocol)?;
     let own = networks.find(&target.network)?.publish_address;
-    let reserved = reserve(&networks, mapping, own.or(engine.config.publish_address.value))?;
+    let reserved = reserve(
+        &networks,
+        mapping,
+        (own.or(engine.config.publish_address.value), &HostWays::read()),
+    )?;
     let added: Vec<PublishedPort> = reserved.iter().map(|each| each.port).collect();
     let mut after = endpoints.clone();
     after.ports.extend(&added);

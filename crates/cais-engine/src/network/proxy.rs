@@ -31,6 +31,8 @@ use udp::Flows;
 /// The most connections at once; those beyond wait in the kernel.
 const MOST: usize = 512;
 const BACKLOG: i32 = 128;
+/// Of so many ports none listens before [`PAUSE`] is over.
+const MANY: usize = 64;
 
 /// Where the container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,11 +126,14 @@ pub(super) struct Forwarding {
     watch: Option<OwnedFd>,
     /// When the sockets that listen are looked at for the first time.
     watch_from: Option<Instant>,
+    /// Whether they begin to listen only then.
+    listens_later: bool,
     connections: Vec<Connection>,
 }
 
 /// How long after they began to listen the sockets are put together to be waited for: a program
-/// that has ended by then never needed it. Until then the kernel keeps connections waiting.
+/// that has ended by then never needed it. Until then the kernel keeps connections waiting, or
+/// refuses them where so many ports are published that to listen at all of them takes a while.
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
@@ -154,17 +159,11 @@ impl Forwarding {
     pub(super) fn of(targets: Targets, reserved: Vec<Reserved>) -> Self {
         let mut this = Self::default();
         this.targets = targets;
+        this.listens_later = reserved.len() >= MANY;
         for reserved in reserved {
             this.keep(reserved);
         }
         this
-    }
-
-    /// The ports of both, which have no connections yet.
-    pub(super) fn join(mut self, mut other: Self) -> Self {
-        self.ports.append(&mut other.ports);
-        self.watch_from = [self.watch_from, other.watch_from].into_iter().flatten().min();
-        self
     }
 
     /// The container's addresses have changed, and with them which ports are served.
@@ -198,8 +197,12 @@ impl Forwarding {
             && !kept.listens
             && self.targets.leaves_something(port)
         {
-            // One that cannot listen still keeps the port.
-            kept.listens = self.begin_to_listen(socket.as_fd()).is_ok();
+            if self.listens_later {
+                self.watch_soon();
+            } else {
+                // One that cannot listen still keeps the port.
+                kept.listens = self.begin_to_listen(socket.as_fd()).is_ok();
+            }
         }
         self.ports.push(kept);
     }
@@ -217,10 +220,14 @@ impl Forwarding {
         match &self.watch {
             Some(watch) => watch_for(watch, socket),
             None => {
-                self.watch_from.get_or_insert_with(|| Instant::now() + PAUSE);
+                self.watch_soon();
                 Ok(())
             }
         }
+    }
+
+    fn watch_soon(&mut self) {
+        self.watch_from.get_or_insert_with(|| Instant::now() + PAUSE);
     }
 
     /// Puts the sockets that listen together.
@@ -231,6 +238,11 @@ impl Forwarding {
             watch_for(&watch, socket.as_fd())?;
         }
         self.watch = Some(watch);
+        if std::mem::take(&mut self.listens_later) {
+            for kept in std::mem::take(&mut self.ports) {
+                self.keep_or_serve(kept);
+            }
+        }
         Ok(())
     }
 
