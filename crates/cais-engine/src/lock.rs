@@ -16,6 +16,13 @@ pub struct ContainerLock {
     directory: OwnedFd,
 }
 
+/// The open directory: whoever has it has the lock.
+impl AsFd for ContainerLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
 impl ContainerLock {
     /// Waits for the lock. `None` where the container is gone by then.
     ///
@@ -54,11 +61,6 @@ impl ContainerLock {
             .map_err(|errno| failed("fstat", errno))?
             .st_nlink;
         Ok((links > 0).then_some(Self { directory }))
-    }
-
-    /// The open directory: whoever has it has the lock.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
     }
 
     /// Frees the lock here and in every process that has it by fork(2).

@@ -117,6 +117,14 @@ pub trait Companion {
     /// The start fails with it.
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
 
+    /// All is done for the start but what the stub does.
+    ///
+    /// # Errors
+    /// The start fails with it.
+    fn while_the_program_starts(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// With [`Plan::awaits_hooks`]: the namespaces and the file tree are there, and the host's
     /// tree can still be reached.
     ///
@@ -235,6 +243,7 @@ pub fn go_on<C: Companion>(
     clock.lap("record the container");
     // Which takes a while: this process would only wait.
     drop(supply);
+    companion.while_the_program_starts()?;
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
         check_end(&mut ear, &unfinished)?;

@@ -36,11 +36,11 @@ pub mod namespace {
 }
 
 const WRITE: usize = if cfg!(target_arch = "x86_64") { 1 } else { 64 };
-const CLONE_VM: u64 = 0x100;
+pub(crate) const CLONE_VM: u64 = 0x100;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-const SIGCHLD: u64 = 17;
+pub(crate) const SIGCHLD: u64 = 17;
 /// The first message of a process that has a network namespace of its own, where that was asked
 /// for.
 pub const NETWORK_LEFT: u8 = 8;
@@ -49,23 +49,23 @@ pub const STACK_SIZE: usize = 16 * 1024;
 
 /// `struct clone_args` of clone3(2).
 #[repr(C)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(crate) struct CloneArgs {
+    pub(crate) flags: u64,
+    pub(crate) pidfd: u64,
+    pub(crate) child_tid: u64,
+    pub(crate) parent_tid: u64,
+    pub(crate) exit_signal: u64,
+    pub(crate) stack: u64,
+    pub(crate) stack_size: u64,
+    pub(crate) tls: u64,
+    pub(crate) set_tid: u64,
+    pub(crate) set_tid_size: u64,
+    pub(crate) cgroup: u64,
 }
 
 impl CloneArgs {
     /// Nothing but the size of the stack.
-    const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         flags: 0,
         pidfd: 0,
         child_tid: 0,
@@ -395,7 +395,7 @@ fn write_digits(buffer: &mut [u8; 12], value: usize) {
 /// `args.stack` must be memory of `memory` or other memory that only the child
 /// uses, and `memory` must not be freed or changed while the child runs in it.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone3_on_stack<T>(
+pub(crate) unsafe fn clone3_on_stack<T>(
     args: &CloneArgs,
     memory: &T,
     entry: unsafe extern "C" fn(*const T) -> !,
@@ -432,7 +432,7 @@ unsafe fn clone3_on_stack<T>(
 /// # Safety
 /// As on x86_64.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone3_on_stack<T>(
+pub(crate) unsafe fn clone3_on_stack<T>(
     args: &CloneArgs,
     memory: &T,
     entry: unsafe extern "C" fn(*const T) -> !,

@@ -41,10 +41,9 @@ fn give_back() {
     let mut found = [(0usize, 0usize); 8];
     let mut count = 0;
     for line in maps.get(..length).unwrap_or(&[]).split(|byte| *byte == b'\n') {
-        if line.ends_with(b"[stack]") {
-            trim_stack(line);
-        }
-        let bounds = core::str::from_utf8(line).ok().and_then(parse_pure_mapping);
+        let line = core::str::from_utf8(line).unwrap_or("");
+        trim_stack(line);
+        let bounds = parse_pure_mapping(line);
         if let (Some(bounds), Some(slot)) = (bounds, found.get_mut(count)) {
             *slot = bounds;
             count += 1;
@@ -66,27 +65,29 @@ fn give_back() {
     }
 }
 
-/// Gives back the pages of the stack that lie well below this call: what earlier, deeper
-/// calls left there is dead.
+/// Gives back what is dead of a stack: what lies well below this call, where earlier, deeper
+/// ones left it, and well below the place where this process left the stack that it had before.
 #[inline(never)]
-fn trim_stack(line: &[u8]) {
+fn trim_stack(line: &str) {
     const MARGIN: usize = 16 * 1024;
+    let Some((start, end)) = parse_bounds(line) else {
+        return;
+    };
     let here = core::ptr::from_ref(&line).addr();
-    let text = core::str::from_utf8(line).unwrap_or("");
-    let Some((start, _)) = text.split_once('-') else {
-        return;
+    let used_from = match crate::turns::left_stack() {
+        Some(left) if line.ends_with("[stack]") => left,
+        _ if (start..end).contains(&here) => here,
+        _ => return,
     };
-    let Ok(start) = usize::from_str_radix(start, 16) else {
-        return;
-    };
-    let end = here.saturating_sub(MARGIN) & !0xfff;
-    if end > start {
-        // SAFETY: the pages lie below the stack pointer by more than the red zone and
-        // than what madvise itself could use; nothing live is in them.
+    let dead_to = used_from.saturating_sub(MARGIN) & !0xfff;
+    if dead_to > start {
+        // SAFETY: the pages lie below the stack pointer, or below that of the last frame that
+        // is still read, by more than the red zone and than what madvise itself could use;
+        // nothing live is in them.
         unsafe {
             madvise(
                 core::ptr::with_exposed_provenance_mut(start),
-                end - start,
+                dead_to - start,
                 Advice::LinuxDontNeed,
             )
         }
@@ -94,22 +95,28 @@ fn trim_stack(line: &[u8]) {
     }
 }
 
+/// The addresses of a line of /proc/self/maps.
+fn parse_bounds(line: &str) -> Option<(usize, usize)> {
+    let (start, rest) = line.split_once('-')?;
+    let (end, _) = rest.split_once(' ')?;
+    Some((
+        usize::from_str_radix(start, 16).ok()?,
+        usize::from_str_radix(end, 16).ok()?,
+    ))
+}
+
 /// The bounds of a mapping that holds only what its file holds: code (`r-xp`), or the
 /// first part of the executable (`r--p` at offset 0). Later read-only parts may have been
 /// relocated before they were made read-only.
 fn parse_pure_mapping(line: &str) -> Option<(usize, usize)> {
     let mut words = line.split_ascii_whitespace();
-    let (range, flags, offset) = (words.next()?, words.next()?, words.next()?);
+    let (_range, flags, offset) = (words.next()?, words.next()?, words.next()?);
     let (_device, inode) = (words.next()?, words.next()?);
     let pure = flags == "r-xp" || (flags == "r--p" && offset == "00000000");
     if !pure || inode == "0" {
         return None;
     }
-    let (start, end) = range.split_once('-')?;
-    Some((
-        usize::from_str_radix(start, 16).ok()?,
-        usize::from_str_radix(end, 16).ok()?,
-    ))
+    parse_bounds(line)
 }
 
 #[cfg(test)]

@@ -33,3 +33,5 @@ mod stack;
 pub mod start;
 pub mod syscall;
 pub mod tty;
+#[cfg(not(feature = "stub"))]
+pub mod turns;

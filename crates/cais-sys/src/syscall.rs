@@ -104,6 +104,7 @@ pub mod number {
         pub const EXECVEAT: usize = 322;
         pub const RT_SIGACTION: usize = 13;
         pub const RT_SIGPROCMASK: usize = 14;
+        pub const SET_TID_ADDRESS: usize = 218;
         pub const SIGNALFD4: usize = 289;
         pub const IOCTL: usize = 16;
         pub const FSCONFIG: usize = 431;
@@ -123,6 +124,7 @@ pub mod number {
         pub const EXECVEAT: usize = 281;
         pub const RT_SIGACTION: usize = 134;
         pub const RT_SIGPROCMASK: usize = 135;
+        pub const SET_TID_ADDRESS: usize = 96;
         pub const SIGNALFD4: usize = 74;
         pub const IOCTL: usize = 29;
         pub const FSCONFIG: usize = 431;

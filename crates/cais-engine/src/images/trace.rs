@@ -90,6 +90,7 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         detach_keys: Vec::new(),
         timings: None,
         meanwhile: None,
+        farewell: None,
     };
     // Without the watcher the command cannot go on: whoever kills that one ends this, too, and
     // the next command sweeps. A signal to end in order could be lost while the command starts.
@@ -102,7 +103,7 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         .and_then(|prepared| run(engine, &prepared, &manner));
     match outcome {
         Ok(Outcome::Ended(code)) => code,
-        Ok(Outcome::Detached(_)) => 0,
+        Ok(Outcome::Detached) => 0,
         Err(error) => {
             tell(&chain(&error));
             crate::run::exit_code(&error)

@@ -24,8 +24,6 @@ pub enum Message<'a> {
     Detach,
     /// The program ended with this status.
     Exit(u8),
-    /// All is done for the start but what the stub does.
-    Waiting,
     /// The program was started: what follows is its output.
     Started,
     /// It could not be started: the exit code, and why in words.
@@ -55,7 +53,6 @@ impl<'a> Message<'a> {
             }
             Self::Detach => b"q".to_vec(),
             Self::Exit(code) => vec![b'x', *code],
-            Self::Waiting => b"y".to_vec(),
             Self::Started => b"g".to_vec(),
             Self::Failed(code, text) => [&[b'f', *code], text.as_bytes()].concat(),
             Self::Hello { input } => vec![b'h', u8::from(*input)],
@@ -76,7 +73,6 @@ impl<'a> Message<'a> {
             }),
             [b'q'] => Some(Self::Detach),
             [b'x', code] => Some(Self::Exit(*code)),
-            [b'y'] => Some(Self::Waiting),
             [b'g'] => Some(Self::Started),
             [b'f', code, text @ ..] => Some(Self::Failed(*code, std::str::from_utf8(text).ok()?)),
             [b'h', input @ (0 | 1)] => Some(Self::Hello { input: *input == 1 }),
@@ -105,7 +101,6 @@ mod tests {
             },
             Message::Detach,
             Message::Exit(137),
-            Message::Waiting,
             Message::Started,
             Message::Failed(127, "no such program"),
             Message::Hello { input: true },

@@ -25,7 +25,7 @@ pub enum Outcome {
     /// The program ended with this status.
     Ended(u8),
     /// It runs on without this command.
-    Detached(ContainerId),
+    Detached,
 }
 
 /// How to run.
@@ -46,6 +46,10 @@ pub struct Manner {
     /// Called while the program starts, or once it runs where a monitor starts it: work that
     /// nobody waits for.
     pub meanwhile: Option<fn(&Engine)>,
+    /// Called where nobody watches and the program runs, as the last thing that this process
+    /// does: it ends with the status that is returned, and its memory goes on with the monitor.
+    /// Without it the caller goes on.
+    pub farewell: Option<fn(&ContainerId) -> u8>,
 }
 
 /// Makes a container and runs it.
@@ -144,6 +148,7 @@ pub fn start_detached(engine: &Engine, id: &ContainerId) -> Result<()> {
         detach_keys: Vec::new(),
         timings: None,
         meanwhile: None,
+        farewell: None,
     };
     start_again(engine, id, &manner).map(drop)
 }
@@ -177,6 +182,9 @@ fn start_locked(
     manner: &Manner,
     lock: ContainerLock,
 ) -> Result<Outcome> {
+    if let Some(farewell) = manner.farewell.filter(|_| manner.detach) {
+        return super::monitor_process::start_successor(engine, prepared, manner, (lock, farewell));
+    }
     if needs_monitor(&prepared.record.options, manner) {
         return super::monitor_process::start_monitor(engine, prepared, manner, lock);
     }

@@ -205,6 +205,10 @@ impl Companion for Files<'_> {
         };
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
+        Ok(())
+    }
+
+    fn while_the_program_starts(&mut self) -> Result<()> {
         self.waits.map_or(Ok(()), |waits| waits())
     }
 
@@ -232,7 +236,7 @@ fn launch_recorded(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
-    let keeping = Keeping::begin(engine, prepared);
+    let keeping = Keeping::begin(engine, prepared)?;
     if engine.rootless {
         checkpoints.pass("make the places for changes");
         super::write_sources(engine, prepared)?;

@@ -1,12 +1,15 @@
-//! A monitor of its own: a process that this command makes, watches or leaves.
+//! A monitor of its own: a process that this command makes and watches, or that takes this
+//! command's memory over and lets it go.
 
 use super::foreground::{Manner, Outcome, chain, do_meanwhile, show_timings, take_nudges, take_signals};
 use super::launch::{Launched, Start, exit_code, launch};
 use super::lifetime::{Audience, Keeper};
 use super::prepare::Prepared;
+use crate::checkpoint::Checkpoints;
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::id::ContainerId;
 use crate::list;
 use crate::lock::ContainerLock;
 use crate::monitor::front::{self, SavedTerminal, Session, SessionEnd};
@@ -16,7 +19,9 @@ use crate::options::{LogDriver, NetworkMode, RunOptions};
 use cais_linux::SysError;
 use cais_linux::process::channel;
 use cais_sys::process::{Forked, fork};
+use cais_sys::turns::{Turn, hand_over};
 use rustix::fd::{AsFd, OwnedFd};
+use std::cell::Cell;
 
 /// What a monitor has from the command that made it.
 struct MonitorHolds {
@@ -26,6 +31,46 @@ struct MonitorHolds {
     front: OwnedFd,
     /// The command's terminal.
     saved: Option<SavedTerminal>,
+}
+
+/// Starts the container in a process that takes this one's memory over: this one says
+/// `farewell` and ends when the program runs. Returns only where the start failed.
+pub(super) fn start_successor(
+    engine: &Engine,
+    prepared: &Prepared,
+    manner: &Manner,
+    (lock, farewell): (ContainerLock, fn(&ContainerId) -> u8),
+) -> Result<Outcome> {
+    let failure = Cell::new(None);
+    let successor = |lock: ContainerLock, turn: Turn| {
+        let checkpoints = engine.checkpoints.for_monitor();
+        match start_in_monitor(engine, prepared, manner, &checkpoints, &|| turn.lend()) {
+            Ok((launched, signals)) => {
+                lock.release();
+                turn.take_over();
+                look_after(engine, &checkpoints, launched, &signals, Audience::default())
+            }
+            Err(error) => {
+                give_up(engine, prepared, lock);
+                failure.set(Some(error));
+                125
+            }
+        }
+    };
+    let mut meanwhile = || {
+        engine.checkpoints.pass("wait for the monitor");
+        do_meanwhile(engine, manner);
+    };
+    let mut farewell = || farewell(&prepared.record.id);
+    hand_over(lock, successor, &mut meanwhile, &mut farewell)
+        .map_err(|errno| SysError::new("clone3", "CLONE_VM", errno))
+        .map_err(EngineError::system("make the monitor"))?;
+    Err(failure.take().unwrap_or_else(killed))
+}
+
+/// The monitor ended without a word.
+fn killed() -> EngineError {
+    EngineError::Invalid("the monitor was killed while it started the container".to_owned())
 }
 
 /// Starts the container in a process of its own, and watches it or leaves it.
@@ -63,10 +108,10 @@ pub(super) fn start_monitor(
             } else {
                 Some(take_signals()?)
             };
-            // In this process: what it does may take long, and make processes.
-            await_start(&ours, &mut buffer, || do_meanwhile(engine, manner))?;
+            await_start(&ours, &mut buffer)?;
+            do_meanwhile(engine, manner);
             if manner.detach {
-                return Ok(Outcome::Detached(prepared.record.id.clone()));
+                return Ok(Outcome::Detached);
             }
             let program = list::container(&engine.store, prepared.record.id.as_str())
                 .and_then(|container| crate::stop::open_init(&container));
@@ -80,33 +125,23 @@ pub(super) fn start_monitor(
             };
             match front::watch(&ours, session)? {
                 SessionEnd::Exited(code) => Ok(Outcome::Ended(code)),
-                SessionEnd::Detached => Ok(Outcome::Detached(prepared.record.id.clone())),
+                SessionEnd::Detached => Ok(Outcome::Detached),
             }
         }
     }
 }
 
-/// Waits until the monitor says that the program runs, or why not. When the monitor only waits
-/// itself, which leaves a processor free, `meanwhile` is done.
-fn await_start(monitor: &OwnedFd, buffer: &mut [u8], meanwhile: impl Fn()) -> Result<()> {
-    loop {
-        let received = channel::receive(monitor.as_fd(), buffer, &mut Vec::new())
-            .map_err(EngineError::system("listen to the monitor"))?;
-        match received.map(Message::parse) {
-            Some(Some(Message::Waiting)) => meanwhile(),
-            Some(Some(Message::Started)) => return Ok(()),
-            Some(Some(Message::Failed(code, message))) => {
-                return Err(EngineError::Monitor {
-                    message: message.to_owned(),
-                    code,
-                });
-            }
-            _ => {
-                return Err(EngineError::Invalid(
-                    "the monitor was killed while it started the container".to_owned(),
-                ));
-            }
-        }
+/// Waits until the monitor says that the program runs, or why not.
+fn await_start(monitor: &OwnedFd, buffer: &mut [u8]) -> Result<()> {
+    let received = channel::receive(monitor.as_fd(), buffer, &mut Vec::new())
+        .map_err(EngineError::system("listen to the monitor"))?;
+    match received.map(Message::parse) {
+        Some(Some(Message::Started)) => Ok(()),
+        Some(Some(Message::Failed(code, message))) => Err(EngineError::Monitor {
+            message: message.to_owned(),
+            code,
+        }),
+        _ => Err(killed()),
     }
 }
 
@@ -160,28 +195,17 @@ fn own_streams() -> Result<[OwnedFd; 3]> {
     ])
 }
 
-/// The monitor's whole life. Returns its exit status, which nobody reads.
+/// The whole life of a monitor that was copied off its command. Returns its exit status, which
+/// nobody reads.
 fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: MonitorHolds) -> u8 {
     let MonitorHolds { lock, front, saved } = held;
     let checkpoints = engine.checkpoints.for_monitor();
     let send =
         |message: Message<'_>| channel::send(front.as_fd(), &message.encode(), &[]).unwrap_or_default();
-    let waits = || {
-        if !executes_helpers(engine, prepared) {
-            leave_caller(engine.service.listen())?;
-        }
-        // From here on this process sleeps more than it works: a processor is free.
-        send(Message::Waiting);
-        Ok(())
-    };
-    let started = start_in_monitor(engine, prepared, manner, &checkpoints, &waits);
-    let (launched, signals) = match started {
+    let (launched, signals) = match start_in_monitor(engine, prepared, manner, &checkpoints, &|| ()) {
         Ok(started) => started,
         Err(error) => {
-            if prepared.record.options.remove {
-                cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
-            }
-            lock.release();
+            give_up(engine, prepared, lock);
             send(Message::Failed(exit_code(&error), &chain(&error)));
             return 125;
         }
@@ -197,10 +221,31 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
         let first = Front::first(front, saved, manner.interactive, manner.shows);
         audience.fronts.push(first);
     }
+    look_after(engine, &checkpoints, launched, &signals, audience)
+}
+
+/// After a start that failed.
+#[inline(never)]
+fn give_up(engine: &Engine, prepared: &Prepared, lock: ContainerLock) {
+    if prepared.record.options.remove {
+        cleanup::remove_container(&engine.store, &prepared.record.id).unwrap_or_default();
+    }
+    lock.release();
+}
+
+/// Looks after the program to its end. Returns the exit status.
+#[inline(never)]
+fn look_after(
+    engine: &Engine,
+    checkpoints: &Checkpoints,
+    launched: Launched,
+    signals: &OwnedFd,
+    audience: Audience,
+) -> u8 {
     let keeper = Keeper {
         engine,
         signals: signals.as_fd(),
-        checkpoints: &checkpoints,
+        checkpoints,
     };
     // Its end is recorded; an error of the relay stands there too.
     keeper
@@ -208,12 +253,15 @@ fn monitor_main(engine: &Engine, prepared: &Prepared, manner: &Manner, held: Mon
         .map_or(125, |ended| ended.code())
 }
 
+/// Starts the program. Where this process only waits for the stub it has left its caller, and
+/// calls `waits`: it sleeps more than it works from here on, so a processor is free.
+#[inline(never)]
 fn start_in_monitor(
     engine: &Engine,
     prepared: &Prepared,
     manner: &Manner,
-    checkpoints: &crate::checkpoint::Checkpoints,
-    waits: &dyn Fn() -> Result<()>,
+    checkpoints: &Checkpoints,
+    waits: &dyn Fn(),
 ) -> Result<(Launched, OwnedFd)> {
     let passed = passed_streams(&prepared.record.options)?;
     // The times of the start go to the command's standard error.
@@ -225,15 +273,23 @@ fn start_in_monitor(
         ));
     }
     let signals = take_nudges()?;
-    if executes_helpers(engine, prepared) {
+    let leaves_first = executes_helpers(engine, prepared);
+    if leaves_first {
         // Before they are: what the command was given is not for them.
         leave_caller(engine.service.listen())?;
     }
+    let waits = || {
+        if !leaves_first {
+            leave_caller(engine.service.listen())?;
+        }
+        waits();
+        Ok(())
+    };
     let start = Start {
         timings: manner.timings.is_some(),
         restart_count: 0,
         passed,
-        waits: Some(waits),
+        waits: Some(&waits),
     };
     let launched = launch(engine, prepared, &start, checkpoints)?;
     if let Some(Ok(error)) = shown {

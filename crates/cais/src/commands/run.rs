@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
 use cais_engine::engine::Engine;
+use cais_engine::id::ContainerId;
 use cais_engine::options::{AttachedStream, RunOptions};
 use cais_engine::run::{Manner, Outcome, Prepared, create as make, explain, prepare, run as start};
 
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
         meanwhile: Some(sweep_in_passing),
+        farewell: Some(take_leave),
     };
     let started = prepare_new(&engine, options).and_then(|prepared| {
         // Who is shown nothing is told what it is called.
@@ -51,13 +53,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
     match started? {
         Outcome::Ended(code) => Ok(code),
-        Outcome::Detached(id) => {
-            if args.detach {
-                print(&format!("{id}\n"))?;
-            }
-            Ok(0)
-        }
+        Outcome::Detached => Ok(0),
     }
+}
+
+/// Says what runs now, to a user who does not watch it. Returns the exit status.
+fn take_leave(id: &ContainerId) -> u8 {
+    print(&format!("{id}\n")).map_or_else(|failure| failure.show(), |()| 0)
 }
 
 /// `cais create`: all that `run` does before the start.

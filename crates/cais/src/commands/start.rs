@@ -28,10 +28,11 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
         detach_keys: keys,
         timings: None,
         meanwhile: None,
+        farewell: None,
     };
     match start_one(&engine, name, &manner)? {
         Some(Outcome::Ended(code)) => Ok(code),
-        Some(Outcome::Detached(_)) => Ok(0),
+        Some(Outcome::Detached) => Ok(0),
         None => super::life::attach_to(&engine, name, args.interactive, manner.detach_keys),
     }
 }
@@ -45,6 +46,7 @@ fn background() -> Manner {
         detach_keys: Vec::new(),
         timings: None,
         meanwhile: None,
+        farewell: None,
     }
 }
 
