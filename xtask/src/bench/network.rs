@@ -21,9 +21,9 @@ use std::time::Instant;
 
 /// Says that this process is the one inside.
 const INSIDE: &str = "CAIS_BENCH_NETWORK";
-/// Rounds of starts, and every how manieth round Docker takes part.
-const ROUNDS: usize = 30;
-const DOCKER_EVERY: usize = 3;
+/// Rounds of starts, four times all orders, and every how manieth round Docker takes part.
+const ROUNDS: usize = 96;
+const DOCKER_EVERY: usize = 9;
 /// Containers that are there in the second half.
 const CROWD: usize = 500;
 

@@ -189,15 +189,20 @@ fn start_locked(
         return super::monitor_process::start_monitor(engine, prepared, manner, lock);
     }
     let signals = take_signals()?;
+    // Not later: the program may ask for a name as soon as it runs.
+    let waits = || {
+        do_meanwhile(engine, manner);
+        Ok(())
+    };
     let start = Start {
         timings: manner.timings.is_some(),
         passed: super::monitor_process::passed_streams(&prepared.record.options)?,
+        waits: Some(&waits),
         ..Start::default()
     };
     let launched = launch(engine, prepared, &start, &engine.checkpoints)?;
     lock.release();
     show_timings(manner, &launched);
-    do_meanwhile(engine, manner);
     let audience = Audience {
         own: Some(Own {
             input: manner.interactive,
