@@ -48,8 +48,9 @@ pub struct Manner {
     pub meanwhile: Option<fn(&Engine)>,
     /// Called where nobody watches and the program runs, as the last thing that this process
     /// does: it ends with the status that is returned, and its memory goes on with the monitor.
-    /// Without it the caller goes on.
-    pub farewell: Option<fn(&ContainerId) -> u8>,
+    /// Without it the caller goes on. Without a container the monitor was killed before it had
+    /// started one: then nothing may be allocated, since it may have left the heap half changed.
+    pub farewell: Option<fn(Option<&ContainerId>) -> u8>,
 }
 
 /// Makes a container and runs it.

@@ -39,7 +39,7 @@ pub(super) fn start_successor(
     engine: &Engine,
     prepared: &Prepared,
     manner: &Manner,
-    (lock, farewell): (ContainerLock, fn(&ContainerId) -> u8),
+    (lock, farewell): (ContainerLock, fn(Option<&ContainerId>) -> u8),
 ) -> Result<Outcome> {
     let failure = Cell::new(None);
     let successor = |lock: ContainerLock, turn: Turn| {
@@ -61,11 +61,16 @@ pub(super) fn start_successor(
         engine.checkpoints.pass("wait for the monitor");
         do_meanwhile(engine, manner);
     };
-    let mut farewell = || farewell(&prepared.record.id);
-    hand_over(lock, successor, &mut meanwhile, &mut farewell)
-        .map_err(|errno| SysError::new("clone3", "CLONE_VM", errno))
-        .map_err(EngineError::system("make the monitor"))?;
-    Err(failure.take().unwrap_or_else(killed))
+    hand_over(lock, successor, &mut meanwhile, &mut || {
+        farewell(Some(&prepared.record.id))
+    })
+    .map_err(|errno| SysError::new("clone3", "CLONE_VM", errno))
+    .map_err(EngineError::system("make the monitor"))?;
+    match failure.take() {
+        Some(error) => Err(error),
+        // Killed, perhaps while it changed the heap: what it left the next command sweeps.
+        None => cais_sys::process::exit_now(farewell(None)),
+    }
 }
 
 /// The monitor ended without a word.

@@ -57,9 +57,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     }
 }
 
-/// Says what runs now, to a user who does not watch it. Returns the exit status.
-fn take_leave(id: &ContainerId) -> u8 {
-    print(&format!("{id}\n")).map_or_else(|failure| failure.show(), |()| 0)
+/// Says what runs now, to a user who does not watch it, or that the monitor was killed. Returns
+/// the exit status.
+fn take_leave(id: Option<&ContainerId>) -> u8 {
+    match id {
+        Some(id) => print(&format!("{id}\n")).map_or_else(|failure| failure.show(), |()| 0),
+        None => {
+            print_error("cais: the monitor was killed while it started the container\n");
+            125
+        }
+    }
 }
 
 /// `cais create`: all that `run` does before the start.
