@@ -31,7 +31,7 @@ use udp::Flows;
 /// The most connections at once; those beyond wait in the kernel.
 const MOST: usize = 512;
 const BACKLOG: i32 = 128;
-/// Of so many ports none listens before [`PAUSE`] is over.
+/// Of so many ports none listens before [`PAUSE`] is over, unless all that comes, comes this way.
 const MANY: usize = 64;
 
 /// Where the container is.
@@ -159,7 +159,7 @@ impl Forwarding {
     pub(super) fn of(targets: Targets, reserved: Vec<Reserved>) -> Self {
         let mut this = Self::default();
         this.targets = targets;
-        this.listens_later = reserved.len() >= MANY;
+        this.listens_later = reserved.len() >= MANY && !targets.all;
         for reserved in reserved {
             this.keep(reserved);
         }
@@ -444,6 +444,33 @@ mod tests {
             (four, "::1", vec!["172.17.0.2:80"]),
         ] {
             assert_eq!(addresses(targets, client), expected, "{client}");
+        }
+    }
+
+    /// Of many none at first, unless all that comes, comes this way.
+    #[test]
+    fn when_ports_begin_to_listen() {
+        let reserved = || Reserved {
+            port: port(None),
+            socket: socket_with(
+                AddressFamily::INET,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )
+            .ok(),
+        };
+        let count = |ports: &Forwarding| ports.ports.iter().filter(|kept| kept.listens).count();
+        for (many, all, at_first) in [(1, false, 1), (MANY, false, 0), (MANY, true, MANY)] {
+            let targets = Targets {
+                all,
+                ..Targets::default()
+            };
+            let mut ports = Forwarding::of(targets, (0..many).map(|_| reserved()).collect());
+            assert_eq!(count(&ports), at_first, "{many} {all}");
+            assert!(ports.deadline().is_some());
+            ports.begin_to_watch().unwrap();
+            assert_eq!(count(&ports), many, "{many} {all}");
         }
     }
 }

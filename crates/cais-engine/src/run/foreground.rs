@@ -43,8 +43,8 @@ pub struct Manner {
     pub detach_keys: Vec<u8>,
     /// Called with the times of the start, where they are wanted.
     pub timings: Option<fn(&[Timing])>,
-    /// Called while the program starts, or once it runs where a monitor starts it: work that
-    /// nobody waits for.
+    /// Called while the program is executed, or once it runs where a copy of this process starts
+    /// it: work that nobody waits for.
     pub meanwhile: Option<fn(&Engine)>,
     /// Called where nobody watches and the program runs, as the last thing that this process
     /// does: it ends with the status that is returned, and its memory goes on with the monitor.
