@@ -271,8 +271,9 @@ impl Attendant for Names {
         self.rehearses
     }
 
-    fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
-        if self.rehearses.take().is_some() {
+    fn attend(&mut self, ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        let is_asked = ready.iter().any(|flags| !flags.is_empty());
+        if self.rehearses.take().is_some() && !is_asked {
             self.resolver.rehearse();
         }
         match self.resolver.handle() {

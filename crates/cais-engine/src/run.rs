@@ -12,6 +12,7 @@
 //! happen in a monitor of its own (`monitor_process`), and the command watches it or goes
 //! away.
 
+mod chores;
 mod devices;
 pub(crate) mod equip;
 mod facts;

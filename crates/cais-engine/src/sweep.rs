@@ -13,7 +13,8 @@ use crate::options::SeccompOption;
 use crate::record::{Exit, Record, is_marked_stopped};
 use crate::state::{ProcessName, RunState};
 use crate::store::Store;
-use crate::{names, time, userns};
+use crate::userns::{self, Abandoned};
+use crate::{names, time};
 use cais_linux::process::pidfd;
 use cais_sys::process::{Forked, exit_now, fork};
 use rustix::fd::AsFd;
@@ -22,25 +23,12 @@ use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Sweeps everything. Errors of one container do not stop the others; the first one is
-/// returned.
+/// Sweeps everything.
 ///
 /// # Errors
-/// Where something could be found but not removed.
+/// The first thing that could be found but not removed. It stops nothing else.
 pub fn sweep(store: &Store) -> Result<()> {
-    let mut first = sweep_after_boot(store);
-    for id in store.list()? {
-        let swept = sweep_container(store, &id);
-        if first.is_ok() {
-            first = swept;
-        }
-    }
-    sweep_states(store)?;
-    sweep_names(store);
-    sweep_leases(store);
-    let volumes = crate::volumes::sweep(store);
-    let networks = crate::network::sweep::sweep(store);
-    first.and(volumes).and(networks)
+    Sweep::of(store, false).finish()
 }
 
 /// Up to so many containers are all looked through before each start.
@@ -49,33 +37,139 @@ const FEW: usize = 16;
 const SOME: usize = 64;
 const EVERY: usize = 8;
 
-/// Sweeps before a start, which is to take as long with a thousand containers as with ten: of
-/// many only some are looked through, other ones each time, and not by every start. What the
-/// start itself needs (a name, a range of ids, an address) it frees where it is left over.
-///
-/// # Errors
-/// As [`sweep`].
-pub fn sweep_in_passing(store: &Store) -> Result<()> {
-    let number = usize::try_from(std::process::id()).unwrap_or(0);
-    let is_due = number.is_multiple_of(EVERY);
-    // A directory has a link from each one in it; not on all file systems.
-    let links = fs::metadata(store.containers()).map_or(0, |data| data.nlink());
-    if !is_due && links > FEW as u64 + 2 {
-        return sweep_after_boot(store);
+/// A sweep that is done piece by piece, each of which takes a fraction of a millisecond.
+#[derive(Debug)]
+pub struct Sweep {
+    store: Store,
+    in_passing: bool,
+    stage: Stage,
+    /// The containers that are still to be looked at.
+    ids: Vec<ContainerId>,
+    /// Ranges of ids whose makers were gone before any state was read.
+    abandoned: Vec<Abandoned>,
+    in_use: InUse,
+    first: Result<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Begin,
+    /// The containers; then whether anything else.
+    Containers {
+        all: bool,
+    },
+    States,
+    Names,
+    Volumes,
+    Networks,
+    End,
+}
+
+/// The ranges of ids that states name: each state is read once for everything.
+#[derive(Debug, Default)]
+struct InUse {
+    ranges: Vec<u32>,
+    /// Whether a state could not be read, which may name any.
+    is_unknown: bool,
+}
+
+impl InUse {
+    fn read(&mut self, store: &Store, id: &ContainerId) -> Result<Option<RunState>> {
+        let read = RunState::read(store, id);
+        self.is_unknown |= read.is_err();
+        self.ranges
+            .extend(read.iter().flatten().filter_map(|state| state.id_range));
+        read
     }
-    let ids = store.list()?;
-    if ids.len() <= FEW {
-        return sweep(store);
-    }
-    let mut first = sweep_after_boot(store);
-    let offset = number / EVERY * SOME % ids.len();
-    for id in ids.iter().cycle().skip(offset).take(SOME).filter(|_| is_due) {
-        let swept = sweep_container(store, id);
-        if first.is_ok() {
-            first = swept;
+}
+
+impl Sweep {
+    /// Of everything; or in passing, for a start, which is to take as long with a thousand
+    /// containers as with ten: of many only some are looked through then, other ones each time,
+    /// and not by every start. What the start itself needs (a name, a range of ids, an address)
+    /// it frees where it is left over.
+    #[must_use]
+    pub fn of(store: &Store, in_passing: bool) -> Self {
+        Self {
+            store: store.clone(),
+            in_passing,
+            stage: Stage::Begin,
+            ids: Vec::new(),
+            abandoned: Vec::new(),
+            in_use: InUse::default(),
+            first: Ok(()),
         }
     }
-    first
+
+    /// Does all that is left.
+    ///
+    /// # Errors
+    /// The first that was met, by earlier pieces too.
+    pub fn finish(mut self) -> Result<()> {
+        while self.step() {}
+        self.first
+    }
+
+    /// Does the next piece. Tells whether there was one.
+    pub fn step(&mut self) -> bool {
+        let (store, stage) = (&self.store, self.stage);
+        let done = match stage {
+            Stage::Begin => self.begin(),
+            Stage::Containers { all } => match self.ids.pop() {
+                Some(id) => {
+                    let read = self.in_use.read(store, &id);
+                    read.and_then(|state| sweep_known(store, &id, state.as_ref()))
+                }
+                None => {
+                    self.stage = if all { Stage::States } else { Stage::End };
+                    return true;
+                }
+            },
+            Stage::States => sweep_states(store, &mut self.in_use),
+            Stage::Names => {
+                sweep_names(store);
+                if !self.in_use.is_unknown {
+                    userns::sweep(&self.abandoned, &self.in_use.ranges);
+                }
+                Ok(())
+            }
+            Stage::Volumes => crate::volumes::sweep(store),
+            Stage::Networks => crate::network::sweep::sweep(store),
+            Stage::End => return false,
+        };
+        self.stage = match stage {
+            Stage::Begin | Stage::Containers { .. } => self.stage,
+            Stage::States => Stage::Names,
+            Stage::Names => Stage::Volumes,
+            Stage::Volumes => Stage::Networks,
+            Stage::Networks | Stage::End => Stage::End,
+        };
+        if self.first.is_ok() {
+            self.first = done;
+        }
+        true
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let store = &self.store;
+        let number = usize::try_from(std::process::id()).unwrap_or(0);
+        let is_due = !self.in_passing || number.is_multiple_of(EVERY);
+        self.stage = Stage::Containers { all: false };
+        // A directory has a link from each one in it; not on all file systems.
+        let links = || fs::metadata(store.containers()).map_or(0, |data| data.nlink());
+        if is_due || links() <= FEW as u64 + 2 {
+            self.abandoned = userns::list_abandoned(store);
+            let ids = store.list()?;
+            if !self.in_passing || ids.len() <= FEW {
+                self.ids = ids;
+                self.stage = Stage::Containers { all: true };
+            } else if is_due {
+                let offset = number / EVERY * SOME % ids.len();
+                self.ids = ids.iter().cycle().skip(offset).take(SOME).cloned().collect();
+            }
+        }
+        sweep_after_boot(store)
+    }
 }
 
 /// Once after each boot: containers that were to be removed at their end, and whose end
@@ -103,12 +197,20 @@ fn sweep_after_boot(store: &Store) -> Result<()> {
     fs::write(&done, "").map_err(crate::EngineError::store(format!("write {}", done.display())))
 }
 
-/// Whether this container needs sweeping: read without a lock, so that it costs little.
-fn is_suspect(store: &Store, id: &ContainerId) -> Result<bool> {
-    if let Some(state) = RunState::read(store, id)? {
-        return Ok(!state.monitor.is_alive());
+/// Whether this container needs sweeping, whose state was read without a lock, so that it costs
+/// little.
+fn is_suspect(store: &Store, id: &ContainerId, state: Option<&RunState>) -> bool {
+    match state {
+        Some(state) => !state.monitor.is_alive(),
+        None => !store.container(id).join("container.json").exists(),
     }
-    Ok(!store.container(id).join("container.json").exists())
+}
+
+fn sweep_known(store: &Store, id: &ContainerId, state: Option<&RunState>) -> Result<()> {
+    match is_suspect(store, id, state) {
+        true => sweep_container(store, id),
+        false => Ok(()),
+    }
 }
 
 /// Sweeps one container, where its monitor or maker is gone. A program that still runs gets
@@ -125,7 +227,7 @@ pub fn sweep_container(store: &Store, id: &ContainerId) -> Result<()> {
 /// # Errors
 /// Where something could not be removed.
 pub(crate) fn resume_or_sweep(store: &Store, id: &ContainerId) -> Result<bool> {
-    if !is_suspect(store, id)? {
+    if !is_suspect(store, id, RunState::read(store, id)?.as_ref()) {
         return Ok(false);
     }
     // Held by its maker or by another sweep: then there is nothing to do here.
@@ -227,7 +329,7 @@ fn kill_init(state: &RunState) {
 }
 
 /// States of containers that are no more.
-fn sweep_states(store: &Store) -> Result<()> {
+fn sweep_states(store: &Store, in_use: &mut InUse) -> Result<()> {
     let Ok(entries) = fs::read_dir(store.states()) else {
         return Ok(());
     };
@@ -249,7 +351,7 @@ fn sweep_states(store: &Store) -> Result<()> {
         .filter_map(|name| ContainerId::parse(name))
         .filter(|id| !store.container(id).exists())
     {
-        let state = RunState::read(store, &id)?;
+        let state = in_use.read(store, &id)?;
         if state.as_ref().is_some_and(|state| state.monitor.is_alive()) {
             continue;
         }
@@ -277,15 +379,5 @@ fn sweep_names(store: &Store) {
             // Somebody else may have been faster.
             names::release(store, &name, &id).unwrap_or_default();
         }
-    }
-}
-
-/// Id ranges whose container does not run and whose maker is gone.
-fn sweep_leases(store: &Store) {
-    let Ok(entries) = fs::read_dir(store.userns()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        userns::sweep_lease(store, &entry.path());
     }
 }

@@ -6,12 +6,12 @@
 
 use crate::error::{EngineError, Result};
 use crate::id::ContainerId;
-use crate::state::{ProcessName, RunState};
+use crate::state::ProcessName;
 use crate::store::Store;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// How many ids a range has.
 pub const RANGE: u32 = 65_536;
@@ -73,48 +73,61 @@ fn try_lease(store: &Store, index: u32) -> Result<bool> {
     }
 }
 
-/// Removes a lease whose maker is gone and that no container's state names.
-pub(crate) fn sweep_lease(store: &Store, path: &Path) {
-    let Some(judged) = fs::read_link(path)
-        .ok()
-        .filter(|content| is_left_behind(store, path, content))
-    else {
-        return;
+/// A lease whose maker is gone.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    path: PathBuf,
+    content: PathBuf,
+    /// None for one that a sweep moved aside, and was killed over.
+    index: Option<u32>,
+}
+
+/// The leases whose makers are gone. The states that are read after this say which of them are
+/// in use: a monitor holds one when its maker has gone, and the state was written before.
+pub(crate) fn list_abandoned(store: &Store) -> Vec<Abandoned> {
+    let mut abandoned = Vec::new();
+    let Ok(entries) = fs::read_dir(store.userns()) else {
+        return abandoned;
     };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Ok(content) = fs::read_link(&path) else {
+            continue;
+        };
+        let text = content.to_string_lossy();
+        let maker = text.split_once(' ').and_then(|(pid, start)| {
+            let (pid, start) = (pid.parse().ok()?, start.parse().ok()?);
+            Some(ProcessName { pid, start })
+        });
+        if maker.is_some_and(|maker| maker.is_alive()) {
+            continue;
+        }
+        let index = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        abandoned.push(Abandoned { path, content, index });
+    }
+    abandoned
+}
+
+/// Removes those of them whose ranges no container has.
+pub(crate) fn sweep(abandoned: &[Abandoned], in_use: &[u32]) {
+    for lease in abandoned {
+        if lease.index.is_none_or(|index| !in_use.contains(&index)) {
+            remove_abandoned(lease);
+        }
+    }
+}
+
+fn remove_abandoned(lease: &Abandoned) {
     // Somebody may have removed it and somebody else taken the range meanwhile: what is
     // moved aside is looked at again.
-    let aside = path.with_extension(format!("sweep-{}", std::process::id()));
-    if fs::rename(path, &aside).is_err() {
+    let aside = lease.path.with_extension(format!("sweep-{}", std::process::id()));
+    if fs::rename(&lease.path, &aside).is_err() {
         return;
     }
-    if fs::read_link(&aside).is_ok_and(|content| content != judged) {
-        fs::rename(&aside, path).unwrap_or_default();
+    if fs::read_link(&aside).is_ok_and(|content| content != lease.content) {
+        fs::rename(&aside, &lease.path).unwrap_or_default();
         return;
     }
     fs::remove_file(&aside).unwrap_or_default();
-}
-
-fn is_left_behind(store: &Store, path: &Path, content: &Path) -> bool {
-    let text = content.to_string_lossy();
-    let maker = text.split_once(' ').and_then(|(pid, start)| {
-        let name = ProcessName {
-            pid: pid.parse().ok()?,
-            start: start.parse().ok()?,
-        };
-        Some(name.is_alive())
-    });
-    maker != Some(true) && !is_in_use(store, path)
-}
-
-/// Whether the state of some container names this lease: after its maker has gone, a monitor
-/// holds it. What cannot be read counts as a use.
-fn is_in_use(store: &Store, path: &Path) -> bool {
-    let index = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-    let Some(index) = index else { return false };
-    let Ok(ids) = store.list_states() else { return true };
-    let names_it = |state: Option<RunState>| state.is_some_and(|state| state.id_range == Some(index));
-    ids.iter()
-        .any(|id| RunState::read(store, id).map_or(true, names_it))
 }
 
 /// Frees a range.
@@ -153,20 +166,21 @@ mod tests {
             store.userns().join(one.index.to_string()),
         );
         symlink("1 0", &gone).unwrap();
-        sweep_lease(&store, &gone);
-        sweep_lease(&store, &held);
-        assert!(fs::read_link(&gone).is_err() && fs::read_link(&held).is_ok());
-        // After its maker has gone, a state names it, or is damaged: then nobody knows.
+        sweep(&list_abandoned(&store), &[1]);
+        assert!(fs::read_link(&gone).is_ok());
+        // One that was moved aside by somebody who was killed over it.
+        let aside = store.userns().join("1.sweep-1");
+        symlink("1 0", &aside).unwrap();
+        sweep(&list_abandoned(&store), &[2]);
+        assert!(fs::read_link(&gone).is_err() && fs::read_link(&aside).is_err());
+        assert!(fs::read_link(&held).is_ok());
+        // Somebody else took it after it was judged.
         symlink("1 0", &gone).unwrap();
-        let fixture = include_str!("../fixtures/v1/state.json");
-        let mut state: RunState = cais_json::from_str(fixture).unwrap();
-        for (range, in_use) in [(Some(1), true), (Some(2), false)] {
-            state.id_range = range;
-            state.write(&store, &id).unwrap();
-            assert_eq!(is_in_use(&store, &gone), in_use);
-        }
-        fs::write(store.state(&id), "{").unwrap();
-        assert!(is_in_use(&store, &gone));
+        let judged = list_abandoned(&store);
+        fs::remove_file(&gone).unwrap();
+        symlink("1 1", &gone).unwrap();
+        sweep(&judged, &[]);
+        assert!(fs::read_link(&gone).is_ok());
         fs::remove_dir_all(&base).unwrap();
     }
 }

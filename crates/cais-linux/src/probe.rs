@@ -16,7 +16,7 @@ mod network;
 mod security;
 
 pub use cgroups::{CgroupMounts, Hierarchy, parse_cgroup_mounts};
-pub use kernel::{KernelVersion, parse_kernel_version};
+pub use kernel::{KernelVersion, parse_kernel_version, read_kernel_version};
 pub use mounts::{IdmapSupport, probe_idmap, probe_idmap_for_real};
 pub use namespaces::UserNamespaces;
 
@@ -118,7 +118,7 @@ impl Features {
 
     /// The kernel's version (uname(2)).
     pub fn kernel(&self) -> KernelVersion {
-        *self.kernel.get_or_init(kernel::read_version)
+        *self.kernel.get_or_init(read_kernel_version)
     }
 
     /// The capabilities of this thread; none where they cannot be read.

@@ -12,12 +12,16 @@ use crate::network::{Driver, Network, NetworkStore};
 use crate::table::{
     BridgeEntry, CHAINS, Elements, PortEntry, SETS, TableState, add_all, delete_all, expire_all, uses_of,
 };
+use cais_linux::probe::{KernelVersion, read_kernel_version};
 use cais_order::InOrder;
 use rustix::io::Errno;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 use std::time::Duration;
 
+/// From here on an element that is there can be given an end; kernels before say yes and do
+/// nothing, unless that was brought to them: so they are asked.
+const EXPIRES_BY_UPDATE: KernelVersion = KernelVersion::new(6, 12);
 /// How often a table is made anew because somebody else changed the rule set meanwhile.
 const TRIES: u32 = 1000;
 
@@ -241,6 +245,9 @@ impl Firewall {
                 return true;
             }
             Err(_) => return false,
+        }
+        if read_kernel_version() >= EXPIRES_BY_UPDATE {
+            return true;
         }
         let last = SETS
             .iter()

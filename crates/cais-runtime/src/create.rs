@@ -19,6 +19,7 @@ use cais_linux::SysError;
 use cais_linux::process::{channel, pidfd, stub};
 use cais_sys::clone::StubProcess;
 use listen::{Clock, Ear, Heard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use sources::{lent, open_sources};
@@ -117,11 +118,18 @@ pub trait Companion {
     /// The start fails with it.
     fn while_the_stub_works(&mut self, process: &StubProcess) -> Result<(), Self::Error>;
 
-    /// All is done for the start but what the stub does.
+    /// All is done for the start but what the stub does. `remains` is what the container was made
+    /// of, which takes a while to be closed. `starts` says whether the program does not run yet:
+    /// where the two share a processor, it may run before this is called.
     ///
     /// # Errors
     /// The start fails with it.
-    fn while_the_program_starts(&mut self) -> Result<(), Self::Error> {
+    fn while_the_program_starts(
+        &mut self,
+        remains: Vec<OwnedFd>,
+        _starts: &dyn Fn() -> bool,
+    ) -> Result<(), Self::Error> {
+        drop(remains);
         Ok(())
     }
 
@@ -241,9 +249,8 @@ pub fn go_on<C: Companion>(
         send_unless_gone(&ours, b"s")?;
     }
     clock.lap("record the container");
-    // Which takes a while: this process would only wait.
-    drop(supply);
-    companion.while_the_program_starts()?;
+    let starts = || is_open(ours.as_fd());
+    companion.while_the_program_starts(supply.remains, &starts)?;
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
         check_end(&mut ear, &unfinished)?;
@@ -308,6 +315,12 @@ fn listen<C: Companion>(
             Heard::End => return Ok(false),
         }
     }
+}
+
+/// Whether the other end of the channel is open: it is closed as the program is executed.
+fn is_open(channel: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(channel, PollFlags::RDHUP)];
+    poll(&mut fds, Some(&Timespec::default())) == Ok(0)
 }
 
 /// What the end of the channel means.
@@ -501,5 +514,21 @@ fn send_slots(
         // The stub is gone: what it said, or how it died, tells more than EPIPE does.
         Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
         other => other.map_err(CreateError::prepare("send the plan to the init stub")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_open_until_its_other_end_is_closed() {
+        let (ours, theirs) = channel::pair().unwrap();
+        assert!(is_open(ours.as_fd()));
+        // What is still to be read says nothing of it.
+        channel::send(theirs.as_fd(), b"x", &[]).unwrap();
+        assert!(is_open(ours.as_fd()));
+        drop(theirs);
+        assert!(!is_open(ours.as_fd()));
     }
 }

@@ -37,6 +37,8 @@ pub(crate) mod volume;
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais_engine::engine::Engine;
+use cais_engine::error::EngineError;
+use cais_engine::sweep::Sweep;
 use cais_runtime::create::Timing;
 
 /// The engine of this user.
@@ -49,27 +51,28 @@ fn privileged_engine() -> Result<Engine, Failure> {
     engine().map_err(|failure| failure.code(125))
 }
 
-/// Removes what killed commands left behind. What cannot be removed now is tried again by
-/// the next command, and told here, but it stops nothing.
+/// Removes what killed commands left behind.
 fn sweep(engine: &Engine) {
-    if let Err(error) = cais_engine::sweep::sweep(&engine.store) {
-        print_error(&format!(
-            "{}: warning: {}\n",
-            program(),
-            cais_engine::run::chain(&error)
-        ));
+    if let Err(error) = Sweep::of(&engine.store, false).finish() {
+        tell_of_sweep(&error);
     }
 }
 
 /// The same before a start: of many containers only some are looked through.
 fn sweep_in_passing(engine: &Engine) {
-    if let Err(error) = cais_engine::sweep::sweep_in_passing(&engine.store) {
-        print_error(&format!(
-            "{}: warning: {}\n",
-            program(),
-            cais_engine::run::chain(&error)
-        ));
+    if let Err(error) = Sweep::of(&engine.store, true).finish() {
+        tell_of_sweep(&error);
     }
+}
+
+/// What cannot be removed now is tried again by the next command, and told here, but it stops
+/// nothing.
+fn tell_of_sweep(error: &EngineError) {
+    print_error(&format!(
+        "{}: warning: {}\n",
+        program(),
+        cais_engine::run::chain(error)
+    ));
 }
 
 /// The keys by which a terminal is left, as Docker's.

@@ -146,3 +146,27 @@ fn a_program_that_ends_without_a_monitor_is_seen_and_restarted_by_its_policy() {
         env.ok(&["rm", "-f", "alone"]);
     }
 }
+
+/// A start sweeps while its program is executed and between what that asks for; the rest comes
+/// when it has ended.
+#[test]
+fn a_start_sweeps_however_soon_its_program_ends() {
+    let env = TestEnv::new();
+    env.ok(&["run", "--rm", "host", "true"]);
+    let run = env.path("run");
+    for _ in 0..10 {
+        // A range of ids and what a resolver knows, of containers that are no more.
+        let range = run.join("userns/7");
+        let resolver = run.join("resolvers").join("a".repeat(64));
+        std::os::unix::fs::symlink("1 0", &range).unwrap();
+        std::fs::create_dir_all(run.join("resolvers")).unwrap();
+        std::fs::write(
+            &resolver,
+            r#"{"networks":[],"hosts":[],"forward":false,"servers":[]}"#,
+        )
+        .unwrap();
+        env.ok(&["run", "--rm", "host", "true"]);
+        assert!(std::fs::read_link(&range).is_err());
+        assert!(!resolver.exists());
+    }
+}

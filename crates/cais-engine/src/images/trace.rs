@@ -89,7 +89,7 @@ fn run_container(engine: &Engine, options: RunOptions) -> u8 {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
-        meanwhile: None,
+        sweeps: None,
         farewell: None,
     };
     // Without the watcher the command cannot go on: whoever kills that one ends this, too, and

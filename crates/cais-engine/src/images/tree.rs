@@ -41,7 +41,7 @@ pub struct ImportOptions {
 ///
 /// # Errors
 /// Where the archive is damaged or hostile, or the store cannot be written.
-pub fn import(engine: &Engine, input: impl Read, options: &ImportOptions) -> Result<Digest> {
+pub fn import(engine: &Engine, input: impl Read + Send, options: &ImportOptions) -> Result<Digest> {
     engine.store.ensure()?;
     let name = options.name.as_deref().map(super::full_name).transpose()?;
     let store = super::open(engine)?;
@@ -79,7 +79,7 @@ pub fn import(engine: &Engine, input: impl Read, options: &ImportOptions) -> Res
     Ok(id)
 }
 
-fn fill(staging: &Staging, input: impl Read, rootless: bool) -> Result<Unpacked> {
+fn fill(staging: &Staging, input: impl Read + Send, rootless: bool) -> Result<Unpacked> {
     let told = |error: &dyn std::error::Error| {
         EngineError::Invalid(format!(
             "cannot take in the archive: {}",

@@ -11,7 +11,9 @@ use cais_net::NetError;
 use cais_net::network::NetworkStore;
 use cais_net::publish::{PortMapping, PortRange, PublishedPort};
 use cais_net::reserve::{HostWays, Reserved, reserve};
+use cais_sys::process::close_together;
 use rustix::event::epoll;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::thread::sched_yield;
 use std::net::IpAddr;
@@ -193,16 +195,28 @@ pub(super) fn keep_all(engine: &Engine, prepared: &Prepared, targets: Targets) -
 /// are closed before anybody hears of its end.
 static CLOSING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
-/// Closes the sockets of many ports beside this thread.
-pub(super) fn let_go<T: Send + 'static>(mut ports: Vec<T>) {
-    if u32::try_from(ports.len()).unwrap_or(u32::MAX) < MANY {
+/// Closes the sockets of ports, those of many beside this thread.
+pub(super) fn let_go(sockets: Vec<OwnedFd>) {
+    if u32::try_from(sockets.len()).unwrap_or(u32::MAX) < MANY {
         return;
     }
     await_closed();
-    let half = ports.split_off(ports.len() / 2);
-    for some in [ports, half] {
+    // Two threads opened them by turns.
+    let mut by_number = Vec::new();
+    for socket in sockets {
+        let number = usize::try_from(socket.as_raw_fd()).unwrap_or(0);
+        by_number.resize_with(by_number.len().max(number + 1), || None);
+        if let Some(place) = by_number.get_mut(number) {
+            *place = Some(socket);
+        }
+    }
+    let half = by_number.split_off(by_number.len() / 2);
+    for some in [by_number, half] {
         // Where there can be no thread, they are closed here.
-        if let (Ok(thread), Ok(mut closing)) = (Builder::new().spawn(move || drop(some)), CLOSING.lock()) {
+        if let (Ok(thread), Ok(mut closing)) = (
+            Builder::new().spawn(move || close_together(some.into_iter().flatten())),
+            CLOSING.lock(),
+        ) {
             closing.push(thread);
         }
     }

@@ -139,7 +139,8 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 impl Drop for Forwarding {
     fn drop(&mut self) {
-        let_go(std::mem::take(&mut self.ports));
+        let ports = std::mem::take(&mut self.ports).into_iter();
+        let_go(ports.filter_map(|kept| kept.reserved.socket).collect());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who waits for the program: this process itself, a monitor that this process
 //! watches, or a monitor that is left alone.
 
+use super::chores::Chores;
 use super::claim;
 use super::launch::{Launched, Start, launch};
 use super::lifetime::{Audience, Keeper};
@@ -14,10 +15,12 @@ use crate::monitor::door::NUDGE;
 use crate::monitor::watcher::Own;
 use crate::options::{RestartPolicy, RunOptions};
 use crate::record::{Record, clear_notes};
+use crate::sweep::Sweep;
 use cais_linux::SysError;
 use cais_runtime::create::Timing;
 use cais_sys::signal::{SignalSet, block, signalfd};
 use rustix::fd::{AsFd, OwnedFd};
+use std::cell::RefCell;
 
 /// How a run went, as far as this command saw it.
 #[derive(Debug)]
@@ -43,9 +46,8 @@ pub struct Manner {
     pub detach_keys: Vec<u8>,
     /// Called with the times of the start, where they are wanted.
     pub timings: Option<fn(&[Timing])>,
-    /// Called while the program is executed, or once it runs where a copy of this process starts
-    /// it: work that nobody waits for.
-    pub meanwhile: Option<fn(&Engine)>,
+    /// Whether this command sweeps, beside the start or after it; called with what that meets.
+    pub sweeps: Option<fn(&EngineError)>,
     /// Called where nobody watches and the program runs, as the last thing that this process
     /// does: it ends with the status that is returned, and its memory goes on with the monitor.
     /// Without it the caller goes on. Without a container the monitor was killed before it had
@@ -148,7 +150,7 @@ pub fn start_detached(engine: &Engine, id: &ContainerId) -> Result<()> {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
-        meanwhile: None,
+        sweeps: None,
         farewell: None,
     };
     start_again(engine, id, &manner).map(drop)
@@ -190,9 +192,9 @@ fn start_locked(
         return super::monitor_process::start_monitor(engine, prepared, manner, lock);
     }
     let signals = take_signals()?;
-    // Not later: the program may ask for a name as soon as it runs.
-    let waits = || {
-        do_meanwhile(engine, manner);
+    let chores = RefCell::new(Chores::new(&engine.store, manner.sweeps));
+    let waits = |remains, starts: &dyn Fn() -> bool| {
+        chores.borrow_mut().begin(remains, starts);
         Ok(())
     };
     let start = Start {
@@ -201,8 +203,10 @@ fn start_locked(
         waits: Some(&waits),
         ..Start::default()
     };
-    let launched = launch(engine, prepared, &start, &engine.checkpoints)?;
+    let mut launched = launch(engine, prepared, &start, &engine.checkpoints)?;
     lock.release();
+    // The first in the row is called last.
+    launched.attendants.insert(0, Box::new(chores.into_inner()));
     show_timings(manner, &launched);
     let audience = Audience {
         own: Some(Own {
@@ -226,9 +230,11 @@ fn needs_monitor(options: &RunOptions, manner: &Manner) -> bool {
     manner.detach || options.tty || options.restart != RestartPolicy::No || !manner.sig_proxy
 }
 
-pub(super) fn do_meanwhile(engine: &Engine, manner: &Manner) {
-    if let Some(work) = manner.meanwhile {
-        work(engine);
+pub(super) fn sweep_in_passing(engine: &Engine, manner: &Manner) {
+    if let Some(tell) = manner.sweeps
+        && let Err(error) = Sweep::of(&engine.store, true).finish()
+    {
+        tell(&error);
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Launched {
     pub(crate) input_once: bool,
 }
 
+/// What is done while the program is executed.
+pub(crate) type Waits<'a> = dyn Fn(Vec<OwnedFd>, &dyn Fn() -> bool) -> Result<()> + 'a;
+
 /// How a start goes.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
@@ -54,8 +57,9 @@ pub(crate) struct Start<'a> {
     pub(crate) restart_count: u32,
     /// Standard streams that the program gets as they are.
     pub(crate) passed: Option<[OwnedFd; 3]>,
-    /// Called when this process has done its part, and only the stub works.
-    pub(crate) waits: Option<&'a dyn Fn() -> Result<()>>,
+    /// Called when this process has done its part, and only the stub works
+    /// ([`Companion::while_the_program_starts`]).
+    pub(crate) waits: Option<&'a Waits<'a>>,
 }
 
 impl Launched {
@@ -128,7 +132,7 @@ struct Files<'a> {
     /// What it has in networks, where that was made before the plan was sent.
     connected: Option<Connected>,
     attendants: Vec<Box<dyn Attendant>>,
-    waits: Option<&'a dyn Fn() -> Result<()>>,
+    waits: Option<&'a Waits<'a>>,
     checkpoints: &'a Checkpoints,
 }
 
@@ -208,8 +212,8 @@ impl Companion for Files<'_> {
         Ok(())
     }
 
-    fn while_the_program_starts(&mut self) -> Result<()> {
-        self.waits.map_or(Ok(()), |waits| waits())
+    fn while_the_program_starts(&mut self, remains: Vec<OwnedFd>, starts: &dyn Fn() -> bool) -> Result<()> {
+        self.waits.map_or(Ok(()), |waits| waits(remains, starts))
     }
 
     fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A monitor of its own: a process that this command makes and watches, or that takes this
 //! command's memory over and lets it go.
 
-use super::foreground::{Manner, Outcome, chain, do_meanwhile, show_timings, take_nudges, take_signals};
+use super::foreground::{Manner, Outcome, chain, show_timings, sweep_in_passing, take_nudges, take_signals};
 use super::launch::{Launched, Start, exit_code, launch};
 use super::lifetime::{Audience, Keeper};
 use super::prepare::Prepared;
@@ -59,7 +59,7 @@ pub(super) fn start_successor(
     };
     let mut meanwhile = || {
         engine.checkpoints.pass("wait for the monitor");
-        do_meanwhile(engine, manner);
+        sweep_in_passing(engine, manner);
     };
     hand_over(lock, successor, &mut meanwhile, &mut || {
         farewell(Some(&prepared.record.id))
@@ -114,7 +114,7 @@ pub(super) fn start_monitor(
                 Some(take_signals()?)
             };
             await_start(&ours, &mut buffer)?;
-            do_meanwhile(engine, manner);
+            sweep_in_passing(engine, manner);
             if manner.detach {
                 return Ok(Outcome::Detached);
             }
@@ -283,7 +283,8 @@ fn start_in_monitor(
         // Before they are: what the command was given is not for them.
         leave_caller(engine.service.listen())?;
     }
-    let waits = || {
+    let waits = |remains, _: &dyn Fn() -> bool| {
+        drop::<Vec<OwnedFd>>(remains);
         if !leaves_first {
             leave_caller(engine.service.listen())?;
         }

@@ -101,7 +101,7 @@ impl SpoolOptions {
 }
 
 /// A reader of what is in a stream, whether or not it is compressed, by its first bytes.
-pub(super) fn decompress<'a>(mut content: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>, bool)> {
+pub(super) fn decompress<'a>(mut content: Box<dyn Read + 'a>) -> io::Result<(Box<dyn Read + 'a>, bool)> {
     let mut head = Vec::new();
     content.by_ref().take(4).read_to_end(&mut head)?;
     let is_gzip = head.starts_with(&[0x1f, 0x8b]);
@@ -134,7 +134,7 @@ impl Archive {
             file
         } else {
             let failed = FormatError::io("read the archive");
-            let (mut content, _) = decompress(file).map_err(failed)?;
+            let (mut content, _) = decompress(Box::new(file)).map_err(failed)?;
             spool.fill(&mut content, "the archive")?
         };
         let length = file

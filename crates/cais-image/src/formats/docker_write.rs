@@ -67,7 +67,7 @@ impl<W: Write> DockerArchiveSink<W> {
     fn put_layer(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<()> {
         let failed = || FormatError::io(format!("read {}", blob.digest));
         let (mut file, hasher, size) = {
-            let (mut plain, is_compressed) = decompress(&mut *content).map_err(failed())?;
+            let (mut plain, is_compressed) = decompress(Box::new(&mut *content)).map_err(failed())?;
             if !is_compressed {
                 self.layers.insert(blob.digest.clone(), blob.clone());
                 return self.write_blob(&blob.digest, blob.size, &mut plain);

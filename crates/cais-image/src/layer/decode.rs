@@ -52,20 +52,20 @@ pub enum DecodeError {
     },
 }
 
-enum Inner<R: Read> {
-    Plain(Input<R>),
-    Gzip(Box<MultiGzDecoder<Input<R>>>),
-    Zstd(zstd::Decoder<'static, Input<R>>),
+enum Inner<'a> {
+    Plain(Input<'a>),
+    Gzip(Box<MultiGzDecoder<Input<'a>>>),
+    Zstd(zstd::Decoder<'static, Input<'a>>),
 }
 
 /// The bytes of an archive out of a layer that may be compressed.
-pub struct Decoder<R: Read> {
-    inner: Inner<R>,
+pub struct Decoder<'a> {
+    inner: Inner<'a>,
     limit: Option<Expansion>,
     written: u64,
 }
 
-impl<R: Read> fmt::Debug for Decoder<R> {
+impl fmt::Debug for Decoder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
             .field("compression", &self.compression())
@@ -75,12 +75,16 @@ impl<R: Read> fmt::Debug for Decoder<R> {
     }
 }
 
-impl<R: Read> Decoder<R> {
+impl<'a> Decoder<'a> {
     /// Looks at the first bytes.
     ///
     /// # Errors
     /// Where they cannot be read, or show a compression that layers do not have.
-    pub fn new(inner: R, limit: Option<Expansion>) -> Result<Self, DecodeError> {
+    pub fn new(inner: impl Read + Send + 'a, limit: Option<Expansion>) -> Result<Self, DecodeError> {
+        Self::over(Box::new(inner), limit)
+    }
+
+    fn over(inner: Box<dyn Read + Send + 'a>, limit: Option<Expansion>) -> Result<Self, DecodeError> {
         let mut input = Input::new(inner);
         let start = input.peek(6).map_err(DecodeError::Read)?;
         let inner = match start {
@@ -136,7 +140,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-impl<R: Read> Read for Decoder<R> {
+impl Read for Decoder<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let length = match &mut self.inner {
             Inner::Plain(input) => input.read(bytes),
@@ -150,17 +154,18 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-/// The compressed bytes, counted.
-struct Input<R> {
-    inner: R,
+/// The compressed bytes, counted. Whatever they come from: all that decodes and unpacks them is
+/// there once.
+struct Input<'a> {
+    inner: Box<dyn Read + Send + 'a>,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
     consumed: u64,
 }
 
-impl<R: Read> Input<R> {
-    fn new(inner: R) -> Self {
+impl<'a> Input<'a> {
+    fn new(inner: Box<dyn Read + Send + 'a>) -> Self {
         Self {
             inner,
             buffer: vec![0; BUFFER].into_boxed_slice(),
@@ -184,7 +189,7 @@ impl<R: Read> Input<R> {
     }
 }
 
-impl<R: Read> Read for Input<R> {
+impl Read for Input<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let there = self.fill_buf()?;
         let length = there.len().min(bytes.len());
@@ -194,7 +199,7 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-impl<R: Read> BufRead for Input<R> {
+impl BufRead for Input<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);

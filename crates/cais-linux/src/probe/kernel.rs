@@ -51,7 +51,8 @@ pub fn parse_kernel_version(release: &[u8]) -> Option<KernelVersion> {
 }
 
 /// The version of the running kernel; 0.0 where its release cannot be read.
-pub(super) fn read_version() -> KernelVersion {
+#[must_use]
+pub fn read_kernel_version() -> KernelVersion {
     parse_kernel_version(rustix::system::uname().release().to_bytes()).unwrap_or_default()
 }
 
@@ -147,7 +148,7 @@ pub(super) fn findings() -> Vec<Finding> {
 }
 
 fn version() -> Finding {
-    let found = read_version();
+    let found = read_kernel_version();
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let state = if found >= OLDEST {
         State::Present

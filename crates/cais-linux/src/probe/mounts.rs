@@ -1,6 +1,6 @@
 //! Mounts as descriptors, id-mapped mounts, overlay.
 
-use super::kernel::{KernelVersion, from_result, read_version, reason};
+use super::kernel::{KernelVersion, from_result, read_kernel_version, reason};
 use super::{Finding, State};
 use crate::error::{Result, SysError};
 use crate::mounts::tree::map_ids;
@@ -172,7 +172,7 @@ fn is_registered(text: &str, name: &str) -> bool {
 
 fn overlay_for_users() -> Finding {
     const SINCE: KernelVersion = KernelVersion::new(5, 11);
-    let found = read_version();
+    let found = read_kernel_version();
     let detail = if found >= SINCE {
         String::new()
     } else {
@@ -207,7 +207,7 @@ fn id_mapped(state_dir: &Path) -> Finding {
             format!("{name} below {} cannot", state_dir.display()),
         ),
         Err(error) => {
-            let by_table = support.since.is_some_and(|since| read_version() >= since);
+            let by_table = support.since.is_some_and(|since| read_kernel_version() >= since);
             let state = if by_table { State::Partly } else { State::Absent };
             finding(
                 state,

@@ -4,6 +4,7 @@ use super::message::{Batch, Meaning, Message, MessageReader};
 use crate::error::{NetError, Result};
 use crate::namespace;
 use cais_linux::SysError;
+use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
@@ -97,18 +98,22 @@ impl Socket {
         }
         let mut first = Ok(());
         loop {
-            self.buffer.resize(BUFFER, 0);
-            let received =
-                rustix::io::retry_on_intr(|| recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::DONTWAIT));
-            let length = match received {
-                Ok((length, _)) => length,
+            self.buffer.clear();
+            self.buffer.reserve(BUFFER);
+            // Not filled with zeros first: most answers take one page of it, and each that is
+            // touched for the first time costs microseconds.
+            let received = rustix::io::retry_on_intr(|| {
+                recv(&self.fd, spare_capacity(&mut self.buffer), RecvFlags::DONTWAIT)
+            });
+            match received {
+                Ok(_) => {}
                 // Everything was answered: a batch that is refused as a whole acknowledges
                 // nothing.
                 Err(Errno::AGAIN) if first.is_err() => return first,
                 Err(Errno::AGAIN) => return Err(Errno::NOMSG),
                 Err(errno) => return Err(errno),
-            };
-            for message in MessageReader::new(self.buffer.get(..length).unwrap_or_default()) {
+            }
+            for message in MessageReader::new(&self.buffer) {
                 let is_last = message.sequence == batch.sequence();
                 match message.meaning() {
                     Meaning::Refused(errno) => {

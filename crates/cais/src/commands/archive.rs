@@ -119,7 +119,7 @@ pub(crate) fn import(args: &ImportArgs) -> Result<u8, Failure> {
         platform: platform(args.platform.as_deref())?,
     };
     let is_address = args.source.starts_with("http://") || args.source.starts_with("https://");
-    let input: Box<dyn Read> = match args.source.as_str() {
+    let input: Box<dyn Read + Send> = match args.source.as_str() {
         "-" => Box::new(standard_input()?),
         url if is_address => cais_image::registry::fetch_url(url, super::transfer::LOOK_UP)
             .map_err(|error| Failure::new(format!("cannot fetch the archive: {error}")))?,

@@ -1,7 +1,7 @@
 //! `cais run` and `cais create`.
 
 use super::run_options::{no_image, options_of};
-use super::{detach_keys, has_terminal, privileged_engine, show_timings, sweep_in_passing};
+use super::{detach_keys, has_terminal, privileged_engine, show_timings, sweep_in_passing, tell_of_sweep};
 use crate::failure::Failure;
 use crate::output::{print, print_error, program};
 use cais::cli::RunArgs;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         sig_proxy: args.sig_proxy,
         detach_keys: keys,
         timings: args.timings.then_some(show_timings),
-        meanwhile: Some(sweep_in_passing),
+        sweeps: Some(tell_of_sweep),
         farewell: Some(take_leave),
     };
     let started = prepare_new(&engine, options).and_then(|prepared| {

@@ -27,7 +27,7 @@ pub(crate) fn start(args: &StartArgs) -> Result<u8, Failure> {
         sig_proxy: true,
         detach_keys: keys,
         timings: None,
-        meanwhile: None,
+        sweeps: None,
         farewell: None,
     };
     match start_one(&engine, name, &manner)? {
@@ -45,7 +45,7 @@ fn background() -> Manner {
         sig_proxy: true,
         detach_keys: Vec::new(),
         timings: None,
-        meanwhile: None,
+        sweeps: None,
         farewell: None,
     }
 }

@@ -42,6 +42,8 @@ impl Site {
             fs::read_link(&theirs).is_ok_and(|theirs| theirs != ours)
         })?;
         sh("ip link set lo up")?;
+        // Where the daemon finds no routing it turns it on and lets nothing but its own through.
+        sh("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
         sh(&format!(
             "ip link add lan0 type veth peer name lan0 netns {}",
             site.world.id()

@@ -48,6 +48,8 @@ pub(crate) fn see_off(
             .iter()
             .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
+        let deadlines = left.iter().filter_map(|each| each.deadline());
+        let until = deadlines.chain(until).min();
         let timeout = until.map(|until| timespec(until.saturating_duration_since(now)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -73,4 +75,34 @@ fn call_all(left: &mut Vec<Box<dyn Attendant>>) {
         restart: &restart,
     };
     left.retain_mut(|attendant| attendant.attend(&[], &program) == Attention::Stays);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Leaves after so many turns, and waits for nothing but its turn.
+    struct Turns(u32, Instant);
+
+    impl Attendant for Turns {
+        fn want<'a>(&'a self, _wanted: &mut Wanted<'a>) {}
+
+        fn deadline(&self) -> Option<Instant> {
+            Some(self.1)
+        }
+
+        fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+            self.0 -= 1;
+            match self.0 {
+                0 => Attention::Leaves,
+                _ => Attention::Stays,
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_waits_for_its_turn_alone_gets_it() {
+        let mut left: Vec<Box<dyn Attendant>> = vec![Box::new(Turns(3, Instant::now()))];
+        assert_eq!(see_off(&mut left, None, None).unwrap(), Seen::AllGone);
+    }
 }
