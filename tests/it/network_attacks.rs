@@ -1,7 +1,8 @@
 //! What somebody who means ill tries, and what other firewalls do.
 
-use crate::network_support::{HOST4, OUTSIDE4, Site, ask, tcp_echo};
-use crate::support::{eventually, patience};
+use crate::network_support::{HOST4, Lan, Namespace, OUTSIDE4, Site, ask, tcp_echo};
+use crate::support::{Done, TestEnv, eventually, patience};
+use std::process::Command;
 
 /// A container with a published and an unpublished port.
 fn with_server() -> Site {
@@ -163,4 +164,55 @@ fn foreign_firewalls_are_named() {
         let text = format!("{}{}", check.stdout, check.stderr);
         assert!(text.contains(kind), "{kind}: {text}");
     }
+}
+
+/// Somebody at an interface of the host, which may be a port of a bridge: 10.0.NUMBER.2.
+fn neighbour(lan: &Lan, number: u8, bridge: Option<&str>) -> Namespace {
+    let it = Namespace::new();
+    let (end, pid) = (format!("end{number}"), it.pid());
+    lan.host.sh(&format!(
+        "ip link add {end} type veth peer name lan0 netns {pid} && ip link set {end} up"
+    ));
+    let interface = bridge.map_or(end.clone(), |bridge| {
+        lan.host.sh(&format!(
+            "ip link add {bridge} type bridge && ip link set {end} master {bridge} && ip link set {bridge} up"
+        ));
+        bridge.to_owned()
+    });
+    lan.host
+        .sh(&format!("ip addr add 10.0.{number}.1/24 dev {interface}"));
+    it.sh(&format!(
+        "ip addr add 10.0.{number}.2/24 dev lan0 && ip link set lan0 up && ip route add default via 10.0.{number}.1"
+    ));
+    it
+}
+
+/// Routing is turned on for containers, and the host is no router between the interfaces that it
+/// has. Bridges that other engines make later have rules of their own (Docker's, libvirt's).
+#[test]
+fn a_host_that_did_not_route_is_no_router_now() {
+    let env = TestEnv::new();
+    let lan = Lan::new();
+    lan.host.sh("echo 0 >/proc/sys/net/ipv4/ip_forward");
+    let device = neighbour(&lan, 1, None);
+    let early = neighbour(&lan, 2, Some("br0"));
+    // The host's own store, which lies elsewhere in this mount namespace.
+    let start = env.command(&["run", "--rm", "--network", "bridge", "host", "true"]);
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs t /var/lib && mount -t tmpfs t /run && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.arg(start.get_program()).args(start.get_args());
+    command
+        .env_remove("CAIS_DATA")
+        .env_remove("CAIS_RUN")
+        .env("CAIS_CONFIG", "");
+    let done = Done::from(lan.host.inside(&command).output().unwrap());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(lan.host.sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
+    let later = neighbour(&lan, 3, Some("docker0"));
+    lan.outside.sh(&format!("ip route add 10.0.0.0/16 via {HOST4}"));
+    let reaches = |from: &Namespace| from.try_sh(&format!("busybox ping -c 1 -W 2 {OUTSIDE4}")).code == 0;
+    assert!(!reaches(&device));
+    assert!(!reaches(&early));
+    assert!(reaches(&later));
 }

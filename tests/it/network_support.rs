@@ -33,6 +33,11 @@ impl Namespace {
         new
     }
 
+    /// A process in it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// The file by which it is entered.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.holder.id())

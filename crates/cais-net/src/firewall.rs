@@ -61,10 +61,12 @@ pub fn read_state(store: &NetworkStore) -> Result<TableState> {
         .iter()
         .flat_map(|endpoints| endpoints.port_entries())
         .collect();
+    let (no_routing, old_bridges) = host::read_no_routing(store);
     Ok(TableState {
         bridges,
         ports,
-        no_routing: host::read_no_routing(store),
+        no_routing,
+        old_bridges,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the host must do for bridges: route packets. And what it had not done before.
 
 use crate::error::{NetError, Result};
+use crate::netlink::{Batch, Protocol, Socket, link};
 use crate::network::{NetworkStore, ensure_directory};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,15 +37,37 @@ fn note(store: &NetworkStore, ipv4: bool) -> PathBuf {
     store.leases.join(name)
 }
 
-/// The families, IPv4 and IPv6, in which this host routed nothing before we asked it to.
+/// The families, IPv4 and IPv6, in which this host routed nothing before we asked it to, and the
+/// bridges that it had then.
 #[must_use]
-pub fn read_no_routing(store: &NetworkStore) -> [bool; 2] {
-    [true, false].map(|ipv4| note(store, ipv4).exists())
+pub fn read_no_routing(store: &NetworkStore) -> ([bool; 2], Vec<String>) {
+    let notes = [true, false].map(|ipv4| fs::read_to_string(note(store, ipv4)).ok());
+    let bridges = notes.iter().flatten().flat_map(|text| text.lines());
+    let bridges = bridges.map(str::to_owned).collect();
+    (notes.map(|text| text.is_some()), bridges)
+}
+
+/// The bridges that are there.
+fn read_bridges() -> Result<Vec<String>> {
+    let mut socket = Socket::open_here(Protocol::Route)?;
+    let mut batch = Batch::default();
+    link::list(&mut batch);
+    let mut bridges = Vec::new();
+    socket
+        .ask(&batch, |message| {
+            let link = link::parse(message).filter(|link| link.kind == "bridge");
+            bridges.extend(link.map(|link| link.name));
+        })
+        .map_err(NetError::netlink(
+            "list the interfaces of this host",
+            "RTM_GETLINK",
+        ))?;
+    Ok(bridges)
 }
 
 /// Has the host route packets of IPv4, and with `ipv6` those of IPv6. Where it did not, that
-/// is noted first: then the table lets it route for our networks alone, and the host does not
-/// become a router between its other interfaces.
+/// is noted first: then the table lets it route for our networks, and for bridges that others
+/// make later, and the host does not become a router between its other interfaces.
 ///
 /// # Errors
 /// Where a setting cannot be written.
@@ -72,7 +95,7 @@ fn write_note(store: &NetworkStore, ipv4: bool) -> Result<()> {
     }
     ensure_directory(&store.leases)?;
     let path = note(store, ipv4);
-    fs::write(&path, "").map_err(NetError::file(format!("write {}", path.display())))
+    fs::write(&path, read_bridges()?.join("\n")).map_err(NetError::file(format!("write {}", path.display())))
 }
 
 /// A router does not listen to others' advertisements unless it is told to: without this

@@ -45,6 +45,9 @@ pub static NEAR6: Set = ranges("near6", &[Field::Ipv6, Field::Ipv6]);
 /// The families in which this host routed nothing before we asked it to: what is not ours
 /// is not routed now either.
 pub static NO_ROUTING: Set = set("no_routing", &[Field::Family]);
+/// The bridges that were there before: what is routed from them and to them is held as that of
+/// other interfaces. Those that came later are of other engines, which have their own rules.
+pub static OLD_BRIDGES: Set = set("old_bridges", &[Field::Interface]);
 /// Ports that are published on all addresses.
 pub static PORTS4: Set = map(
     "pub_any4",
@@ -88,7 +91,7 @@ pub static RANGES6_AT: Set = range_map(
 );
 
 /// All sets, in the order in which they are made.
-pub static SETS: [&Set; 16] = [
+pub static SETS: [&Set; 17] = [
     &BRIDGES,
     &SAME_BRIDGE,
     &INTERNAL,
@@ -97,6 +100,7 @@ pub static SETS: [&Set; 16] = [
     &NEAR4,
     &NEAR6,
     &NO_ROUTING,
+    &OLD_BRIDGES,
     &PORTS4,
     &PORTS4_AT,
     &PORTS6,
@@ -216,6 +220,8 @@ const IPV4: u32 = 2;
 const IPV6: u32 = 10;
 const IN_NAME: u32 = 6;
 const OUT_NAME: u32 = 7;
+const IN_KIND: u32 = 26;
+const OUT_KIND: u32 = 27;
 
 /// The registers: 16 bytes each under 1 to 4, or 4 bytes each under 8 to 23, so that 1
 /// begins where 8 does, and 2 where 12 does.
@@ -323,6 +329,9 @@ const IS_NOT_LOOPBACK: Expression = Expression::Compare {
     equal: false,
     value: b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
 };
+
+/// After the kind of an interface; a device has none, and then the rule ends.
+const IS_BRIDGE: Expression = equals(b"bridge\0\0\0\0\0\0\0\0\0\0");
 
 const GUARD: &[&[Expression]] = &[
     &[
@@ -521,6 +530,20 @@ const OUT_OF: &[&[Expression]] = &[
 const FORWARDED: &[&[Expression]] = &[
     &[LEAVES_BY, is_in(&BRIDGES), go(GOTO, "into")],
     &[CAME_BY, is_in(&BRIDGES), go(GOTO, "outof")],
+    &[
+        meta(IN_KIND, FIRST),
+        IS_BRIDGE,
+        CAME_BY,
+        is_not_in(&OLD_BRIDGES),
+        verdict(RETURN),
+    ],
+    &[
+        meta(OUT_KIND, FIRST),
+        IS_BRIDGE,
+        LEAVES_BY,
+        is_not_in(&OLD_BRIDGES),
+        verdict(RETURN),
+    ],
     &[FAMILY, is_in(&NO_ROUTING), verdict(DROP)],
 ];
 

@@ -45,8 +45,10 @@ pub struct TableState {
     pub bridges: Vec<BridgeEntry>,
     /// The published ports.
     pub ports: Vec<PortEntry>,
-    /// Whether nothing but ours is routed, of IPv4 and of IPv6.
+    /// Whether the host itself routes nothing, of IPv4 and of IPv6.
     pub no_routing: [bool; 2],
+    /// The bridges that were there when that was noted.
+    pub old_bridges: Vec<String>,
 }
 
 /// The elements of each set, by its name; sorted, each once.
@@ -71,6 +73,9 @@ impl TableState {
         }
         for (family, _) in [2u8, 10].iter().zip(self.no_routing).filter(|(_, on)| *on) {
             push(&mut all, &NO_ROUTING, vec![*family], Vec::new(), "");
+        }
+        for name in &self.old_bridges {
+            push(&mut all, &OLD_BRIDGES, interface_key(name), Vec::new(), "");
         }
         for elements in all.values_mut() {
             elements.order();

@@ -23,6 +23,7 @@ fn state() -> TableState {
         }],
         ports: vec![port(None), port(Some("127.0.0.1"))],
         no_routing: [true, false],
+        old_bridges: vec!["br0".to_owned(), "br0".to_owned()],
     }
 }
 
@@ -40,6 +41,8 @@ fn what_a_state_becomes() {
     assert_eq!(one(&SUBNETS4).last, Some(vec![172, 17, 255, 255]));
     assert_eq!(one(&NEAR6).key.len(), 32);
     assert_eq!(one(&NO_ROUTING).key, [2]);
+    assert_eq!(all[OLD_BRIDGES.name].len(), 1);
+    assert_eq!(one(&OLD_BRIDGES).key, b"br0\0\0\0\0\0\0\0\0\0\0\0\0\0");
 }
 
 #[test]
@@ -87,5 +90,5 @@ fn registers_fit_the_keys() {
         }
     }
     let uses: Vec<u32> = CHAINS.iter().map(uses_of).collect();
-    assert_eq!(uses, [11, 8, 5, 2, 1, 1, 5, 3]);
+    assert_eq!(uses, [11, 8, 5, 2, 1, 1, 5, 5]);
 }

@@ -10,7 +10,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 /// Fresh containers, and names in the network.
-const CONTAINERS: usize = 25;
+const CONTAINERS: usize = 75;
 const NAMES: usize = 1000;
 
 /// Runs inside a container: asks for a name and prints microseconds, first the first.
@@ -89,7 +89,7 @@ pub(super) fn measure(site: &Site, docker: bool) -> Result<Vec<Row>, String> {
         output(&mut site.docker(&[&target[..], &aliases, &["bench", "/bin/sleep", "10000"]].concat()))?;
         let (mut first, mut later) = (Samples::default(), Samples::default());
         let mount = format!("{this}:/xtask:ro");
-        for _ in 0..CONTAINERS / 5 {
+        for _ in 0..CONTAINERS / 15 {
             let program = [&["/xtask"][..], &asks].concat();
             let mut command = site.docker_run(&["--network", "bench", "-v", &mount], &program);
             take(&output(&mut command)?, &mut first, &mut later);
