@@ -1,6 +1,7 @@
 //! The ports that a container publishes, kept before anything is published. The kernel takes some
-//! microseconds for each: where they are many, two threads keep them while the container is made,
-//! and whoever has to wait for them helps. Two others let them go while the rest is given back.
+//! microseconds for each: where they are many, threads on other processors keep them while the
+//! container is made, and close them while the rest is given back. Whoever has to wait for them
+//! helps.
 
 use super::proxy::{Forwarding, Targets, targets};
 use crate::engine::Engine;
@@ -15,7 +16,7 @@ use cais_sys::process::close_together;
 use rustix::event::epoll;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::thread::sched_yield;
+use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity, sched_yield};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +39,11 @@ struct Wanted {
 
 /// Ports that are wanted in networks of ours, and the threads that keep them, where there are.
 #[derive(Debug, Default)]
-pub(crate) struct Keeping(Option<(Arc<Pieces>, Vec<JoinHandle<Kept>>)>);
+pub(crate) struct Keeping {
+    ports: Option<(Arc<Pieces>, Vec<JoinHandle<Kept>>)>,
+    /// Whether there are so many.
+    by_threads: bool,
+}
 
 /// Mappings that several threads share.
 #[derive(Debug)]
@@ -53,13 +58,13 @@ struct Pieces {
 type Kept = (Vec<(usize, Vec<Reserved>)>, Option<NetError>);
 
 impl Keeping {
-    /// Begins where there are many ports.
+    /// Finds out what there is to keep.
     ///
     /// # Errors
     /// Where a network is gone.
-    pub(crate) fn begin(engine: &Engine, prepared: &Prepared) -> Result<Self> {
+    pub(crate) fn of(engine: &Engine, prepared: &Prepared) -> Result<Self> {
         let Some(wanted) = Wanted::of_networks(engine, prepared)? else {
-            return Ok(Self(None));
+            return Ok(Self::default());
         };
         let pieces = Arc::new(Pieces::of(wanted));
         let count = pieces
@@ -67,20 +72,32 @@ impl Keeping {
             .iter()
             .map(|mapping| mapping.container_ports.count())
             .sum();
-        let mut threads = Vec::new();
         // The processes of a rootless start are copied, which takes one thread.
-        if count >= MANY && !engine.rootless && make_room(count).is_ok() {
-            for _ in 0..2 {
-                let pieces = Arc::clone(&pieces);
-                threads.extend(Builder::new().spawn(move || pieces.keep(true)));
-            }
+        let by_threads = count >= MANY && !engine.rootless && make_room(count).is_ok();
+        Ok(Self {
+            ports: Some((pieces, Vec::new())),
+            by_threads,
+        })
+    }
+
+    /// Begins where there are many ports: once the container's process is made, which would have
+    /// to wait for a processor else.
+    pub(crate) fn begin(&mut self) {
+        let Some((pieces, threads)) = &mut self.ports else {
+            return;
+        };
+        if self.by_threads {
+            let pieces = Arc::clone(pieces);
+            *threads = beside(2, move || pieces.keep(true));
+            sched_yield();
         }
-        Ok(Self(Some((pieces, threads))))
     }
 
     /// Whether it goes on without this thread.
     pub(super) fn goes_on(&self) -> bool {
-        self.0.as_ref().is_some_and(|(_, threads)| !threads.is_empty())
+        self.ports
+            .as_ref()
+            .is_some_and(|(_, threads)| !threads.is_empty())
     }
 
     /// The ports, kept.
@@ -88,7 +105,7 @@ impl Keeping {
     /// # Errors
     /// Where a port is taken.
     pub(super) fn finish(&mut self) -> Result<Forwarding> {
-        let Some((pieces, threads)) = self.0.take() else {
+        let Some((pieces, threads)) = self.ports.take() else {
             return Ok(Forwarding::default());
         };
         let mut parts = vec![pieces.keep(false)];
@@ -100,7 +117,7 @@ impl Keeping {
 impl Drop for Keeping {
     /// A start that failed has given its ports back when it says so.
     fn drop(&mut self) {
-        if let Some((pieces, threads)) = self.0.take() {
+        if let Some((pieces, threads)) = self.ports.take() {
             pieces.stop();
             for thread in threads {
                 thread.join().map(drop).unwrap_or_default();
@@ -188,20 +205,34 @@ fn make_room(count: u32) -> rustix::io::Result<()> {
 /// Where a port is taken.
 pub(super) fn keep_all(engine: &Engine, prepared: &Prepared, targets: Targets) -> Result<Forwarding> {
     let wanted = Wanted::of(engine, prepared, None, targets);
-    Keeping(Some((Arc::new(Pieces::of(wanted)), Vec::new()))).finish()
+    let mut keeping = Keeping {
+        ports: Some((Arc::new(Pieces::of(wanted)), Vec::new())),
+        by_threads: false,
+    };
+    keeping.finish()
 }
 
-/// Who closes sockets at this moment. A process that ends need not wait for it: its descriptors
-/// are closed before anybody hears of its end.
-static CLOSING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+/// Ports that are let go.
+struct Closing {
+    /// Their sockets, in pieces that nobody has taken yet.
+    pieces: Vec<Vec<OwnedFd>>,
+    /// Who closes them at this moment.
+    threads: Vec<JoinHandle<()>>,
+}
 
-/// Closes the sockets of ports, those of many beside this thread.
+static CLOSING: Mutex<Closing> = Mutex::new(Closing {
+    pieces: Vec::new(),
+    threads: Vec::new(),
+});
+
+/// Closes the sockets of ports, those of many beside this thread, which is to call
+/// [`await_closed`] before it makes another process: a copy of this one could find the lock or
+/// the heap as a thread has it that is not there any more.
 pub(super) fn let_go(sockets: Vec<OwnedFd>) {
     if u32::try_from(sockets.len()).unwrap_or(u32::MAX) < MANY {
         return;
     }
-    await_closed();
-    // Two threads opened them by turns.
+    // Several threads opened them by turns; those that follow each other are closed by one call.
     let mut by_number = Vec::new();
     for socket in sockets {
         let number = usize::try_from(socket.as_raw_fd()).unwrap_or(0);
@@ -210,24 +241,66 @@ pub(super) fn let_go(sockets: Vec<OwnedFd>) {
             *place = Some(socket);
         }
     }
-    let half = by_number.split_off(by_number.len() / 2);
-    for some in [by_number, half] {
-        // Where there can be no thread, they are closed here.
-        if let (Ok(thread), Ok(mut closing)) = (
-            Builder::new().spawn(move || close_together(some.into_iter().flatten())),
-            CLOSING.lock(),
-        ) {
-            closing.push(thread);
+    let mut in_order = by_number.into_iter().flatten();
+    // What cannot be shared is closed as it is dropped.
+    let Ok(mut closing) = CLOSING.lock() else { return };
+    loop {
+        let piece: Vec<OwnedFd> = in_order.by_ref().take(usize::from(PIECE)).collect();
+        if piece.is_empty() {
+            break;
         }
+        closing.pieces.push(piece);
+    }
+    let threads = beside(1, close_pieces);
+    let is_alone = threads.is_empty();
+    closing.threads.extend(threads);
+    drop(closing);
+    if is_alone {
+        close_pieces();
+    }
+    sched_yield();
+}
+
+fn close_pieces() {
+    // The lock is not held while one is closed.
+    let next = || CLOSING.lock().ok().and_then(|mut closing| closing.pieces.pop());
+    while let Some(piece) = next() {
+        close_together(piece);
     }
 }
 
-/// Waits until this process has none of the ports any more that it let go.
-fn await_closed() {
-    let closing = CLOSING.lock().map(|mut closing| std::mem::take(&mut *closing));
+/// Helps to close what is still open, and waits until this process has none of the ports any
+/// more that it let go.
+pub(crate) fn await_closed() {
+    close_pieces();
+    let closing = CLOSING
+        .lock()
+        .map(|mut closing| std::mem::take(&mut closing.threads));
     for thread in closing.into_iter().flatten() {
         thread.join().unwrap_or_default();
     }
+}
+
+/// Starts so many threads for some work, at the most one for each other processor. They keep off
+/// the one that this thread runs on: where the kernel puts them together, neither gets on, and
+/// another one idles. Whoever starts them is to let them go there ([`sched_yield`]).
+fn beside<T: Send + 'static>(
+    most: usize,
+    work: impl Fn() -> T + Clone + Send + 'static,
+) -> Vec<JoinHandle<T>> {
+    let Ok(mut others) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    others.unset(sched_getcpu());
+    let count = usize::try_from(others.count()).unwrap_or(0).min(most);
+    let spawn = |_| {
+        let work = work.clone();
+        Builder::new().spawn(move || {
+            sched_setaffinity(None, &others).unwrap_or_default();
+            work()
+        })
+    };
+    (0..count).filter_map(|number| spawn(number).ok()).collect()
 }
 
 impl Wanted {

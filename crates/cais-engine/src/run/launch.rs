@@ -240,7 +240,7 @@ fn launch_recorded(
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
     let id = prepared.record.id.clone();
-    let keeping = Keeping::begin(engine, prepared)?;
+    let mut keeping = Keeping::of(engine, prepared)?;
     if engine.rootless {
         checkpoints.pass("make the places for changes");
         super::write_sources(engine, prepared)?;
@@ -263,6 +263,7 @@ fn launch_recorded(
         checkpoint: &|name| checkpoints.pass(name),
     };
     let begun = begin(&prepared.plan, &around).map_err(EngineError::from)?;
+    keeping.begin();
     checkpoints.pass("make the pipes");
     let pipes = match options.tty || start.passed.is_some() {
         true => None,

@@ -13,6 +13,7 @@ use crate::log::LogWriter;
 use crate::monitor::attendant::Attendant;
 use crate::monitor::watcher::{Front, Own};
 use crate::monitor::{House, Over, Relay, Seen, see_off};
+use crate::network::keeping::await_closed;
 use crate::record::{Exit, Record, is_marked_stopped};
 use crate::state::RunState;
 use crate::{events, time};
@@ -111,6 +112,7 @@ impl Keeper<'_> {
             drop(tree);
             lock.release();
             left.extend(part(&end.exit, end.fronts));
+            await_closed();
             let length = next_pause(pause, end.length);
             pause = Some(length);
             let Some(asked) = self.await_restart(&id, length, &mut left)? else {
@@ -268,6 +270,7 @@ fn part(exit: &Exit, fronts: Vec<Front>) -> Vec<Box<dyn Attendant>> {
 fn see_out(exit: &Exit, fronts: Vec<Front>, left: Vec<Box<dyn Attendant>>) -> Result<()> {
     let mut left = left;
     left.extend(part(exit, fronts));
+    await_closed();
     see_off(&mut left, None, None).map(drop)
 }
 
