@@ -239,14 +239,13 @@ fn launch_recorded(
     start: &Start<'_>,
     checkpoints: &Checkpoints,
 ) -> Result<Launched> {
-    let id = prepared.record.id.clone();
     let mut keeping = Keeping::of(engine, prepared)?;
     if engine.rootless {
         checkpoints.pass("make the places for changes");
         super::write_sources(engine, prepared)?;
     }
     let options = &prepared.record.options;
-    let notified = engine.service.open(&engine.store, &id, options)?;
+    let notified = engine.service.open(&engine.store, &prepared.record.id, options)?;
     checkpoints.pass("make the cgroup");
     let group = prepared.begin_group()?;
     let cgroup = group.as_ref().map(Making::clone_into).transpose();
@@ -302,7 +301,7 @@ fn launch_recorded(
         }
     };
     Ok(Launched {
-        id,
+        id: prepared.record.id.clone(),
         tree: HeldTree::of(&running.process),
         running,
         streams,
