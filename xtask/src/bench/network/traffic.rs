@@ -9,11 +9,13 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-/// Seconds for each measurement of throughput, and how often each is done.
-const SECONDS: &str = "2";
-const ROUNDS: usize = 3;
-/// Octets there and back.
-const PINGS: usize = 4000;
+/// Seconds for each measurement of throughput, and how often each is done: a machine that changes
+/// from second to second changes for all engines then.
+const SECONDS: &str = "1";
+const ROUNDS: usize = 10;
+/// Octets there and back, in each round, after some that do not count.
+const PINGS: usize = 500;
+const FIRST_PINGS: usize = 100;
 
 /// One figure.
 pub(super) struct Figure {
@@ -58,16 +60,19 @@ pub(super) fn measure(site: &Site, docker: bool) -> Result<Vec<Figure>, String> 
         engines.push(prepare_docker(site)?);
     }
     let mut rates = vec![<[Samples; 3]>::default(); engines.len()];
-    for _ in 0..ROUNDS {
-        for (engine, rates) in engines.iter().zip(&mut rates) {
-            let between = (engine.exec)(&["iperf3", "-J", "-t", SECONDS, "-c", &engine.address]);
-            let out = (engine.exec)(&["iperf3", "-J", "-t", SECONDS, "-c", WORLD]);
-            let port = engine.port.to_string();
-            let mut host = Command::new("iperf3");
-            host.args(["-J", "-t", SECONDS, "-c", "192.0.2.1", "-p", &port]);
-            for (samples, mut command) in rates.iter_mut().zip([between, host, out]) {
-                samples.push(rate(&output(&mut command)?)?);
+    let mut pings = vec![Samples::default(); engines.len()];
+    for round in 0..ROUNDS {
+        // Whoever comes second, comes first in the next round.
+        let in_turn = |number: usize| (number + round) % engines.len();
+        for kind in 0..3 {
+            for number in (0..engines.len()).map(in_turn) {
+                let took = rate(&output(&mut iperf(&engines[number], kind))?)?;
+                let samples = rates[number].get_mut(kind);
+                samples.into_iter().for_each(|samples| samples.push(took));
             }
+        }
+        for number in (0..engines.len()).map(in_turn) {
+            ping(engines[number].pings, &mut pings[number])?;
         }
     }
     let mut figures = Vec::new();
@@ -84,14 +89,28 @@ pub(super) fn measure(site: &Site, docker: bool) -> Result<Vec<Figure>, String> 
             });
         }
     }
-    for engine in &engines {
+    for (engine, pings) in engines.iter().zip(&pings) {
         figures.push(Figure {
             name: format!("{}, host to published port and back", engine.name),
-            value: ping(engine.pings)?,
+            value: pings.median(),
             unit: "µs",
         });
     }
     Ok(figures)
+}
+
+/// Between containers, from the host through a published port, or out.
+fn iperf(engine: &Engine<'_>, kind: usize) -> Command {
+    match kind {
+        0 => (engine.exec)(&["iperf3", "-J", "-t", SECONDS, "-c", &engine.address]),
+        1 => {
+            let mut host = Command::new("iperf3");
+            let port = engine.port.to_string();
+            host.args(["-J", "-t", SECONDS, "-c", "192.0.2.1", "-p", &port]);
+            host
+        }
+        _ => (engine.exec)(&["iperf3", "-J", "-t", SECONDS, "-c", WORLD]),
+    }
 }
 
 fn rate(report: &str) -> Result<f64, String> {
@@ -176,20 +195,19 @@ fn prepare_docker(site: &Site) -> Result<Engine<'_>, String> {
     })
 }
 
-/// Median of an octet there and back, in microseconds.
-fn ping(port: u16) -> Result<f64, String> {
+/// Octets there and back, in microseconds.
+fn ping(port: u16, samples: &mut Samples) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(("192.0.2.1", port)).map_err(text)?;
     stream.set_nodelay(true).map_err(text)?;
-    let mut samples = Samples::default();
     let mut octet = [0u8; 1];
-    for number in 0..PINGS {
+    for number in 0..PINGS + FIRST_PINGS {
         let began = Instant::now();
         stream.write_all(b"x").map_err(text)?;
         stream.read_exact(&mut octet).map_err(text)?;
-        if number >= 100 {
+        if number >= FIRST_PINGS {
             samples.push(began.elapsed().as_secs_f64() * 1e6);
         }
     }
-    Ok(samples.median())
+    Ok(())
 }
