@@ -2,6 +2,9 @@
 
 use crate::{Outcome, workspace};
 
+/// In two parts, so that this file has none of it and needs no exception.
+const WORD: &str = concat!("un", "safe");
+
 pub(crate) fn check() -> Outcome {
     let mut wrong = Vec::new();
     let mut blocks = 0;
@@ -13,12 +16,12 @@ pub(crate) fn check() -> Outcome {
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate() {
             let code = line.split("//").next().unwrap_or("");
-            let opens = code.contains("unsafe {");
-            let declares =
-                code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern");
-            if (opens || declares) && !in_sys && !path.ends_with("unsafe_code.rs") {
+            let has = |what| code.contains(&format!("{WORD} {what}"));
+            let opens = has("{");
+            let declares = ["fn", "impl", "extern"].into_iter().any(has);
+            if (opens || declares) && !in_sys {
                 wrong.push(format!(
-                    "{}:{}: unsafe outside cais-sys",
+                    "{}:{}: {WORD} outside cais-sys",
                     path.display(),
                     index + 1
                 ));
@@ -32,7 +35,7 @@ pub(crate) fn check() -> Outcome {
             }
         }
     }
-    println!("unsafe: {blocks} blocks, all in cais-sys");
+    println!("{WORD}: {blocks} blocks, all in cais-sys");
     if wrong.is_empty() {
         Ok(())
     } else {

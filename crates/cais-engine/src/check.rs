@@ -6,7 +6,8 @@ use crate::id::ContainerId;
 use crate::lock::ContainerLock;
 use crate::options::RootSource;
 use crate::record::{Exit, Record};
-use crate::{images, names, sweep};
+use crate::sweep::{self, Sweep};
+use crate::{images, names};
 use std::fs;
 
 /// Something that is not as it should be.
@@ -44,7 +45,7 @@ pub fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
             advice: None,
         });
     }
-    if repair && let Err(error) = sweep::sweep(&engine.store) {
+    if repair && let Err(error) = Sweep::of(&engine.store, false).finish() {
         // What was found is worth more than that this failed.
         findings.push(Finding {
             problem: crate::run::chain(&error),

@@ -23,14 +23,6 @@ use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// Sweeps everything.
-///
-/// # Errors
-/// The first thing that could be found but not removed. It stops nothing else.
-pub fn sweep(store: &Store) -> Result<()> {
-    Sweep::of(store, false).finish()
-}
-
 /// Up to so many containers are all looked through before each start.
 const FEW: usize = 16;
 /// Of more, so many are looked through in passing, by one start in [`EVERY`].

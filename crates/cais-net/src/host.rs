@@ -95,7 +95,11 @@ fn write_note(store: &NetworkStore, ipv4: bool) -> Result<()> {
     }
     ensure_directory(&store.leases)?;
     let path = note(store, ipv4);
-    fs::write(&path, read_bridges()?.join("\n")).map_err(NetError::file(format!("write {}", path.display())))
+    // Whoever reads it reads all of it.
+    let beside = path.with_extension(std::process::id().to_string());
+    fs::write(&beside, read_bridges()?.join("\n"))
+        .and_then(|()| fs::rename(&beside, &path))
+        .map_err(NetError::file(format!("write {}", path.display())))
 }
 
 /// A router does not listen to others' advertisements unless it is told to: without this

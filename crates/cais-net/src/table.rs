@@ -42,8 +42,8 @@ pub static SUBNETS6: Set = ranges("subnets6", &[Field::Ipv6]);
 pub static NEAR4: Set = ranges("near4", &[Field::Ipv4, Field::Ipv4]);
 /// The same of IPv6.
 pub static NEAR6: Set = ranges("near6", &[Field::Ipv6, Field::Ipv6]);
-/// The families in which this host routed nothing before we asked it to: what is not ours
-/// is not routed now either.
+/// The families in which this host routed nothing before we asked it to: it routes nothing now
+/// either but what is ours, and from and to bridges that came later.
 pub static NO_ROUTING: Set = set("no_routing", &[Field::Family]);
 /// The bridges that were there before: what is routed from them and to them is held as that of
 /// other interfaces. Those that came later are of other engines, which have their own rules.

@@ -84,6 +84,7 @@ impl Keeper<'_> {
             left.append(&mut end.attendants);
             let Some(lock) = ContainerLock::acquire(store, &id)? else {
                 // Somebody removed it by force while it ran.
+                drop(tree);
                 see_out(&end.exit, end.fronts, left)?;
                 return end.ended;
             };
