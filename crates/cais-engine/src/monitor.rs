@@ -10,7 +10,7 @@ mod relay;
 pub mod watcher;
 
 pub use relay::{House, Over, Relay};
-pub(crate) use relay::{Seen, see_off};
+pub(crate) use relay::{Seen, attend_early, see_off};
 
 use crate::error::{EngineError, Result};
 use cais_linux::SysError;

@@ -11,6 +11,7 @@
 //! | `message` | what a client may ask, and the answers that we make (RFC 1035, 4; RFC 6891) |
 //! | `reply` | what an upstream server's reply says; how a reply ages |
 //! | `name_file` | the names of one network: a sorted file, replaced by rename |
+//! | `name_reader` | questions to that file |
 //! | `lookup` | a question against the names of a container's networks |
 //! | `resolv_conf` | resolv.conf(5): the host's, and the one that a container gets |
 //! | `config` | what one container's resolver knows, as a file |
@@ -35,6 +36,7 @@ pub mod lookup;
 pub mod message;
 pub mod name;
 pub mod name_file;
+pub mod name_reader;
 pub mod reply;
 pub mod resolv_conf;
 mod resolver;

@@ -101,6 +101,9 @@ pub struct Endpoints {
     /// Whether the monitor passes connections on, and the kernel translates nothing.
     #[serde(default)]
     pub proxy: bool,
+    /// Whether the host has IPv6, where that was found out with the plan.
+    #[serde(skip)]
+    pub host_ipv6: Option<bool>,
 }
 
 impl Endpoints {

@@ -25,10 +25,11 @@ fn write_setting(path: &Path, value: &str) -> Result<()> {
     })
 }
 
-/// Whether this host has IPv6.
+/// Whether new interfaces of this host have IPv6: to turn it off for all of them changes what is
+/// given to new ones (ip-sysctl, `conf/default`).
 #[must_use]
 pub fn has_ipv6() -> bool {
-    read_setting("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_some_and(|value| value == "0")
+    read_setting("/proc/sys/net/ipv6/conf/default/disable_ipv6").is_some_and(|value| value == "0")
 }
 
 /// The note that this host routed nothing of a family before we asked it to.

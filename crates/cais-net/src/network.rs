@@ -134,6 +134,23 @@ impl Network {
         self.pools.iter().find(|pool| pool.subnet.is_ipv4() == ipv4)
     }
 
+    /// What of it is possible on a host: where that has IPv6 turned off, what is of IPv4.
+    ///
+    /// # Errors
+    /// [`NetError::Impossible`] where that is nothing.
+    pub fn on_host(mut self, has_ipv6: bool) -> Result<Self> {
+        if !has_ipv6 && self.driver == Driver::Bridge {
+            self.pools.retain(|pool| pool.subnet.is_ipv4());
+        }
+        if self.pools.is_empty() && !has_ipv6 {
+            return Err(NetError::Impossible {
+                action: format!("use network {}, which is of IPv6 alone", self.name),
+                reason: "IPv6 is turned off on this host: `sysctl -w net.ipv6.conf.all.disable_ipv6=0` turns it on".to_owned(),
+            });
+        }
+        Ok(self)
+    }
+
     /// The pool that has this address.
     #[must_use]
     pub fn pool_of(&self, address: IpAddr) -> Option<&Pool> {

@@ -2,7 +2,6 @@
 //! kernel leads packets to the container before they would come to it.
 
 use crate::error::{NetError, Result};
-use crate::host;
 use crate::network::NetworkStore;
 use crate::publish::{PortMapping, PortRange, Protocol, PublishedPort};
 use cais_linux::SysError;
@@ -10,7 +9,7 @@ use cais_linux::limits::rlimit::raise_descriptors;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with, sockopt};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -90,15 +89,15 @@ fn reserve_any(
 /// # Errors
 /// [`NetError::PortTaken`]; what bind(2) says otherwise.
 pub fn reserve_one(store: &NetworkStore, port: PublishedPort) -> Result<Reserved> {
-    reserve_at(store, port, &HostWays::read())
+    reserve_at(store, port, &HostWays::unknown())
 }
 
-/// What a host says of sockets, read once for all ports that a thread keeps.
+/// What a host says of sockets, found out once for all ports that a thread keeps.
 #[derive(Debug)]
 pub struct HostWays {
     /// What a socket is bound to that keeps a port at all addresses: one of IPv6 that takes both
-    /// families keeps it in both.
-    any: IpAddr,
+    /// families keeps it in both. Of IPv4 on a kernel without IPv6, as the first socket shows.
+    any: Cell<IpAddr>,
     /// Whether a new socket of IPv6 takes IPv6 alone (`net.ipv6.bindv6only`, ipv6(7)).
     one_family: OnceCell<bool>,
     /// Whether this process was let have as many descriptors as it may.
@@ -106,15 +105,11 @@ pub struct HostWays {
 }
 
 impl HostWays {
-    /// Reads it.
+    /// Nothing is known yet.
     #[must_use]
-    pub fn read() -> Self {
+    pub fn unknown() -> Self {
         Self {
-            any: if host::has_ipv6() {
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            } else {
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-            },
+            any: Cell::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             one_family: OnceCell::new(),
             raised: OnceCell::new(),
         }
@@ -132,8 +127,15 @@ fn reserve_at(store: &NetworkStore, port: PublishedPort, host_ways: &HostWays) -
 }
 
 fn open_for(port: &PublishedPort, host_ways: &HostWays) -> Result<Option<OwnedFd>> {
-    let address = port.host.unwrap_or(host_ways.any);
-    let socket = open(port.protocol, address, port.host.is_none(), host_ways)?;
+    let open_at = |address| open(port.protocol, address, port.host.is_none(), host_ways);
+    let opened = open_at(port.host.unwrap_or(host_ways.any.get()));
+    let socket = match opened {
+        Err(error) if port.host.is_none() && is_without_family(&error) => {
+            host_ways.any.set(Ipv4Addr::UNSPECIFIED.into());
+            open_at(host_ways.any.get())?
+        }
+        other => other?,
+    };
     if socket.as_ref().is_some_and(|socket| socket.as_raw_fd() > MANY) {
         host_ways.raised.get_or_init(raise_descriptors);
     }
@@ -148,7 +150,7 @@ fn bind_to(
     let Some(socket) = socket else {
         return Ok(Reserved { port, socket: None });
     };
-    let address = port.host.unwrap_or(host_ways.any);
+    let address = port.host.unwrap_or(host_ways.any.get());
     match bind_fresh(&socket, SocketAddr::new(address, port.host_port), &port) {
         Ok(()) => {}
         Err(Errno::ADDRINUSE) => {
@@ -170,6 +172,11 @@ fn bind_to(
         port,
         socket: Some(socket),
     })
+}
+
+/// Whether the kernel was built or booted without the family of a socket.
+fn is_without_family(error: &NetError) -> bool {
+    matches!(error, NetError::System { source, .. } if source.errno() == Errno::AFNOSUPPORT)
 }
 
 fn cannot_bind(port: &PublishedPort, errno: Errno) -> NetError {
@@ -349,7 +356,7 @@ mod tests {
             container_ports: PortRange { first: 80, last: 80 },
             protocol: Protocol::Tcp,
         };
-        let other = reserve(&store, &mapping, (None, &HostWays::read())).unwrap();
+        let other = reserve(&store, &mapping, (None, &HostWays::unknown())).unwrap();
         assert_ne!(other[0].port.host_port, first.port.host_port);
     }
 }

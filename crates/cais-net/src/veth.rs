@@ -4,7 +4,6 @@
 use crate::bridge;
 use crate::endpoint::Endpoint;
 use crate::error::{NetError, Result};
-use crate::host;
 use crate::namespace;
 use crate::netlink::link::{self, MacvlanMode, NewInterface};
 use crate::netlink::{Batch, Protocol, Socket, address, route};
@@ -25,17 +24,22 @@ fn parent(host: &Socket, endpoint: &Endpoint) -> Result<u32> {
     })
 }
 
-/// Makes the interfaces: one send.
+/// Makes the interfaces: one send. `has_ipv6` is whether the host has it ([`crate::host::has_ipv6`]).
 ///
 /// # Errors
 /// Where one cannot be made; those made before it go with the namespace, or by [`detach`].
-pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoints: &[Endpoint]) -> Result<()> {
+pub fn attach(
+    host: &mut Socket,
+    namespace: BorrowedFd<'_>,
+    endpoints: &[Endpoint],
+    has_ipv6: bool,
+) -> Result<()> {
     let parents = endpoints
         .iter()
         .map(|endpoint| parent(host, endpoint))
         .collect::<Result<Vec<u32>>>()?;
     let names: Vec<&str> = endpoints.iter().map(|each| each.network.as_str()).collect();
-    make(host, namespace, endpoints, &parents).map_err(NetError::netlink(
+    make(host, namespace, (endpoints, &parents), has_ipv6).map_err(NetError::netlink(
         format!("connect the container to network {}", names.join(", ")),
         "RTM_NEWLINK",
     ))
@@ -44,11 +48,10 @@ pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoints: &[Endpoin
 fn make(
     host: &mut Socket,
     namespace: BorrowedFd<'_>,
-    endpoints: &[Endpoint],
-    parents: &[u32],
+    (endpoints, parents): (&[Endpoint], &[u32]),
+    has_ipv6: bool,
 ) -> std::result::Result<(), Errno> {
     let mut batch = Batch::default();
-    let has_ipv6 = host::has_ipv6();
     for (endpoint, parent) in endpoints.iter().zip(parents) {
         let interface = NewInterface {
             namespace,

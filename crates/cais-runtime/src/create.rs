@@ -250,7 +250,9 @@ pub fn go_on<C: Companion>(
     }
     clock.lap("record the container");
     let starts = || is_open(ours.as_fd());
-    companion.while_the_program_starts(supply.remains, &starts)?;
+    let mut remains = supply.remains;
+    remains.extend(userns);
+    companion.while_the_program_starts(remains, &starts)?;
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
         check_end(&mut ear, &unfinished)?;

@@ -106,3 +106,70 @@ fn the_end_at_the_bridge_has_no_address() {
     assert!(inside.contains("eth0"), "{inside}");
     env.ok(&["rm", "-f", "wide", "narrow"]);
 }
+
+#[test]
+fn ipv6_that_is_turned_off_later() {
+    let (lan, env) = (Lan::new(), TestEnv::new());
+    let host = &lan.host;
+    let turn = |off: u8| host.sh(&format!("echo {off} > /proc/sys/net/ipv6/conf/all/disable_ipv6"));
+    let addresses = |network: &str| {
+        let words = [
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "host",
+            "ip",
+            "-br",
+            "addr",
+            "show",
+            "eth0",
+        ];
+        host.cais(&env, &words)
+    };
+    for name in ["used", "late"] {
+        host.cais(&env, &["network", "create", name]);
+    }
+    host.cais(
+        &env,
+        &["network", "create", "--ipv6", "--subnet", "fd00:78::/64", "six"],
+    );
+    assert!(addresses("used").contains(" fd"));
+    turn(1);
+    // One whose bridge is there, and one that is used for the first time.
+    for (network, port) in [("used", "8080"), ("late", "8081")] {
+        assert!(!addresses(network).contains(" fd"), "{network}");
+        let mapping = format!("{port}:80");
+        serve(&lan, &env, network, &["--network", network, "-p", &mapping]);
+        let asked = ask(&lan.outside, "tcp", HOST4, port.parse().unwrap());
+        assert_eq!(asked.as_deref(), Some(OUTSIDE4), "{network}");
+    }
+    let refused = host.try_cais(
+        &env,
+        &["run", "--rm", "--network", "used:ip6=fd00::9", "host", "true"],
+    );
+    assert!(
+        refused.code == 125 && refused.stderr.contains("turned off"),
+        "{}",
+        refused.stderr
+    );
+    let refused = host.try_cais(&env, &["run", "--rm", "--network", "six", "host", "true"]);
+    assert!(
+        refused.code == 125 && refused.stderr.contains("turned off"),
+        "{}",
+        refused.stderr
+    );
+    let check = host.try_cais(&env, &["network", "check"]);
+    assert!(
+        check.code != 0 && check.stdout.contains("IPv4 alone"),
+        "{}",
+        check.stdout
+    );
+    turn(0);
+    host.cais(&env, &["network", "repair"]);
+    assert_sound(host, &env);
+    for network in ["used", "late", "six"] {
+        assert!(addresses(network).contains(" fd"), "{network}");
+    }
+    host.cais(&env, &["rm", "-f", "used", "late"]);
+}

@@ -1,10 +1,12 @@
 //! The loop of the monitor.
 
 mod after;
+mod before;
 mod fronts;
 mod streams;
 
 pub(crate) use after::{Seen, see_off};
+pub(crate) use before::attend_early;
 
 use super::Streams;
 use super::attendant::{Attendant, Attention, Program, Wanted};

@@ -18,7 +18,7 @@ use cais_net::endpoint::{Endpoint, Endpoints};
 use cais_net::firewall::{Firewall, port_elements};
 use cais_net::netlink::{Protocol, Socket};
 use cais_net::network::{Network, NetworkStore};
-use cais_net::{lease, namespace, veth};
+use cais_net::{host, lease, namespace, veth};
 use rustix::fd::AsFd;
 
 fn invalid(text: impl Into<String>) -> EngineError {
@@ -100,6 +100,7 @@ fn connect_noted(
         && let Some(mut endpoints) = networks.read_endpoints(record.id.as_str())?
     {
         pass("lease addresses");
+        endpoints.host_ipv6 = Some(host::has_ipv6());
         let planned = add_endpoint(store, network, &attachment, &mut endpoints);
         if planned.is_err() {
             if let Some(endpoint) = endpoints.endpoints.pop() {
@@ -147,7 +148,8 @@ fn make_interface(networks: &NetworkStore, endpoints: &Endpoints, checkpoints: &
     }
     checkpoints.pass("make the interface");
     let new = std::slice::from_ref(endpoint);
-    veth::attach(&mut route, inside.as_fd(), new)?;
+    let has_ipv6 = endpoints.host_ipv6.unwrap_or_else(host::has_ipv6);
+    veth::attach(&mut route, inside.as_fd(), new, has_ipv6)?;
     checkpoints.pass("set the interface up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, new)?;
     // It may be the first network that ports can lead to.

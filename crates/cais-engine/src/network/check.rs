@@ -85,8 +85,17 @@ fn check_bridge(network: &Network, containers: &[Endpoints], host: &HostNetworks
         return;
     }
     let addresses: BTreeSet<_> = host.addresses_of(bridge.index).into_set();
+    let has_ipv6 = host::has_ipv6();
     for gateway in network.pools.iter().filter_map(|pool| pool.gateway) {
-        if !addresses.contains(&gateway) {
+        if gateway.is_ipv6() && !has_ipv6 {
+            found.push(Finding {
+                what: format!(
+                    "network {}: IPv6 is turned off on this host, its containers have IPv4 alone",
+                    network.name
+                ),
+                remedy: format!("sysctl -w net.ipv6.conf.all.disable_ipv6=0 && {REPAIR}"),
+            });
+        } else if !addresses.contains(&gateway) {
             found.push(finding(format!(
                 "network {}: the bridge {name} has lost its address {gateway}",
                 network.name
@@ -312,6 +321,7 @@ pub fn repair(store: &Store) -> Result<()> {
             continue;
         }
         is_used = true;
+        let network = network.on_host(host::has_ipv6())?;
         host::ensure_forwarding(&networks, network.pool(false).is_some())?;
         let index = bridge::ensure(&mut route, &network)?;
         bridge::apply_addresses(&mut route, &network, index)?;

@@ -76,6 +76,7 @@ pub(super) fn connect(
         endpoints: vec![endpoint(name)?],
         ports: forwarding.ports().copied().collect(),
         proxy: true,
+        host_ipv6: None,
     };
     checkpoints.pass("write the endpoints down");
     networks.write_endpoints(&endpoints)?;

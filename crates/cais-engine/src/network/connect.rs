@@ -86,7 +86,8 @@ fn make_interfaces(
         .process
         .ok_or_else(|| EngineError::Invalid("the first process ended before it was connected".to_owned()))?;
     let inside = namespace::open_of(init)?;
-    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints)?;
+    let has_ipv6 = endpoints.host_ipv6.unwrap_or_else(host::has_ipv6);
+    veth::attach(&mut route, inside.as_fd(), &endpoints.endpoints, has_ipv6)?;
     pass("set the interfaces up");
     veth::configure(&mut veth::open_inside(inside.as_fd())?, &endpoints.endpoints)?;
     Ok(firewall)
@@ -181,7 +182,7 @@ pub(super) fn ensure_bridge(
     if endpoint.driver != Driver::Bridge || bridge::is_up(route, &endpoint.parent)? {
         return Ok(());
     }
-    let network = networks.find(&endpoint.network)?;
+    let network = networks.find(&endpoint.network)?.on_host(host::has_ipv6())?;
     host::ensure_forwarding(networks, network.pool(false).is_some())?;
     firewall.add(&network_elements(&network))?;
     bridge::ensure(route, &network)?;

@@ -140,7 +140,7 @@ impl Pieces {
     fn keep(&self, beside: bool) -> Kept {
         await_closed();
         let mut all = Vec::new();
-        let host_ways = HostWays::read();
+        let host_ways = HostWays::unknown();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(mapping) = self.mappings.get(number) else {

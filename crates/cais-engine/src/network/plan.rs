@@ -11,6 +11,7 @@ use crate::state::ProcessName;
 use crate::store::Store;
 use cais_net::bridge::MTU;
 use cais_net::endpoint::{Endpoint, Endpoints};
+use cais_net::host;
 use cais_net::lease::{self, Holder};
 use cais_net::mac::Mac;
 use cais_net::network::{DEFAULT, Driver, Network, NetworkStore};
@@ -37,6 +38,7 @@ pub(crate) fn plan(engine: &Engine, record: &Record) -> Result<Option<Endpoints>
         name: record.name.clone(),
         // An ordinary user's bridges are elsewhere: the monitor leads there.
         proxy: engine.rootless || record.options.network.publish_mode == PublishMode::Proxy,
+        host_ipv6: Some(host::has_ipv6()),
         ..Endpoints::default()
     };
     let result = plan_all(&engine.store, attachments, &mut planned)
@@ -115,6 +117,15 @@ pub(super) fn add_endpoint(
         return Err(invalid(
             "network-scoped alias is supported only for containers in user defined networks: `cais network create` makes one",
         ));
+    }
+    let network = &network.clone().on_host(planned.host_ipv6.unwrap_or(true))?;
+    if let Some(address) = attachment
+        .ip6
+        .filter(|_| network.pool(false).is_none() && planned.host_ipv6 == Some(false))
+    {
+        return Err(invalid(format!(
+            "--ip6 {address}: IPv6 is turned off on this host (net.ipv6.conf.default.disable_ipv6)"
+        )));
     }
     let id = ContainerId::random()?;
     let number = free_number(planned);

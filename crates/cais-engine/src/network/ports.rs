@@ -65,7 +65,7 @@ pub fn add(engine: &Engine, container: &str, mapping: &PortMapping) -> Result<Ve
     let reserved = reserve(
         &networks,
         mapping,
-        (own.or(engine.config.publish_address.value), &HostWays::read()),
+        (own.or(engine.config.publish_address.value), &HostWays::unknown()),
     )?;
     let added: Vec<PublishedPort> = reserved.iter().map(|each| each.port).collect();
     let mut after = endpoints.clone();

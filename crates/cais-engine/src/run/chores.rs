@@ -3,18 +3,19 @@
 //! program often runs first, and waits for an answer when this process gets its turn.
 
 use crate::error::EngineError;
+use crate::events::{self, Event};
 use crate::monitor::attendant::{Attendant, Attention, Program, Wanted};
 use crate::store::Store;
 use crate::sweep::Sweep;
 use rustix::event::PollFlags;
-use rustix::fd::OwnedFd;
 use std::time::Instant;
 
 /// The rest of a start.
 #[derive(Debug)]
 pub(super) struct Chores {
-    /// What the container was made of: to close it takes grace periods of RCU.
-    remains: Vec<OwnedFd>,
+    store: Store,
+    /// What the journal is to say once the program runs.
+    news: Vec<Event>,
     sweep: Option<Sweep>,
     /// Who is told what the sweep meets.
     tell: Option<fn(&EngineError)>,
@@ -25,25 +26,23 @@ impl Chores {
     /// Those of a start that sweeps where somebody is named who is told what it meets.
     pub(super) fn new(store: &Store, tell: Option<fn(&EngineError)>) -> Self {
         Self {
-            remains: Vec::new(),
+            store: store.clone(),
+            news: Vec::new(),
             sweep: tell.map(|_| Sweep::of(store, true)),
             tell,
             since: Instant::now(),
         }
     }
 
-    /// Does as much as there is time for: until the program runs.
-    pub(super) fn begin(&mut self, remains: Vec<OwnedFd>, starts: &dyn Fn() -> bool) {
-        self.remains = remains;
+    /// Does as much as there is time for: until the program runs. `news` is what the journal is
+    /// to say then.
+    pub(super) fn begin(&mut self, news: Vec<Event>, starts: &dyn Fn() -> bool) {
+        self.news = news;
         while starts() && self.step() {}
     }
 
     /// Does the next piece. Tells whether there was one.
     fn step(&mut self) -> bool {
-        if !self.remains.is_empty() {
-            self.remains.clear();
-            return true;
-        }
         if self.sweep.as_mut().is_some_and(Sweep::step) {
             return true;
         }
@@ -68,6 +67,10 @@ impl Attendant for Chores {
     }
 
     fn attend(&mut self, _ready: &[PollFlags], _program: &Program<'_>) -> Attention {
+        if !self.news.is_empty() {
+            events::write(&self.store, &std::mem::take(&mut self.news));
+            return Attention::Stays;
+        }
         match self.step() {
             true => Attention::Stays,
             false => Attention::Leaves,

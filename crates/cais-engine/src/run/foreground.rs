@@ -3,7 +3,7 @@
 
 use super::chores::Chores;
 use super::claim;
-use super::launch::{Launched, Start, launch};
+use super::launch::{Launched, Start, events_of, launch};
 use super::lifetime::{Audience, Keeper};
 use super::prepare::Prepared;
 use crate::cleanup;
@@ -193,8 +193,8 @@ fn start_locked(
     }
     let signals = take_signals()?;
     let chores = RefCell::new(Chores::new(&engine.store, manner.sweeps));
-    let waits = |remains, starts: &dyn Fn() -> bool| {
-        chores.borrow_mut().begin(remains, starts);
+    let waits = |_: &mut Vec<OwnedFd>, starts: &dyn Fn() -> bool| {
+        chores.borrow_mut().begin(events_of(prepared), starts);
         Ok(())
     };
     let start = Start {

@@ -7,15 +7,16 @@ use crate::checkpoint::Checkpoints;
 use crate::cleanup::{self, Known};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::events::{self, Event};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
-use crate::monitor::{Streams, make_pipes};
+use crate::monitor::{Streams, attend_early, make_pipes};
 use crate::network::connect::Connected;
 use crate::network::keeping::Keeping;
 use crate::options::{NetworkMode, SeccompOption};
 use crate::record::{Exit, Record, VERSION};
 use crate::state::{ProcessName, RunState};
-use crate::{events, resolver, time};
+use crate::{resolver, time};
 use cais_linux::cgroups::{Group, Making};
 use cais_linux::process::file_tree::HeldTree;
 use cais_net::dns::resolv_conf::ResolvConf;
@@ -45,8 +46,10 @@ pub(crate) struct Launched {
     pub(crate) input_once: bool,
 }
 
-/// What is done while the program is executed.
-pub(crate) type Waits<'a> = dyn Fn(Vec<OwnedFd>, &dyn Fn() -> bool) -> Result<()> + 'a;
+/// What is done while the program is executed. What it leaves of the first is held to the end of
+/// the program: a monitor that is alone has the time to close it, while somebody who asks for a
+/// name would wait.
+pub(crate) type Waits<'a> = dyn Fn(&mut Vec<OwnedFd>, &dyn Fn() -> bool) -> Result<()> + 'a;
 
 /// How a start goes.
 #[derive(Default)]
@@ -69,7 +72,8 @@ impl Launched {
     }
 }
 
-/// Starts the container. On an error everything that was taken is given back.
+/// Starts the container. On an error everything that was taken is given back. Whoever calls this
+/// has the journal say so ([`events_of`]).
 pub(crate) fn launch(
     engine: &Engine,
     prepared: &Prepared,
@@ -97,7 +101,6 @@ pub(crate) fn launch(
     state.write(&engine.store, &id)?;
     let launched = launch_recorded(engine, prepared, state.clone(), start, checkpoints);
     if launched.is_ok() {
-        note_start(engine, prepared);
         engine.service.note_start(&prepared.record.options);
     }
     launched.inspect_err(|error| {
@@ -132,6 +135,7 @@ struct Files<'a> {
     /// What it has in networks, where that was made before the plan was sent.
     connected: Option<Connected>,
     attendants: Vec<Box<dyn Attendant>>,
+    tree: HeldTree,
     waits: Option<&'a Waits<'a>>,
     checkpoints: &'a Checkpoints,
 }
@@ -209,11 +213,21 @@ impl Companion for Files<'_> {
         };
         let ready = self.engine.service.when_healthy(&record.options);
         self.attendants = equip::attendants(store, record, self.state, connected, ready)?;
+        self.tree = HeldTree::of(process);
         Ok(())
     }
 
     fn while_the_program_starts(&mut self, remains: Vec<OwnedFd>, starts: &dyn Fn() -> bool) -> Result<()> {
-        self.waits.map_or(Ok(()), |waits| waits(remains, starts))
+        let mut remains = remains;
+        match self.waits {
+            Some(waits) => waits(&mut remains, starts)?,
+            None => remains.clear(),
+        }
+        self.tree.hold(remains);
+        if !starts() {
+            attend_early(&mut self.attendants);
+        }
+        Ok(())
     }
 
     fn take_notifications(&mut self, _process: &StubProcess, listener: OwnedFd) -> Result<()> {
@@ -283,11 +297,13 @@ fn launch_recorded(
         keeping,
         connected: None,
         attendants: Vec::new(),
+        tree: HeldTree::default(),
         waits: start.waits,
         checkpoints,
     };
     let mut running = go_on(begun, &prepared.plan, &around, &mut files)?;
-    let (mut attendants, group) = (files.attendants, files.group.map(Making::into_group));
+    let (mut attendants, tree) = (files.attendants, files.tree);
+    let group = files.group.map(Making::into_group);
     attendants.extend(notified);
     checkpoints.pass("the start is recorded");
     let streams = match (pipes, running.terminal.take()) {
@@ -302,7 +318,7 @@ fn launch_recorded(
     };
     Ok(Launched {
         id: prepared.record.id.clone(),
-        tree: HeldTree::of(&running.process),
+        tree,
         running,
         streams,
         state,
@@ -314,8 +330,8 @@ fn launch_recorded(
     })
 }
 
-/// Notes the start in the journal of events.
-fn note_start(engine: &Engine, prepared: &Prepared) {
+/// What the journal of events is to say of a start.
+pub(super) fn events_of(prepared: &Prepared) -> Vec<Event> {
     let record = &prepared.record;
     let mut all = Vec::new();
     if prepared.is_new {
@@ -327,7 +343,7 @@ fn note_start(engine: &Engine, prepared: &Prepared) {
     let networks = prepared.network.as_ref();
     all.extend(events::of_surroundings(record, networks, true));
     all.push(events::of_container(record, "start", &[]));
-    events::write(&engine.store, &all);
+    all
 }
 
 /// Docker's exit code for a start that failed: 127 where the program is not there, 126

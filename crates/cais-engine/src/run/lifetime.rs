@@ -1,7 +1,7 @@
 //! From a program that runs to its end, and to its next run where its restart policy says
 //! so.
 
-use super::launch::{Launched, Start, launch};
+use super::launch::{Launched, Start, events_of, launch};
 use super::prepare::prepare_again;
 use crate::checkpoint::Checkpoints;
 use crate::cleanup::{self, Known};
@@ -252,6 +252,9 @@ impl Keeper<'_> {
             ..Start::default()
         };
         let launched = launch(self.engine, &prepared, &start, self.checkpoints);
+        if launched.is_ok() {
+            events::write(store, &events_of(&prepared));
+        }
         lock.release();
         // What went wrong is recorded.
         Ok(launched.ok())

@@ -2,13 +2,14 @@
 //! command's memory over and lets it go.
 
 use super::foreground::{Manner, Outcome, chain, show_timings, sweep_in_passing, take_nudges, take_signals};
-use super::launch::{Launched, Start, exit_code, launch};
+use super::launch::{Launched, Start, events_of, exit_code, launch};
 use super::lifetime::{Audience, Keeper};
 use super::prepare::Prepared;
 use crate::checkpoint::Checkpoints;
 use crate::cleanup;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::events;
 use crate::id::ContainerId;
 use crate::list;
 use crate::lock::ContainerLock;
@@ -283,8 +284,8 @@ fn start_in_monitor(
         // Before they are: what the command was given is not for them.
         leave_caller(engine.service.listen())?;
     }
-    let waits = |remains, _: &dyn Fn() -> bool| {
-        drop::<Vec<OwnedFd>>(remains);
+    let waits = |remains: &mut Vec<OwnedFd>, _: &dyn Fn() -> bool| {
+        remains.clear();
         if !leaves_first {
             leave_caller(engine.service.listen())?;
         }
@@ -298,6 +299,7 @@ fn start_in_monitor(
         waits: Some(&waits),
     };
     let launched = launch(engine, prepared, &start, checkpoints)?;
+    events::write(&engine.store, &events_of(prepared));
     if let Some(Ok(error)) = shown {
         // Standard error is the null device before and after.
         rustix::stdio::dup2_stderr(&error).unwrap_or_default();

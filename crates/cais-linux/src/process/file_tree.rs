@@ -10,9 +10,13 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
 use std::thread::{Builder, JoinHandle};
 
-/// The mount namespace of a process, held (mount_namespaces(7)).
+/// The mount namespace of a process (mount_namespaces(7)), and what it was made of.
 #[derive(Debug, Default)]
-pub struct HeldTree(Option<OwnedFd>);
+pub struct HeldTree {
+    tree: Option<OwnedFd>,
+    /// To close a mount takes a grace period of RCU, in which a thread does nothing else.
+    remains: Vec<OwnedFd>,
+}
 
 impl HeldTree {
     /// Holds the tree of a process that this one made and has not waited for. Where it may not
@@ -20,17 +24,26 @@ impl HeldTree {
     #[must_use]
     pub fn of(process: &StubProcess) -> Self {
         let path = format!("/proc/{}/ns/mnt", process.pid.as_raw_nonzero());
-        Self(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok())
+        Self {
+            tree: open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok(),
+            remains: Vec::new(),
+        }
+    }
+
+    /// Holds what it was made of as well.
+    pub fn hold(&mut self, remains: Vec<OwnedFd>) {
+        self.remains.extend(remains);
     }
 
     /// Lets go of it, beside what this thread does meanwhile.
     #[must_use = "it is waited for where this goes out of scope"]
     pub fn take_apart(self) -> TakingApart {
         // Where there can be no thread, it is done here.
-        TakingApart(
-            self.0
-                .and_then(|tree| Builder::new().spawn(move || drop(tree)).ok()),
-        )
+        let begin = |tree| {
+            let rest = self.remains;
+            Builder::new().spawn(move || drop((tree, rest))).ok()
+        };
+        TakingApart(self.tree.and_then(begin))
     }
 }
 

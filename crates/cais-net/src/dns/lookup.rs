@@ -4,7 +4,8 @@
 use super::config::ResolverConfig;
 use super::message::{Answer, CLASS_IN, Question, Rcode, Record, kind};
 use super::name::Name;
-use super::name_file::{NameFile, Value};
+use super::name_file::Value;
+use super::name_reader::NameReaders;
 use cais_linux::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,7 +26,7 @@ const LOCAL_TTL: u32 = 0;
 ///
 /// # Errors
 /// Where the names of a network cannot be read.
-pub fn look_up(config: &ResolverConfig, question: &Question) -> Result<Verdict> {
+pub fn look_up(config: &ResolverConfig, readers: &mut NameReaders, question: &Question) -> Result<Verdict> {
     if question.class != CLASS_IN {
         return Ok(Verdict::Here(Answer::empty(Rcode::Refused)));
     }
@@ -33,9 +34,9 @@ pub fn look_up(config: &ResolverConfig, question: &Question) -> Result<Verdict> 
         return Ok(elsewhere(config));
     };
     if let Some(address) = question.name.reverse_address() {
-        return look_up_address(config, question, &key, address);
+        return look_up_address((config, readers), question, &key, address);
     }
-    let values = find_name(config, &key)?;
+    let values = find_name(config, readers, &key)?;
     if values.is_empty() {
         return Ok(elsewhere(config));
     }
@@ -69,7 +70,7 @@ fn elsewhere(config: &ResolverConfig) -> Verdict {
 }
 
 /// The addresses that this name has in the first network that knows it.
-fn find_name(config: &ResolverConfig, key: &str) -> Result<Vec<IpAddr>> {
+fn find_name(config: &ResolverConfig, readers: &mut NameReaders, key: &str) -> Result<Vec<IpAddr>> {
     // RFC 6761, 6.3: these never leave the machine.
     if key == "localhost" || key.ends_with(".localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
@@ -77,13 +78,12 @@ fn find_name(config: &ResolverConfig, key: &str) -> Result<Vec<IpAddr>> {
     if let Some(host) = config.hosts.iter().find(|host| host.name == key) {
         return Ok(host.addresses.clone());
     }
-    for network in &config.networks {
-        let file = NameFile::new(&network.directory);
+    for (network, reader) in readers.beside(&config.networks) {
         let within = key
             .strip_suffix(network.name.to_ascii_lowercase().as_str())
             .and_then(|rest| rest.strip_suffix('.'));
         for candidate in [Some(key), within].into_iter().flatten() {
-            let values = file.look_up(candidate)?.into_iter();
+            let values = reader.look_up(candidate)?.into_iter();
             let addresses: Vec<IpAddr> = values
                 .filter_map(|value| match value {
                     Value::Address(address) => Some(address),
@@ -100,13 +100,13 @@ fn find_name(config: &ResolverConfig, key: &str) -> Result<Vec<IpAddr>> {
 
 /// The names of an address. What lies in one of our own networks is nobody else's.
 fn look_up_address(
-    config: &ResolverConfig,
+    (config, readers): (&ResolverConfig, &mut NameReaders),
     question: &Question,
     key: &str,
     address: IpAddr,
 ) -> Result<Verdict> {
-    for network in &config.networks {
-        let values = NameFile::new(&network.directory).look_up(key)?;
+    for (_, reader) in readers.beside(&config.networks) {
+        let values = reader.look_up(key)?;
         let names: Vec<Record> = values
             .into_iter()
             .filter_map(|value| match value {
@@ -134,7 +134,7 @@ fn look_up_address(
 #[cfg(test)]
 mod tests {
     use super::super::config::{HostName, NetworkNames};
-    use super::super::name_file::plan_entries;
+    use super::super::name_file::{NameFile, plan_entries};
     use super::*;
     use crate::subnet::Subnet;
 
@@ -144,7 +144,7 @@ mod tests {
             kind,
             class: CLASS_IN,
         };
-        match look_up(config, &question).unwrap() {
+        match look_up(config, &mut NameReaders::default(), &question).unwrap() {
             Verdict::Upstream => "upstream".to_owned(),
             Verdict::Here(answer) if answer.rcode != Rcode::NoError => format!("{:?}", answer.rcode),
             Verdict::Here(answer) => answer
@@ -229,7 +229,7 @@ mod tests {
             ..ResolverConfig::default()
         };
         assert_eq!(
-            look_up(&config, &question),
+            look_up(&config, &mut NameReaders::default(), &question),
             Ok(Verdict::Here(Answer::empty(Rcode::Refused)))
         );
     }

@@ -2,8 +2,8 @@
 //! lookup reads a few blocks and keeps nothing.
 //!
 //! The file is replaced by rename(2) under a lock of its directory (flock(2)): a reader
-//! takes no lock and sees the names from before or after. It opens the file anew for each
-//! question, so that a change is seen at once. A writer that was killed leaves at most
+//! ([`super::name_reader`]) takes no lock and sees the names from before or after. It looks for
+//! the file at each question, so that a change is seen at once. A writer that was killed leaves at most
 //! `names.new`, which the next one replaces; the names of an owner that died are removed
 //! by whoever sweeps it ([`NameFile::retain`]).
 
@@ -16,11 +16,8 @@ use rustix::io::Errno;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// What a lookup reads at once.
-const BLOCK: usize = 4096;
-/// No line is longer: two names, an owner, and what separates them.
-const MAX_LINE: usize = 255 + 255 + 64 + 3;
-const FILE: &str = "names";
+/// Its name in the directory of the network.
+pub(super) const FILE: &str = "names";
 const NEW: &str = "names.new";
 
 /// What a name stands for.
@@ -131,29 +128,6 @@ impl NameFile {
         Ok(owners)
     }
 
-    /// What this key stands for; empty where nobody has the name. The key must be in
-    /// lower case.
-    ///
-    /// # Errors
-    /// Where the file is there but cannot be read.
-    pub fn look_up(&self, key: &str) -> Result<Vec<Value>> {
-        let path = self.directory.join(FILE);
-        let error =
-            |call| move |errno| SysError::new(call, format!("{:?}", self.directory.join(FILE)), errno);
-        let file = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            other => other.map_err(error("open"))?,
-        };
-        let size = rustix::fs::fstat(&file).map_err(error("fstat"))?.st_size;
-        let mut search = Search {
-            file: file.as_fd(),
-            block: vec![0; BLOCK],
-        };
-        search
-            .find(u64::try_from(size).unwrap_or(0), key.as_bytes())
-            .map_err(error("pread"))
-    }
-
     fn open_directory(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(&self.directory, flags, Mode::empty())
@@ -226,84 +200,9 @@ fn write_names(
     renameat(directory, NEW, directory, FILE).map_err(|errno| ("renameat", errno))
 }
 
-/// A binary search in the file.
-struct Search<'a> {
-    file: BorrowedFd<'a>,
-    block: Vec<u8>,
-}
-
-impl Search<'_> {
-    /// Reads at this place; returns what is there.
-    fn read(&mut self, at: u64) -> std::result::Result<&[u8], Errno> {
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(self.file, &mut self.block[..], at))?;
-        Ok(self.block.get(..count).unwrap_or_default())
-    }
-
-    /// The values of all lines with this key.
-    fn find(&mut self, size: u64, key: &[u8]) -> std::result::Result<Vec<Value>, Errno> {
-        // The first line with this key or a later one begins between these two, which are
-        // beginnings of lines themselves.
-        let (mut low, mut high) = (0u64, size);
-        while high.saturating_sub(low) > BLOCK as u64 {
-            let middle = u64::midpoint(low, high);
-            let block = self.read(middle)?;
-            let Some(newline) = block.iter().take(MAX_LINE).position(|byte| *byte == b'\n') else {
-                break;
-            };
-            let start = middle + newline as u64 + 1;
-            let line = block.get(newline + 1..).unwrap_or_default();
-            if start >= high {
-                break;
-            }
-            if key_of(line) < key {
-                low = start;
-            } else {
-                high = start;
-            }
-        }
-        self.collect(low, key)
-    }
-
-    /// Reads lines from here until they are past the key.
-    fn collect(&mut self, mut at: u64, key: &[u8]) -> std::result::Result<Vec<Value>, Errno> {
-        let mut values = Vec::new();
-        loop {
-            let block = self.read(at)?;
-            let mut used = 0;
-            for line in block
-                .split_inclusive(|byte| *byte == b'\n')
-                .filter(|line| line.ends_with(b"\n"))
-            {
-                match key_of(line).cmp(key) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal => values.extend(value_of(line)),
-                    std::cmp::Ordering::Greater => return Ok(values),
-                }
-                used += line.len();
-            }
-            if used == 0 {
-                return Ok(values);
-            }
-            at += used as u64;
-        }
-    }
-}
-
-fn key_of(line: &[u8]) -> &[u8] {
-    line.split(|byte| *byte == b'\t').next().unwrap_or_default()
-}
-
-fn value_of(line: &[u8]) -> Option<Value> {
-    let field = line.split(|byte| *byte == b'\t').nth(1)?;
-    let text = std::str::from_utf8(field).ok()?;
-    Some(match text.parse() {
-        Ok(address) => Value::Address(address),
-        Err(_) => Value::Pointer(text.to_owned()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::name_reader::NameReader;
     use super::*;
 
     struct Scratch(PathBuf);
@@ -327,8 +226,8 @@ mod tests {
         plan_entries(&names, "net", &[address.parse().unwrap()])
     }
 
-    fn addresses(file: &NameFile, key: &str) -> Vec<String> {
-        let values = file.look_up(key).unwrap().into_iter();
+    fn addresses(reader: &mut NameReader, key: &str) -> Vec<String> {
+        let values = reader.look_up(key).unwrap().into_iter();
         values
             .map(|value| match value {
                 Value::Address(address) => address.to_string(),
@@ -341,27 +240,29 @@ mod tests {
     fn names_come_and_go() {
         let scratch = Scratch::new("come");
         let file = NameFile::new(&scratch.0);
-        assert!(addresses(&file, "web").is_empty());
+        let mut reader = NameReader::new(&scratch.0);
+        assert!(addresses(&mut reader, "web").is_empty());
         file.add("one", &entries(&["Web", "front"], "10.0.0.2")).unwrap();
         file.add("two", &entries(&["web2", "front"], "10.0.0.3")).unwrap();
-        assert_eq!(addresses(&file, "front"), ["10.0.0.2", "10.0.0.3"]);
-        assert_eq!(addresses(&file, "web"), ["10.0.0.2"]);
-        assert_eq!(addresses(&file, "2.0.0.10.in-addr.arpa"), ["web.net"]);
-        assert!(addresses(&file, "we").is_empty());
+        assert_eq!(addresses(&mut reader, "front"), ["10.0.0.2", "10.0.0.3"]);
+        assert_eq!(addresses(&mut reader, "web"), ["10.0.0.2"]);
+        assert_eq!(addresses(&mut reader, "2.0.0.10.in-addr.arpa"), ["web.net"]);
+        assert!(addresses(&mut reader, "we").is_empty());
         assert_eq!(file.owners().unwrap(), ["one", "two"]);
         // Added again, what an owner had before is gone.
         file.add("one", &entries(&["other"], "10.0.0.4")).unwrap();
-        assert!(addresses(&file, "web").is_empty());
+        assert!(addresses(&mut reader, "web").is_empty());
         file.remove("two").unwrap();
         assert_eq!(file.owners().unwrap(), ["one"]);
         file.retain(|_| false).unwrap();
-        assert!(addresses(&file, "other").is_empty());
+        assert!(addresses(&mut reader, "other").is_empty());
     }
 
     #[test]
     fn what_is_not_there_has_no_names() {
         let file = NameFile::new(Path::new("/nonexistent/cais"));
-        assert!(addresses(&file, "web").is_empty());
+        let mut reader = NameReader::new(Path::new("/nonexistent/cais"));
+        assert!(addresses(&mut reader, "web").is_empty());
         file.remove("one").unwrap();
         assert!(file.owners().unwrap().is_empty());
         assert_eq!(
@@ -376,6 +277,7 @@ mod tests {
     fn each_of_a_thousand_names_is_found() {
         let scratch = Scratch::new("thousand");
         let file = NameFile::new(&scratch.0);
+        let mut reader = NameReader::new(&scratch.0);
         let mut all = Vec::new();
         for number in 0..1000u32 {
             let address = IpAddr::from([
@@ -392,12 +294,16 @@ mod tests {
         }
         file.add("owner", &all).unwrap();
         for number in 0..1000 {
-            assert_eq!(addresses(&file, &format!("c{number}")).len(), 1, "c{number}");
-            assert!(addresses(&file, &format!("c{number}x")).is_empty());
+            assert_eq!(
+                addresses(&mut reader, &format!("c{number}")).len(),
+                1,
+                "c{number}"
+            );
+            assert!(addresses(&mut reader, &format!("c{number}x")).is_empty());
         }
-        assert_eq!(addresses(&file, "all").len(), 1000);
+        assert_eq!(addresses(&mut reader, "all").len(), 1000);
         for absent in ["", "a", "zzz", "c", "allx"] {
-            assert!(addresses(&file, absent).is_empty());
+            assert!(addresses(&mut reader, absent).is_empty());
         }
     }
 

@@ -10,6 +10,7 @@ use super::exchange::{Exchange, Plan, Progress, Waiter, Watch, add, change, for_
 use super::listen::Listeners;
 use super::lookup::{Verdict, look_up};
 use super::message::{Answer, Explanation, Query, Rcode, Record, Reject, encode_reject, parse_query};
+use super::name_reader::NameReaders;
 use super::reply::parse_reply;
 use cais_linux::{Result, SysError};
 use files::{ConfigFile, HostFile};
@@ -72,6 +73,7 @@ pub struct Resolver {
     armed: Option<Instant>,
     listeners: Listeners,
     config: ConfigFile,
+    names: NameReaders,
     host: HostFile,
     cache: Cache,
     exchanges: Slots<Exchange>,
@@ -118,6 +120,7 @@ impl Resolver {
             armed: None,
             listeners,
             config,
+            names: NameReaders::default(),
             host: HostFile::new(resolv_conf),
             cache: Cache::default(),
             exchanges: Slots::new(KIND_EXCHANGE, MOST_EXCHANGES),
@@ -139,7 +142,7 @@ impl Resolver {
             return;
         };
         // What cannot be read now is told to whoever asks.
-        if look_up(self.config.current(), &query.question).is_ok() {
+        if look_up(self.config.current(), &mut self.names, &query.question).is_ok() {
             let answer = Answer {
                 records: vec![Record::Address(Ipv4Addr::LOCALHOST.into())],
                 ..Answer::empty(Rcode::NoError)
@@ -326,7 +329,7 @@ impl Resolver {
         if query.edns.is_some_and(|edns| edns.version != 0) {
             return self.answer(origin, &query, &Answer::empty(Rcode::BadVersion), now);
         }
-        match look_up(self.config.current(), &query.question) {
+        match look_up(self.config.current(), &mut self.names, &query.question) {
             Ok(Verdict::Here(mut answer)) => {
                 rotate(&mut answer.records);
                 self.answer(origin, &query, &answer, now);

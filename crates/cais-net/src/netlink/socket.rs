@@ -11,8 +11,9 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with, sockopt,
 };
 
-/// The largest datagram that the kernel makes (`NLMSG_GOODSIZE` with large pages).
-const BUFFER: usize = 64 * 1024;
+/// The largest datagram that the kernel makes of a list, however much it is offered
+/// (`netlink_recvmsg`).
+const BUFFER: usize = 32 * 1024;
 /// What a socket's send buffer holds unless told otherwise (net.core.wmem_default), less its
 /// bookkeeping.
 const SMALL: usize = 100 * 1024;
