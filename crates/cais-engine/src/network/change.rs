@@ -171,10 +171,11 @@ fn release(networks: &NetworkStore, container: &str, endpoint: &Endpoint) {
 pub fn disconnect(engine: &Engine, network: &str, container: &str) -> Result<()> {
     let store = &engine.store;
     let networks = store.networks();
-    let network = networks.find(network)?;
     let container = list::container(store, container)?;
     let id = container.record.id.clone();
+    // Where it can be in none, that says more than that there is none of this name.
     let held = lock(store, &container)?;
+    let network = networks.find(network)?;
     let is_in = attachments(&container.record).iter().any(|each| {
         networks
             .find(&each.network)

@@ -10,7 +10,7 @@ use crate::error::{EngineError, Result};
 use crate::events::{self, Event};
 use crate::id::ContainerId;
 use crate::monitor::attendant::Attendant;
-use crate::monitor::{Streams, attend_early, make_pipes};
+use crate::monitor::{PipeSet, Streams, attend_early, make_pipes};
 use crate::network::connect::Connected;
 use crate::network::keeping::Keeping;
 use crate::options::{NetworkMode, SeccompOption};
@@ -306,16 +306,7 @@ fn launch_recorded(
     let group = files.group.map(Making::into_group);
     attendants.extend(notified);
     checkpoints.pass("the start is recorded");
-    let streams = match (pipes, running.terminal.take()) {
-        (Some(pipes), _) => pipes.ours,
-        (None, Some(master)) => Streams::Terminal(master),
-        (None, None) if start.passed.is_some() => Streams::None,
-        (None, None) => {
-            return Err(EngineError::Invalid(
-                "the container opened no terminal: this is a bug in cais".to_owned(),
-            ));
-        }
-    };
+    let streams = choose_streams(pipes, running.terminal.take(), start.passed.is_some())?;
     Ok(Launched {
         id: prepared.record.id.clone(),
         tree,
@@ -328,6 +319,18 @@ fn launch_recorded(
         is_child: true,
         input_once: options.interactive && !options.detach,
     })
+}
+
+/// The program's streams as this process has them.
+fn choose_streams(pipes: Option<PipeSet>, terminal: Option<OwnedFd>, are_passed: bool) -> Result<Streams> {
+    match (pipes, terminal) {
+        (Some(pipes), _) => Ok(pipes.ours),
+        (None, Some(master)) => Ok(Streams::Terminal(master)),
+        (None, None) if are_passed => Ok(Streams::None),
+        (None, None) => Err(EngineError::Invalid(
+            "the container opened no terminal: this is a bug in cais".to_owned(),
+        )),
+    }
 }
 
 /// What the journal of events is to say of a start.
