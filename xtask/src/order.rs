@@ -11,9 +11,11 @@ use crate::bench::runtime::add_seccomp;
 use crate::bench::start::Work;
 use crate::{Outcome, workspace};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub(crate) fn make() -> Outcome {
     workspace::ensure_packages(&[
@@ -23,6 +25,7 @@ pub(crate) fn make() -> Outcome {
         "gcc",
         "libc6-dev",
         "binutils",
+        "iproute2",
     ])?;
     let target = workspace::root().join("target/order");
     let place = target.to_string_lossy().into_owned();
@@ -67,13 +70,21 @@ fn trace_all(work: &Work, cais: &Path) -> Result<Vec<String>, String> {
     let bundle = bundle.to_string_lossy();
     let root = work.directory.join("runtime");
     let root = root.to_string_lossy();
-    let engine: [&[&str]; 5] = [
+    let asks = ["host", "getent", "hosts", "order-peer"];
+    let connected = [
+        &["run", "--rm", "--network", "order", "-p", "20000:80"][..],
+        &asks,
+    ]
+    .concat();
+    let engine: [&[&str]; 6] = [
         &["run", "--rm", "--network", "none", "host", "true"],
+        // With a bridge that is there, a port and a name.
+        &connected,
         // Traced until its monitor ends.
         &["run", "-d", "--name", "over", "--network", "none", "host", "true"],
         &["exec", "order", "true"],
         &["ps"],
-        &["rm", "-f", "order", "over"],
+        &["rm", "-f", "order", "order-peer", "over"],
     ];
     let commands: [&[&str]; 7] = [
         &["run", "--bundle", &bundle, "order-a"],
@@ -85,33 +96,92 @@ fn trace_all(work: &Work, cais: &Path) -> Result<Vec<String>, String> {
         &["--version"],
     ];
     let mut used = Vec::new();
-    let kept = [
-        "run",
-        "-d",
-        "--name",
-        "order",
-        "--network",
-        "none",
-        "host",
-        "sleep",
-        "10000",
+    let network = Namespace::new()?;
+    output(network.inside("ip").args(["link", "set", "lo", "up"]))?;
+    let before: [&[&str]; 3] = [
+        &["network", "create", "order"],
+        &[
+            "run",
+            "-d",
+            "--name",
+            "order",
+            "--network",
+            "none",
+            "host",
+            "sleep",
+            "10000",
+        ],
+        &[
+            "run",
+            "-d",
+            "--name",
+            "order-peer",
+            "--network",
+            "order",
+            "host",
+            "sleep",
+            "10000",
+        ],
     ];
-    output(on_own_store(Command::new(cais).args(kept), work))?;
+    for arguments in before {
+        output(on_own_store(network.inside(cais).args(arguments), work))?;
+    }
     for arguments in engine {
-        trace(work, cais, arguments, &mut used)?;
+        trace((work, &network), cais, arguments, &mut used)?;
     }
     for arguments in commands {
         let all = [&["--root", &root], arguments].concat();
-        trace(work, &runtime, &all, &mut used)?;
+        trace((work, &network), &runtime, &all, &mut used)?;
     }
     Ok(used)
 }
 
-fn trace(work: &Work, program: &Path, arguments: &[&str], used: &mut Vec<String>) -> Outcome {
+/// A network namespace in which the commands make their bridges.
+struct Namespace(Child);
+
+impl Namespace {
+    fn new() -> Result<Self, String> {
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("unshare: {error}"))?;
+        let mut line = [0];
+        // It is there when it says something.
+        let said = child.stdout.as_mut().map(|stdout| stdout.read_exact(&mut line));
+        match said {
+            Some(Ok(())) => Ok(Self(child)),
+            _ => Err("unshare --net: no network namespace".to_owned()),
+        }
+    }
+
+    fn inside(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.0.id()))
+            .arg(program);
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
+fn trace(
+    (work, network): (&Work, &Namespace),
+    program: &Path,
+    arguments: &[&str],
+    used: &mut Vec<String>,
+) -> Outcome {
     println!("+ {} {}", program.display(), arguments.join(" "));
     let names = work.directory.join("names");
     // The shell opens descriptor 3.
-    let status = on_own_store(&mut Command::new("sh"), work)
+    let status = on_own_store(&mut network.inside("sh"), work)
         .arg("-c")
         .arg("names=$1; shift; exec \"$@\" 3>\"$names\"")
         .arg("sh")
