@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Seconds for each measurement of throughput, and how often each is done: a machine that changes
 /// from second to second changes for all engines then.
 const SECONDS: &str = "1";
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 40;
 /// Octets there and back, in each round, after some that do not count.
 const PINGS: usize = 500;
 const FIRST_PINGS: usize = 100;
