@@ -134,7 +134,7 @@ fn ipv6_that_is_turned_off_later() {
         &env,
         &["network", "create", "--ipv6", "--subnet", "fd00:78::/64", "six"],
     );
-    assert!(addresses("used").contains(" fd"));
+    assert!(addresses("used").contains(" fd") && addresses("six").contains(" fd"));
     turn(1);
     // One whose bridge is there, and one that is used for the first time.
     for (network, port) in [("used", "8080"), ("late", "8081")] {
@@ -165,6 +165,11 @@ fn ipv6_that_is_turned_off_later() {
         "{}",
         check.stdout
     );
+    // The others are repaired without it.
+    host.sh("for name in $(ip -br link | grep -o '^br-[0-9a-f]*'); do ip addr flush dev $name; done");
+    host.cais(&env, &["network", "repair"]);
+    let check = host.try_cais(&env, &["network", "check"]);
+    assert!(!check.stdout.contains("lost its address"), "{}", check.stdout);
     turn(0);
     host.cais(&env, &["network", "repair"]);
     assert_sound(host, &env);

@@ -88,9 +88,13 @@ fn check_bridge(network: &Network, containers: &[Endpoints], host: &HostNetworks
     let has_ipv6 = host::has_ipv6();
     for gateway in network.pools.iter().filter_map(|pool| pool.gateway) {
         if gateway.is_ipv6() && !has_ipv6 {
+            let have = match network.pool(true) {
+                Some(_) => "its containers have IPv4 alone",
+                None => "no container can be started in it",
+            };
             found.push(Finding {
                 what: format!(
-                    "network {}: IPv6 is turned off on this host, its containers have IPv4 alone",
+                    "network {}: IPv6 is turned off on this host, {have}",
                     network.name
                 ),
                 remedy: format!("sysctl -w net.ipv6.conf.all.disable_ipv6=0 && {REPAIR}"),
@@ -321,7 +325,10 @@ pub fn repair(store: &Store) -> Result<()> {
             continue;
         }
         is_used = true;
-        let network = network.on_host(host::has_ipv6())?;
+        // One of IPv6 alone waits until the host has that again: the check says so.
+        let Ok(network) = network.on_host(host::has_ipv6()) else {
+            continue;
+        };
         host::ensure_forwarding(&networks, network.pool(false).is_some())?;
         let index = bridge::ensure(&mut route, &network)?;
         bridge::apply_addresses(&mut route, &network, index)?;
