@@ -1,11 +1,11 @@
 //! The names of one network: a file of lines `key TAB value TAB owner`, sorted, so that a
-//! lookup reads a few blocks and keeps nothing.
+//! lookup reads a few blocks.
 //!
 //! The file is replaced by rename(2) under a lock of its directory (flock(2)): a reader
-//! ([`super::name_reader`]) takes no lock and sees the names from before or after. It looks for
-//! the file at each question, so that a change is seen at once. A writer that was killed leaves at most
-//! `names.new`, which the next one replaces; the names of an owner that died are removed
-//! by whoever sweeps it ([`NameFile::retain`]).
+//! ([`super::name_reader`]) takes no lock and sees the names from before or after. It looks
+//! which file is there at each question, so that a change is seen at once. A writer that was
+//! killed leaves at most `names.new`, which the next one replaces; the names of an owner that
+//! died are removed by whoever sweeps it ([`NameFile::retain`]).
 
 use super::name::{Name, reverse_name};
 use cais_linux::{Result, SysError};

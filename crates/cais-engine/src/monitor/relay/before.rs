@@ -9,37 +9,29 @@ use std::cell::Cell;
 /// Calls the attendants that something waits for, and waits for nothing. What fails here the loop
 /// meets again.
 pub(crate) fn attend_early(attendants: &mut Vec<Box<dyn Attendant>>) {
-    let mut wanted: Wanted<'_> = Vec::new();
-    let mut ends = Vec::new();
-    for attendant in attendants.iter() {
-        attendant.want(&mut wanted);
-        ends.push(wanted.len());
-    }
-    let mut fds: Vec<PollFd<'_>> = wanted
-        .iter()
-        .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
-        .collect();
-    if !poll(&mut fds, Some(&Timespec::default())).is_ok_and(|count| count > 0) {
-        return;
-    }
-    let flags: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-    drop(fds);
-    drop(wanted);
     let restart = Cell::new(false);
     let program = Program {
         pidfd: None,
         restart: &restart,
     };
-    let mut rest = flags.as_slice();
-    let mut begin = 0;
-    let mut ends = ends.into_iter();
     attendants.retain_mut(|attendant| {
-        let end = ends.next().unwrap_or(begin);
-        let (theirs, others) = rest.split_at(end.saturating_sub(begin).min(rest.len()));
-        (rest, begin) = (others, end);
-        let is_ready = theirs.iter().any(|flags| !flags.is_empty());
-        !is_ready || attendant.attend(theirs, &program) == Attention::Stays
+        let ready = poll_now(attendant.as_ref());
+        ready.iter().all(|flags| flags.is_empty()) || attendant.attend(&ready, &program) == Attention::Stays
     });
+}
+
+/// Which of its descriptors are ready.
+fn poll_now(attendant: &dyn Attendant) -> Vec<PollFlags> {
+    let mut wanted: Wanted<'_> = Vec::new();
+    attendant.want(&mut wanted);
+    let mut fds: Vec<PollFd<'_>> = wanted
+        .iter()
+        .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+        .collect();
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) => fds.iter().map(PollFd::revents).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]
