@@ -4,6 +4,7 @@
 
 mod engine;
 mod images;
+pub(crate) mod namespace;
 mod network;
 pub(crate) mod peers;
 mod plot;

@@ -6,16 +6,15 @@
 //! that are no instances of generic ones. It needs to be made again when starts have grown
 //! much; a name that is not there any more does no harm.
 
+use crate::bench::namespace::Namespace;
 use crate::bench::peers::{self, output};
 use crate::bench::runtime::add_seccomp;
 use crate::bench::start::Work;
 use crate::{Outcome, workspace};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 pub(crate) fn make() -> Outcome {
     workspace::ensure_packages(&[
@@ -96,6 +95,7 @@ fn trace_all(work: &Work, cais: &Path) -> Result<Vec<String>, String> {
         &["--version"],
     ];
     let mut used = Vec::new();
+    // Their bridges are made there.
     let network = Namespace::new()?;
     output(network.inside("ip").args(["link", "set", "lo", "up"]))?;
     let before: [&[&str]; 3] = [
@@ -134,42 +134,6 @@ fn trace_all(work: &Work, cais: &Path) -> Result<Vec<String>, String> {
         trace((work, &network), &runtime, &all, &mut used)?;
     }
     Ok(used)
-}
-
-/// A network namespace in which the commands make their bridges.
-struct Namespace(Child);
-
-impl Namespace {
-    fn new() -> Result<Self, String> {
-        let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("unshare: {error}"))?;
-        let mut line = [0];
-        // It is there when it says something.
-        let said = child.stdout.as_mut().map(|stdout| stdout.read_exact(&mut line));
-        match said {
-            Some(Ok(())) => Ok(Self(child)),
-            _ => Err("unshare --net: no network namespace".to_owned()),
-        }
-    }
-
-    fn inside(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/proc/{}/ns/net", self.0.id()))
-            .arg(program);
-        command
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().map(drop).unwrap_or_default();
-    }
 }
 
 fn trace(

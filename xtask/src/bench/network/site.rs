@@ -1,11 +1,12 @@
 //! Where it is measured: a store of our own, a Docker daemon of our own, and a namespace for
 //! the rest of the world.
 
+use super::super::namespace::Namespace;
 use super::super::peers::{self, Daemon, output};
 use crate::workspace;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// The rest of the world has this address.
 pub(super) const WORLD: &str = "192.0.2.2";
@@ -15,7 +16,7 @@ pub(super) struct Site {
     pub(super) directory: PathBuf,
     cais: PathBuf,
     daemon: Option<Daemon>,
-    world: Child,
+    world: Namespace,
 }
 
 impl Site {
@@ -24,29 +25,19 @@ impl Site {
         let directory = PathBuf::from(format!("/var/tmp/cais-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
         peers::mount_run(&directory)?;
-        let world = Command::new("unshare")
-            .args(["--net", "cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("unshare: {error}"))?;
+        let world = Namespace::new()?;
         let site = Self {
             directory,
             cais: super::given().unwrap_or_else(|| workspace::built("release").join("cais")),
             daemon: None,
             world,
         };
-        let ours = fs::read_link("/proc/self/ns/net").map_err(|error| error.to_string())?;
-        let theirs = format!("/proc/{}/ns/net", site.world.id());
-        site.until("a namespace", || {
-            fs::read_link(&theirs).is_ok_and(|theirs| theirs != ours)
-        })?;
         sh("ip link set lo up")?;
         // Where the daemon finds no routing it turns it on and lets nothing but its own through.
         sh("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
         sh(&format!(
             "ip link add lan0 type veth peer name lan0 netns {}",
-            site.world.id()
+            site.world.pid()
         ))?;
         sh("ip addr add 192.0.2.1/24 dev lan0 && ip link set lan0 up && ip route add default via 192.0.2.2")?;
         output(
@@ -74,10 +65,8 @@ impl Site {
 
     /// A shell script in the rest of the world.
     pub(super) fn in_world(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/proc/{}/ns/net", self.world.id()))
-            .args(["sh", "-c", script]);
+        let mut command = self.world.inside("sh");
+        command.args(["-c", script]);
         command
     }
 
@@ -164,8 +153,6 @@ impl Drop for Site {
         }
         self.daemon = None;
         peers::remove_cgroups_of_peers();
-        drop(self.world.stdin.take());
-        self.world.wait().map(drop).unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         for mount in mounts.lines().rev() {
             let path = mount.split(' ').nth(1).unwrap_or("");
