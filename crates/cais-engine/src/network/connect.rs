@@ -182,10 +182,12 @@ pub(super) fn ensure_bridge(
     if endpoint.driver != Driver::Bridge || bridge::is_up(route, &endpoint.parent)? {
         return Ok(());
     }
-    let network = networks.find(&endpoint.network)?.on_host(host::has_ipv6())?;
-    host::ensure_forwarding(networks, network.pool(false).is_some())?;
+    let network = networks.find(&endpoint.network)?;
+    let here = network.clone().on_host(host::has_ipv6())?;
+    host::ensure_forwarding(networks, here.pool(false).is_some())?;
+    // The table follows the file, whatever the host has.
     firewall.add(&network_elements(&network))?;
-    bridge::ensure(route, &network)?;
+    bridge::ensure(route, &here)?;
     Ok(())
 }
 
