@@ -166,3 +166,19 @@ fn the_keeper_is_killed() {
         &["from 172.18.0.3", "outside", "web", "front"],
     );
 }
+
+/// Until the stub is executed, it shares the memory of the command, which becoming another id
+/// makes undumpable: nobody may look for its namespaces then. Here that takes long.
+#[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
+fn a_stub_of_another_id_is_executed_late() {
+    shows(
+        "65534:3000000:65536\n",
+        "setpriv() { strace -f -qq -o /dev/null -e trace=execveat -e inject=execveat:delay_enter=300000 setpriv \"$@\"; }; ",
+        "cais network create front >/dev/null 2>&1
+         cais run -d --name $$.seen --userns keep-id --network front host sleep 1000 2>/dev/null >&2
+         stat -c %u /proc/$(pgrep -f -- \"--name $$.seen\" | head -1)/environ
+         cais rm -f $$.seen >/dev/null; cais network rm front",
+        &["65534", "front"],
+    );
+}

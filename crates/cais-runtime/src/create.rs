@@ -7,6 +7,7 @@
 mod begin;
 mod enter;
 mod listen;
+mod memory;
 mod sources;
 
 use crate::error::CreateError;
@@ -19,6 +20,7 @@ use cais_linux::SysError;
 use cais_linux::process::{channel, pidfd, stub};
 use cais_sys::clone::StubProcess;
 use listen::{Clock, Ear, Heard};
+use memory::SharedMemory;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -194,6 +196,7 @@ pub fn go_on<C: Companion>(
     let Begun {
         ours,
         unfinished,
+        mut memory,
         mut clock,
     } = begun;
     let process = unfinished.process();
@@ -206,7 +209,7 @@ pub fn go_on<C: Companion>(
         .or_else(|error| await_network(&mut ear, &mut clock, &unfinished).and(Err(error)))?;
     clock.lap("id maps");
     if companion.plans_by_network() {
-        await_network(&mut ear, &mut clock, &unfinished)?;
+        await_visible(&mut ear, &mut clock, &unfinished, &mut memory)?;
     }
     let other = companion.before_the_plan_is_sent(process)?;
     let plan = other.as_ref().unwrap_or(plan);
@@ -228,7 +231,7 @@ pub fn go_on<C: Companion>(
     let mut supply = Supply::new(&ours, userns.as_ref());
     open_for_stub(plan, around, &mut supply, sent, companion)?;
     clock.lap("open the mounts, complete the cgroup");
-    await_network(&mut ear, &mut clock, &unfinished)?;
+    await_visible(&mut ear, &mut clock, &unfinished, &mut memory)?;
     let mut terminal = None;
     (around.checkpoint)("record the container");
     if let Err(error) = companion.while_the_stub_works(process) {
@@ -250,8 +253,7 @@ pub fn go_on<C: Companion>(
     }
     clock.lap("record the container");
     let starts = || is_open(ours.as_fd());
-    let mut remains = supply.remains;
-    remains.extend(userns);
+    let remains = supply.remains.into_iter().chain(userns).collect();
     companion.while_the_program_starts(remains, &starts)?;
     let waiting = listen(&mut ear, process, companion, &mut clock, &mut terminal)?;
     if !waiting {
@@ -267,8 +269,18 @@ pub fn go_on<C: Companion>(
     })
 }
 
-/// Listens until the new process has its network namespace: from then on it and others may look
-/// for it there.
+/// Waits until it may be looked at: it has its network namespace, and no memory of this process.
+fn await_visible(
+    ear: &mut Ear<'_>,
+    clock: &mut Clock,
+    unfinished: &Unfinished,
+    memory: &mut Option<SharedMemory>,
+) -> Result<(), CreateError> {
+    await_network(ear, clock, unfinished)?;
+    memory.take().map_or(Ok(()), SharedMemory::await_exec)
+}
+
+/// Listens until the new process has its network namespace.
 fn await_network(ear: &mut Ear<'_>, clock: &mut Clock, unfinished: &Unfinished) -> Result<(), CreateError> {
     while !ear.network_left {
         let ended = matches!(ear.hear(clock)?, Heard::End);
@@ -376,17 +388,9 @@ fn prepare_user_namespace(
     process: &StubProcess,
     ours: &OwnedFd,
 ) -> Result<Option<OwnedFd>, CreateError> {
-    let open = || {
-        stub::open_user_namespace(process)
-            .map(Some)
-            .map_err(CreateError::prepare("open the user namespace"))
-    };
     let Some(maps) = &plan.id_maps else {
-        return if plan.join_user.is_some() {
-            open()
-        } else {
-            Ok(None)
-        };
+        // Not by way of the child, which may be another one already.
+        return plan.join_user.as_deref().map(open_namespace).transpose();
     };
     let written = match &plan.join_user {
         Some(above) => {
@@ -397,9 +401,10 @@ fn prepare_user_namespace(
         None => stub::write_id_maps_by_helpers(process, &maps.uid, &maps.gid),
     };
     written.map_err(CreateError::prepare("map the ids of the user namespace"))?;
-    let opened = open()?;
+    let opened =
+        stub::open_user_namespace(process).map_err(CreateError::prepare("open the user namespace"))?;
     channel::send(ours.as_fd(), b"g", &[]).map_err(CreateError::prepare("wake the init stub"))?;
-    Ok(opened)
+    Ok(Some(opened))
 }
 
 /// Sends a message; a stub that is gone is no error here: what it said, or how it died,

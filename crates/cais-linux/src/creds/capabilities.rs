@@ -67,6 +67,8 @@ impl Capability {
     pub const SETUID: Self = Self(7);
     /// `CAP_NET_ADMIN`.
     pub const NET_ADMIN: Self = Self(12);
+    /// `CAP_SYS_PTRACE`.
+    pub const SYS_PTRACE: Self = Self(19);
     /// `CAP_SYS_ADMIN`.
     pub const SYS_ADMIN: Self = Self(21);
     /// `CAP_SYS_NICE`.

@@ -2,6 +2,7 @@
 
 use super::enter::{self, Join};
 use super::listen::Clock;
+use super::memory::SharedMemory;
 use super::{Surroundings, open_namespace};
 use crate::error::CreateError;
 use crate::plan::Plan;
@@ -19,6 +20,8 @@ pub struct Begun {
     /// This end of the channel to it.
     pub(super) ours: OwnedFd,
     pub(super) unfinished: Unfinished,
+    /// What is to be waited for before anybody looks at the process.
+    pub(super) memory: Option<SharedMemory>,
     pub(super) clock: Clock,
 }
 
@@ -34,11 +37,14 @@ pub fn begin(plan: &Plan, around: &Surroundings<'_>) -> Result<Begun, CreateErro
     let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
     clock.lap("seal the stub");
     (around.checkpoint)("clone");
+    let (memory, executes) = SharedMemory::plan(becomes_another(plan))?.unzip();
     let process = spawn(plan, around, &executable, (&ours, theirs))?;
+    drop(executes);
     clock.lap("clone");
     Ok(Begun {
         ours,
         unfinished: Unfinished(Some(process)),
+        memory,
         clock,
     })
 }
@@ -47,6 +53,11 @@ pub fn begin(plan: &Plan, around: &Surroundings<'_>) -> Result<Begun, CreateErro
 /// go-between makes it with the process.
 pub(super) fn leaves_network(plan: &Plan) -> bool {
     plan.namespaces & namespace::NETWORK != 0 && plan.join_pid.is_none()
+}
+
+/// Whether the new process becomes id 0 of a user namespace, which may be another id of the host.
+fn becomes_another(plan: &Plan) -> bool {
+    plan.id_maps.is_some() || plan.join_user.is_some() || plan.enter_user
 }
 
 fn spawn(
