@@ -29,19 +29,25 @@ const CHANGING: &[&str] = &[
     "exit_group",
 ];
 
-/// The same command, killed at the `number`-th call of this kind.
-fn killed_at(command: &Command, call: &str, number: u32) -> Command {
-    let mut killed = Command::new("strace");
-    killed
+/// The same command below strace(1), with these options of it, where something is done to a call.
+pub(crate) fn injected(command: &Command, options: &[&str], call: &str, what: &str) -> Command {
+    let mut traced = Command::new("strace");
+    traced
+        .args(options)
         .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"])
-        .arg(format!("inject={call}:signal=SIGKILL:when={number}"))
+        .arg(format!("inject={call}:{what}"))
         .arg(executable())
         .args(command.get_args())
         .stdin(std::process::Stdio::null());
     for (name, value) in command.get_envs() {
-        killed.env(name, value.unwrap_or_default());
+        traced.env(name, value.unwrap_or_default());
     }
-    killed
+    traced
+}
+
+/// The same command, killed at the `number`-th call of this kind.
+fn killed_at(command: &Command, call: &str, number: u32) -> Command {
+    injected(command, &[], call, &format!("signal=SIGKILL:when={number}"))
 }
 
 fn volumes(env: &TestEnv) -> Vec<String> {

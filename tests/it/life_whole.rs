@@ -2,6 +2,7 @@
 //! containers that come to nothing, signals that come early, places that are not there yet.
 
 use crate::images::Layout;
+use crate::kill_calls::injected;
 use crate::network_support::Namespace;
 use crate::support::{Done, TestEnv, eventually, make_rootfs};
 use rustix::fs::{FlockOperation, flock};
@@ -190,6 +191,36 @@ fn a_signal_that_comes_before_the_init_listens_is_not_lost() {
     assert_eq!(env.ok(&["wait", "early"]), "138\n");
     host.cais(&env, &["rm", "early"]);
     host.cais(&env, &["network", "rm", "slow"]);
+}
+
+/// Nor is it where the init is not even executed yet.
+#[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
+fn a_signal_that_comes_before_the_init_is_executed_is_not_lost() {
+    let env = TestEnv::new();
+    let command = env.command(&[
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "early",
+        "--network",
+        "none",
+        "host",
+        "sleep",
+        "1000",
+    ]);
+    let mut late = injected(&command, &["-f"], "execveat", "delay_enter=300000");
+    let mut start = late.spawn().unwrap();
+    eventually("it has a first process", || {
+        env.cais(&["kill", "-s", "USR1", "early"]).code == 0
+    });
+    eventually("it has ended", || {
+        let state = env.cais(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "early"]);
+        state.stdout == "exited 138\n"
+    });
+    assert!(start.wait().unwrap().success());
+    env.ok(&["rm", "early"]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod terminal;
 use crate::message::{DETAIL, HEADER_LENGTH, PlanHeader, REPORT_MAX, Report};
 use crate::step::{Slot, Step};
 use crate::wire::{Field, Sink, Source};
+use cais_sys::signal::{SignalSet, set_mask};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -100,6 +101,8 @@ impl Sink for ReportBuffer {
 #[must_use]
 pub fn run(channel: OwnedFd) -> u8 {
     cais_sys::signal::reset_all();
+    // The plan says whether somebody is to hear them.
+    init::hold_signals();
     // What is made in the root, and by the program, does not hang on the caller's mask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut stage = Stage {
@@ -129,7 +132,12 @@ pub fn run(channel: OwnedFd) -> u8 {
         let started = stage.now();
         let result = match Step::decode(&mut source) {
             Ok(_) if stage.index == stage.header.kill_before => kill_self(),
-            Ok(step) => stage.carry_out(step),
+            Ok(step) => {
+                if stage.index == 0 && !matches!(step, Step::HoldSignals {}) {
+                    set_mask(SignalSet::EMPTY);
+                }
+                stage.carry_out(step)
+            }
             Err(_) => Err(Failure::new("decode", b"the plan", Errno::PROTO)),
         };
         if let Err(failure) = result {

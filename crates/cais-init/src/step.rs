@@ -215,8 +215,9 @@ steps! {
     /// Looks for the program, as [`Step::Execute`] will: so that a missing one is told when
     /// the container is created and not when it is started.
     47 FindProgram { name: &'a CStr, environment: StrBlock<'a> }
-    /// Blocks all signals until [`Step::BecomeInit`] listens to them and the program is
-    /// executed.
+    /// As the first step: all signals, which are blocked from the first moment, stay so until
+    /// [`Step::BecomeInit`] listens to them and the program is executed. Where another step is
+    /// the first, they are let go before it.
     55 HoldSignals {}
     /// Executes the program: looked up in `PATH` of `environment` unless it has a slash.
     37 Execute { arguments: StrBlock<'a>, environment: StrBlock<'a> }

@@ -7,6 +7,7 @@
 //! [`StubProcess`] owns it.
 
 use crate::process::exit_now;
+use crate::signal::{SignalSet, set_mask};
 use crate::syscall::{check, number, syscall6};
 use core::arch::asm;
 use core::ffi::c_char;
@@ -169,7 +170,8 @@ pub struct StubProcess {
 }
 
 /// Makes the process. It executes the stub with two arguments: its name and the
-/// number of the channel's descriptor.
+/// number of the channel's descriptor. All its signals are blocked: the first process of a pid
+/// namespace loses what comes before it listens (pid_namespaces(7)).
 ///
 /// `memory` must stay where it is, and untouched, until the stub has sent its
 /// first message or is dead; therefore it is `'static` (the caller leaks it, or
@@ -211,23 +213,27 @@ pub fn clone_stub(
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = number_of(cgroup) as u64;
     }
-    match request.join_user {
-        None => {
-            args.exit_signal = SIGCHLD;
-            // SAFETY: the stack belongs to the child alone, the memory lives for ever,
-            // and `child` runs only system calls; see `clone3_on_stack`.
-            let pid = check(unsafe { clone3_on_stack(&args, memory, child) })?;
-            memory.pid = i32::try_from(pid).unwrap_or(0);
-        }
-        Some(user) => {
-            memory.join_user = number_of(user);
-            clone_by_way_of(args, memory)?;
-        }
-    }
+    memory.join_user = request.join_user.map_or(0, number_of);
+    let before = set_mask(SignalSet::ALL);
+    let made = match request.join_user {
+        None => clone_directly(args, memory),
+        Some(_) => clone_by_way_of(args, memory),
+    };
+    set_mask(before);
+    made?;
     let pid = Pid::from_raw(memory.pid).ok_or(Errno::CHILD)?;
     // SAFETY: the kernel stored a new descriptor there; nobody else owns it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(memory.pidfd) };
     Ok(StubProcess { pid, pidfd })
+}
+
+fn clone_directly(mut args: CloneArgs, memory: &mut ChildMemory) -> Result<(), Errno> {
+    args.exit_signal = SIGCHLD;
+    // SAFETY: the stack belongs to the child alone, the memory lives for ever,
+    // and `child` runs only system calls; see `clone3_on_stack`.
+    let pid = check(unsafe { clone3_on_stack(&args, memory, child) })?;
+    memory.pid = i32::try_from(pid).unwrap_or(0);
+    Ok(())
 }
 
 /// Makes the process by way of another one that enters the user namespace first and

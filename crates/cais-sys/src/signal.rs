@@ -53,13 +53,12 @@ struct KernelSigaction {
     mask: u64,
 }
 
-/// Sets every signal that can be set to its default action and unblocks all:
-/// an ignored or blocked signal would stay so across exec (signal(7)).
+/// Sets every signal that can be set to its default action: an ignored one would stay so across
+/// exec (signal(7)).
 pub fn reset_all() {
     for signal in 1..=64 {
         reset(signal);
     }
-    set_mask(SignalSet::EMPTY);
 }
 
 /// Sets a signal to its default action. SIGCHLD, where a caller ignores it, would have the
@@ -78,9 +77,9 @@ pub fn reset(signal: u32) {
     unsafe { syscall6(number::RT_SIGACTION, [signal, action, 0, SET_SIZE, 0, 0]) };
 }
 
-/// Replaces the set of blocked signals of this thread.
-pub fn set_mask(set: SignalSet) {
-    mask(SIG_SETMASK, set);
+/// Replaces the set of blocked signals of this thread. Returns the one before.
+pub fn set_mask(set: SignalSet) -> SignalSet {
+    mask(SIG_SETMASK, set)
 }
 
 /// Adds to the set of blocked signals of this thread.
@@ -91,7 +90,7 @@ pub fn block(set: SignalSet) {
 /// Does `work` while all signals of this thread wait.
 #[cfg(not(feature = "stub"))]
 pub fn while_deferred(work: &mut dyn FnMut()) {
-    let before = mask(SIG_BLOCK, SignalSet::ALL);
+    let before = set_mask(SignalSet::ALL);
     work();
     set_mask(before);
 }

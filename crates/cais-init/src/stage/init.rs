@@ -11,7 +11,8 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 const SIGCHLD: i32 = 17;
 
 /// Keeps signals until somebody can hear them: the first process of a pid namespace loses
-/// those that it neither blocks nor handles. [`Stage::execute`] lets them go again.
+/// those that it neither blocks nor handles. Who made this process had them blocked for it.
+/// [`Stage::execute`] lets them go again.
 pub(super) fn hold_signals() {
     set_mask(SignalSet::ALL);
 }

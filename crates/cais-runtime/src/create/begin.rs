@@ -37,7 +37,7 @@ pub fn begin(plan: &Plan, around: &Surroundings<'_>) -> Result<Begun, CreateErro
     let (ours, theirs) = channel::pair().map_err(CreateError::prepare("open a channel"))?;
     clock.lap("seal the stub");
     (around.checkpoint)("clone");
-    let (memory, executes) = SharedMemory::plan(becomes_another(plan))?.unzip();
+    let (memory, executes) = SharedMemory::watch(becomes_another(plan))?.unzip();
     let process = spawn(plan, around, &executable, (&ours, theirs))?;
     drop(executes);
     clock.lap("clone");

@@ -24,7 +24,7 @@ pub(super) struct SharedMemory {
 impl SharedMemory {
     /// Before the process is made, which inherits the second descriptor: here it is to be closed
     /// then. `None` where there is nothing to wait for.
-    pub(super) fn plan(becomes_another: bool) -> Result<Option<(Self, OwnedFd)>, CreateError> {
+    pub(super) fn watch(becomes_another: bool) -> Result<Option<(Self, OwnedFd)>, CreateError> {
         let looks = || read_effective().map(|effective| effective.contains(Capability::SYS_PTRACE));
         if !becomes_another || looks().map_err(CreateError::prepare("read the capabilities"))? {
             return Ok(None);
