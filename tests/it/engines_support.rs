@@ -1,7 +1,7 @@
 //! What the tests with engines of others share: a directory with our runtime in it, daemons
 //! that end with the test, command lines.
 
-use crate::support::{Done, eventually, executable, make_rootfs};
+use crate::support::{Done, eventually, executable, is_soon, make_rootfs};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -88,10 +88,17 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        let mut stubborn = Vec::new();
         for daemon in self.daemons.iter_mut().rev() {
             let pid = rustix::process::Pid::from_child(daemon);
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap_or_default();
-            drop(daemon.wait());
+            // Docker's gives its containers up to fifteen seconds.
+            let mut has_ended = || is_soon(|| matches!(daemon.try_wait(), Ok(Some(_))));
+            if !(0..6).any(|_| has_ended()) {
+                daemon.kill().unwrap_or_default();
+                drop(daemon.wait());
+                stubborn.push(pid);
+            }
         }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         for mount in mounts.lines().rev() {
@@ -101,6 +108,10 @@ impl Drop for Bench {
             }
         }
         fs::remove_dir_all(&self.base).unwrap_or_default();
+        assert!(
+            stubborn.is_empty() || std::thread::panicking(),
+            "daemons did not end when asked: {stubborn:?}"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 //! are there: strace(1) kills the command as it enters the call.
 
 use crate::support::{Done, TestEnv, eventually, executable};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::Command;
 
@@ -33,8 +34,9 @@ const CHANGING: &[&str] = &[
 pub(crate) fn injected(command: &Command, options: &[&str], call: &str, what: &str) -> Command {
     let mut traced = Command::new("strace");
     traced
+        .args(["-qq", "-o", "/dev/null"])
         .args(options)
-        .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"])
+        .args(["-e", &format!("trace={call}"), "-e"])
         .arg(format!("inject={call}:{what}"))
         .arg(executable())
         .args(command.get_args())
@@ -129,4 +131,28 @@ fn rename_and_prune_at_every_call() {
     let ended = &["run", "--name", "victim", "host", "true"];
     kill_a_command(&[ended], &["container", "prune", "-f"], &["", "exited"]);
     kill_a_command(&[RUN], &["update", "--label-add", "a=b", "victim"], &["running"]);
+}
+
+/// A change of ids makes the kernel forget that the stub is to die with the command (prctl(2),
+/// `PR_SET_PDEATHSIG`). One that is killed in just that moment has run nothing.
+#[test]
+#[ignore = "needs Debian's strace: `cargo xtask test` installs it and runs this"]
+fn a_command_killed_while_the_stub_changes_its_ids_runs_nothing() {
+    let env = TestEnv::new();
+    env.ok(&["run", "-d", "--name", "web", "host", "sleep", "1000"]);
+    let command = env.command(&["exec", "-u", "1000", "web", "touch", "/tmp/ran"]);
+    let log = env.path("calls");
+    let options = ["-f", "-o", log.to_str().unwrap()];
+    let mut traced = injected(&command, &options, "setresuid", "delay_exit=500000");
+    let mut strace = traced.spawn().unwrap();
+    eventually("the stub changes its ids", || {
+        fs::read_to_string(&log).is_ok_and(|calls| calls.contains("setresuid(1000"))
+    });
+    let id = strace.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    let command = children.split_whitespace().next().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(command).unwrap(), Signal::KILL).unwrap();
+    // It ends with the last of those that it looks after.
+    strace.wait().unwrap();
+    assert_eq!(env.ok(&["exec", "web", "ls", "/tmp"]), "");
 }

@@ -13,6 +13,7 @@ mod size;
 mod tests;
 mod unsafe_code;
 mod vm_test;
+mod watch;
 mod workspace;
 
 use std::process::ExitCode;

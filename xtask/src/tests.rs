@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a fresh Debian machine needs to run the tests, and
 //! the tests.
 
-use crate::{Outcome, workspace};
+use crate::{Outcome, watch, workspace};
 
 /// Debian packages that the integration tests use.
 const PACKAGES: &[&str] = &[
@@ -64,12 +64,13 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
         "cais-order",
         "cais-runtime",
         "cais-sys",
+        "xtask",
     ];
     let mut unit = vec!["test", "--locked", "--quiet"];
     unit.extend(crates.iter().flat_map(|name| ["-p", name]));
     unit.push("--");
     unit.extend(filter);
-    workspace::run("cargo", &unit, &[])?;
+    watch::run(&unit, &[])?;
     let executable = workspace::built("release").join("cais");
     let executable = executable.to_string_lossy();
     let mut integration = vec!["test", "--locked", "-p", "cais-tests", "--test", "it", "--"];
@@ -78,7 +79,7 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
     integration.push("--include-ignored");
     integration.extend(filter);
     let before = traces();
-    let outcome = workspace::run("cargo", &integration, &[("CAIS_BIN", &executable)]);
+    let outcome = watch::run(&integration, &[("CAIS_BIN", &executable)]);
     let left: Vec<String> = traces()
         .into_iter()
         .filter(|name| !before.contains(name))

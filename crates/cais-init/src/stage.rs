@@ -435,13 +435,19 @@ impl<'a> Stage<'a> {
 
     /// Sends a report; a caller that is gone is no error (this process dies with it).
     fn report(&self, report: &Report<'_>, fds: &[BorrowedFd<'_>]) {
+        self.try_report(report, fds).unwrap_or_default();
+    }
+
+    /// The same, where it matters whether the caller is still there.
+    fn try_report(&self, report: &Report<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let mut buffer = ReportBuffer {
             bytes: [0; REPORT_MAX],
             used: 0,
         };
         report.encode(&mut buffer);
-        if let (Some(channel), Some(bytes)) = (&self.channel, buffer.bytes.get(..buffer.used)) {
-            cais_sys::socket::send_with_fds(channel.as_fd(), bytes, fds).unwrap_or_default();
+        match (&self.channel, buffer.bytes.get(..buffer.used)) {
+            (Some(channel), Some(bytes)) => cais_sys::socket::send_with_fds(channel.as_fd(), bytes, fds),
+            _ => Ok(()),
         }
     }
 

@@ -72,7 +72,11 @@ impl<'a> Stage<'a> {
             rustix::process::set_parent_process_death_signal(None)
                 .map_err(plain("prctl PR_SET_PDEATHSIG"))?;
         }
-        self.report(&Report::Executing, &[]);
+        let told = self.try_report(&Report::Executing, &[]);
+        // The kernel told nothing of a death between a change of ids and the next word to it.
+        if self.bound {
+            told.map_err(|errno| Failure::new("sendmsg", b"the caller", errno))?;
+        }
         // A blocked signal would stay so across exec.
         set_mask(SignalSet::EMPTY);
         let errno = if program.to_bytes().contains(&b'/') {

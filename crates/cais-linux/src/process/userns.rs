@@ -6,7 +6,7 @@ use cais_sys::clone::namespace;
 use cais_sys::process::{Forked, exit_now, fork_into};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open, openat};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal};
 
 /// Whether this process is in the machine's first user namespace: there all ids are mapped
 /// to themselves (user_namespaces(7)).
@@ -22,18 +22,11 @@ pub fn is_initial() -> bool {
 /// # Errors
 /// As clone(2), and `EPERM` or `EINVAL` for maps that the kernel refuses.
 pub fn make(uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
+    let maker = getpid();
     let forked =
         fork_into(namespace::USER).map_err(|errno| SysError::new("clone", "CLONE_NEWUSER", errno))?;
     let child = match forked {
-        Forked::Child => {
-            // It holds the namespace until it is killed, and dies with its maker.
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap_or_default();
-            loop {
-                if rustix::event::poll(&mut [], None).is_err() {
-                    exit_now(0);
-                }
-            }
-        }
+        Forked::Child => hold(maker),
         Forked::Parent(child) => child,
     };
     let made = fill(child, uid_map, gid_map);
@@ -42,6 +35,16 @@ pub fn make(uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
     rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))
         .map_err(|errno| SysError::new("waitpid", "the holder of a user namespace", errno))?;
     made
+}
+
+/// In the new process: it is there until it is killed, and dies with its maker.
+fn hold(maker: Pid) -> ! {
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap_or_default();
+    // Who died before is no parent any more, and of that death no signal comes (prctl(2)).
+    if getppid() == Some(maker) {
+        rustix::event::poll(&mut [], None).unwrap_or_default();
+    }
+    exit_now(0)
 }
 
 fn fill(child: Pid, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
@@ -70,4 +73,40 @@ fn fill(child: Pid, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
         Mode::empty(),
     )
     .map_err(|errno| SysError::new("openat", format!("{path}/ns/user"), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cais_sys::process::fork;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    /// The holder is late, and its maker was killed: nobody else would end it.
+    #[test]
+    fn a_holder_does_not_outlive_a_maker_that_is_gone_already() {
+        let (ours, held) = rustix::pipe::pipe().unwrap();
+        let (late, early) = rustix::pipe::pipe().unwrap();
+        // In the children nothing but system calls: this process has threads.
+        let maker = match fork().unwrap() {
+            Forked::Child => {
+                let maker = getpid();
+                if matches!(fork(), Ok(Forked::Child)) {
+                    drop(early);
+                    // Until the maker is gone, which has the other end.
+                    rustix::io::read(&late, &mut [0u8][..]).unwrap_or_default();
+                    hold(maker);
+                }
+                exit_now(0)
+            }
+            Forked::Parent(child) => child,
+        };
+        drop((held, early));
+        rustix::process::waitpid(Some(maker), WaitOptions::empty()).unwrap();
+        let limit = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        let ended = poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&limit)).unwrap();
+        assert_eq!(ended, 1, "it still holds the pipe");
+    }
 }
