@@ -68,7 +68,7 @@ fn pack_root(env: &TestEnv, parts: &[&str]) -> String {
 
 /// The same command under a mask of 077.
 fn with_a_closed_mask(command: &Command) -> Done {
-    Done::from(after("umask 077", command).output().unwrap())
+    Done::of(after("umask 077", command))
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_caller_may_ignore_its_children() {
     let env = TestEnv::new();
     // A shell's trap does not ignore it.
     let ignoring = "exec env --ignore-signal=CHLD \"$@\"";
-    let run = |words: &[&str]| Done::from(after(ignoring, &env.command(words)).output().unwrap());
+    let run = |words: &[&str]| Done::of(after(ignoring, &env.command(words)));
     assert_eq!(run(&["run", "--rm", "host", "sh", "-c", "exit 7"]).code, 7);
     assert_eq!(run(&["run", "-d", "host", "no-such-program"]).code, 127);
     assert_eq!(

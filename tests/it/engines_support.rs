@@ -116,12 +116,7 @@ impl Drop for Bench {
 }
 
 pub(crate) fn run(command: &[&str]) -> Done {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}: is its Debian package installed?", command[0]));
-    Done::from(output)
+    Done::of(Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()))
 }
 
 pub(crate) fn ok(command: &[&str]) -> String {

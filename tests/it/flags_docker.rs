@@ -202,7 +202,7 @@ fn a_quiet_pull() {
         env.ok(&["rmi", &name]);
         let words = ["run", "--rm", flag, &name, "echo quiet"];
         let mut command = env.command(&words);
-        let done = Done::from(command.env("CONTAINERS_REGISTRIES_CONF", &conf).output().unwrap());
+        let done = Done::of(command.env("CONTAINERS_REGISTRIES_CONF", &conf));
         assert_eq!(done.code, 0, "{}", done.stderr);
         assert_eq!(done.stdout, "quiet\n");
         done.stderr

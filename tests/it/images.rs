@@ -1,13 +1,14 @@
 //! Images from archives and layouts: loaded, run, named, given out, removed.
 
 use crate::support::{TestEnv, make_rootfs};
+use crate::within;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output = within::output(Command::new(program).args(arguments).stdin(Stdio::null()));
     assert!(
         output.status.success(),
         "{program} {arguments:?}: {}",

@@ -53,7 +53,7 @@ impl Bed {
     fn cais(&self, words: &[&str]) -> Done {
         let mut command = self.env.command(words);
         command.env("CAIS_DATA", self.small.path().join("data"));
-        Done::from(command.output().unwrap())
+        Done::of(command)
     }
 
     fn ok(&self, words: &[&str]) -> String {

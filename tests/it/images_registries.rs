@@ -35,7 +35,7 @@ fn command(env: &TestEnv, words: &[&str]) -> Command {
 }
 
 fn cais(env: &TestEnv, words: &[&str]) -> Done {
-    Done::from(command(env, words).output().unwrap())
+    Done::of(command(env, words))
 }
 
 fn cais_ok(env: &TestEnv, words: &[&str]) -> String {

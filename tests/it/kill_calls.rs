@@ -70,8 +70,7 @@ fn kill_a_command(prepare: &[&[&str]], words: &[&str], statuses: &[&str]) {
             for first in prepare {
                 env.ok(first);
             }
-            let command = killed_at(&env.command(words), call, number).output().unwrap();
-            let done = Done::from(command);
+            let done = Done::of(killed_at(&env.command(words), call, number));
             let at = format!("{words:?} at {call} {number}");
             assert!(matches!(done.code, 0 | 137), "{at}: {}", done.stderr);
             let status = || {

@@ -9,7 +9,7 @@ fn kill_at_every_step(victim: &str, flags: &[&str], last: u32) {
     let mut unharmed = false;
     for step in 0..=last {
         let mark = format!("{victim}:{step}");
-        let done = Done::from(env.command(&words).env("CAIS_TEST_KILL", &mark).output().unwrap());
+        let done = Done::of(env.command(&words).env("CAIS_TEST_KILL", &mark));
         unharmed = done.code == 0;
         // The next command finds and removes what is left.
         env.cais(&["ps", "-a"]);
@@ -61,7 +61,7 @@ fn kill_a_command(prepare: &[&[&str]], words: &[&str], victim: &str, statuses: &
             env.ok(first);
         }
         let mark = format!("{victim}:{step}");
-        let done = Done::from(env.command(words).env("CAIS_TEST_KILL", &mark).output().unwrap());
+        let done = Done::of(env.command(words).env("CAIS_TEST_KILL", &mark));
         env.cais(&["ps", "-a"]);
         let status = || {
             let listed = env.ok(&["ps", "-a", "--filter", "name=victim", "--format", "{{.State}}"]);

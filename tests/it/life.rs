@@ -113,7 +113,7 @@ fn a_rename_that_is_killed_half_way_is_forgotten_or_done() {
     for step in 0..6 {
         let mark = format!("caller:{step}");
         let mut command = env.command(&["rename", "before", "after"]);
-        let done = Done::from(command.env("CAIS_TEST_KILL", &mark).output().unwrap());
+        let done = Done::of(command.env("CAIS_TEST_KILL", &mark));
         let (before, after) = (
             env.cais(&["inspect", "before"]).code == 0,
             env.cais(&["inspect", "after"]).code == 0,

@@ -71,7 +71,7 @@ impl Small {
         command
             .env("CAIS_DATA", self.0.join("data"))
             .env("CAIS_RUN", self.0.join("run"));
-        Done::from(command.output().unwrap())
+        Done::of(command)
     }
 
     /// With the data here and what runs on another disk, as on every machine where `/run` is a
@@ -79,7 +79,7 @@ impl Small {
     fn cais_with_data(&self, env: &TestEnv, words: &[&str]) -> Done {
         let mut command = env.command(words);
         command.env("CAIS_DATA", self.0.join("data"));
-        Done::from(command.output().unwrap())
+        Done::of(command)
     }
 
     fn ok_with_data(&self, env: &TestEnv, words: &[&str]) -> String {
@@ -373,5 +373,5 @@ fn a_log_on_a_full_disk() {
 fn small_logs(env: &TestEnv, small: &Small) -> Done {
     let mut command = env.command(&["logs", "talk"]);
     command.env("CAIS_DATA", small.0.join("data"));
-    Done::from(command.output().unwrap())
+    Done::of(command)
 }

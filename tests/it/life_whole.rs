@@ -149,7 +149,7 @@ fn volumes_of_commands_that_are_killed_go() {
             let mark = format!("{victim}:{step}");
             let detached: &[&str] = if victim == "monitor" { &["-d"] } else { &[] };
             let words = [&["run", "--rm", "-v", "/own"], detached, &["host", "true"]].concat();
-            let done = Done::from(env.command(&words).env("CAIS_TEST_KILL", &mark).output().unwrap());
+            let done = Done::of(env.command(&words).env("CAIS_TEST_KILL", &mark));
             eventually(&format!("no volume is left of {mark}"), || {
                 env.cais(&["rm", "nosuch"]);
                 env.leftovers().is_empty() && volumes(&env).is_empty()

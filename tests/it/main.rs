@@ -18,6 +18,7 @@ mod engines_support;
 mod events;
 mod flags;
 mod flags_docker;
+mod hanging;
 mod host_untouched;
 mod images;
 mod images_faults;
@@ -72,6 +73,7 @@ mod systemd;
 mod terminal;
 mod three_tier;
 mod views;
+mod within;
 
 /// A file that is not named above would never run.
 #[test]

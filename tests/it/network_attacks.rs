@@ -206,7 +206,7 @@ fn a_host_that_did_not_route_is_no_router_now() {
         .env_remove("CAIS_DATA")
         .env_remove("CAIS_RUN")
         .env("CAIS_CONFIG", "");
-    let done = Done::from(lan.host.inside(&command).output().unwrap());
+    let done = Done::of(lan.host.inside(&command));
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(lan.host.sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
     let later = neighbour(&lan, 3, Some("docker0"));

@@ -166,7 +166,7 @@ fn the_same_application_under_docker() {
     let call = |words: &[&str]| {
         let mut command = Command::new("docker");
         command.args(["-H", &socket]).args(words);
-        Done::from(command.output().unwrap())
+        Done::of(command)
     };
     eventually("dockerd answers", || call(&["version"]).code == 0);
     let application = Application {

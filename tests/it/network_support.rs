@@ -62,7 +62,7 @@ impl Namespace {
     pub(crate) fn try_sh(&self, script: &str) -> Done {
         let mut shell = Command::new("sh");
         shell.args(["-c", script]);
-        Done::from(self.inside(&shell).output().unwrap())
+        Done::of(self.inside(&shell))
     }
 
     /// Runs a shell script that must succeed; returns what it printed.
@@ -94,7 +94,7 @@ impl Namespace {
 
     /// Runs a cais command in it.
     pub(crate) fn try_cais(&self, env: &TestEnv, words: &[&str]) -> Done {
-        Done::from(self.inside(&env.command(words)).output().unwrap())
+        Done::of(self.inside(&env.command(words)))
     }
 
     /// What is left in it of ours: interfaces, tables, elements.

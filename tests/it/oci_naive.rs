@@ -44,7 +44,7 @@ impl Outside {
             .args(["--mount", "sh", "-c", script])
             .env("ROOT", self.bundle.rootfs(""))
             .env("CANARY", &self.canary);
-        Done::from(command.output().unwrap())
+        Done::of(command)
     }
 }
 

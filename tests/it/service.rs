@@ -45,7 +45,7 @@ fn the_program_says_that_it_is_ready() {
     let socket = manager(&env);
     let words = ["run", "--rm", "-u", "nobody", "host", "python3", "-c", SAY];
     let messages = ["STATUS=half way|MAINPID=1", "FDSTORE=1", "READY=1|STATUS=there"];
-    let done = Done::from(told(&env, &[&words[..], &messages].concat()).output().unwrap());
+    let done = Done::of(told(&env, &[&words[..], &messages].concat()));
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert_eq!(hear(&socket), "STATUS=half way");
     assert_eq!(hear(&socket), "READY=1\nSTATUS=there");
@@ -86,7 +86,7 @@ fn others_say_it_or_nobody() {
     let script = "echo ${NOTIFY_SOCKET:-none}; test -e /run/notify && echo there";
     let run = |who: &str| {
         let words = ["run", "--rm", "--sdnotify", who, "host", "sh", "-c", script];
-        Done::from(told(&env, &words).output().unwrap())
+        Done::of(told(&env, &words))
     };
     assert_eq!(run("conmon").stdout, "none\n");
     assert_eq!(hear(&socket), "READY=1");

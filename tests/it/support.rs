@@ -1,5 +1,7 @@
 //! A store of its own for each test, the executable, and the check that nothing is left.
 
+use crate::within;
+use std::borrow::BorrowMut;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -72,7 +74,7 @@ impl TestEnv {
 
     /// Runs a command to its end.
     pub(crate) fn cais(&self, words: &[&str]) -> Done {
-        Done::from(self.command(words).output().unwrap())
+        Done::of(self.command(words))
     }
 
     /// Runs a command that must succeed; returns what it printed.
@@ -257,6 +259,13 @@ fn sweep_aborted() {
         for name in names(&hierarchy.path()) {
             remove_cgroups(&name);
         }
+    }
+}
+
+impl Done {
+    /// Runs a command to its end, which comes or the test fails.
+    pub(crate) fn of(mut command: impl BorrowMut<Command>) -> Self {
+        Self::from(within::output(command.borrow_mut()))
     }
 }
 

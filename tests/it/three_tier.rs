@@ -49,7 +49,7 @@ impl Harbour {
         for (key, value) in command.get_envs() {
             script.env(key, value.unwrap_or_default());
         }
-        Done::from(self.host.inside(&script).output().unwrap())
+        Done::of(self.host.inside(&script))
     }
 
     #[track_caller]

@@ -371,7 +371,7 @@ fn the_program_by_other_names() {
             .env("CAIS_DATA", env.path("data"))
             .env("CAIS_RUN", env.path("run"))
             .env("CAIS_CONFIG", "");
-        Done::from(command.stdin(Stdio::null()).output().unwrap())
+        Done::of(command.stdin(Stdio::null()))
     };
     assert_eq!(
         run(&[

@@ -2,9 +2,12 @@
 //! tells what their processes are doing, and ends them. Whoever reads what CI printed is to
 //! learn what hung, and where.
 
+#[path = "../../tests/it/hanging.rs"]
+mod hanging;
+
 use crate::{Outcome, workspace};
+use hanging::{family, read_processes};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,9 +15,6 @@ use std::time::Duration;
 
 /// No test takes as long, on no machine.
 const SILENCE: Duration = Duration::from_secs(600);
-/// How the environment tells of which run of the tests a process is: then comes the id of the
-/// process that runs them (tests/it/support.rs).
-const STORE: &str = "CAIS_DATA=/var/tmp/cais-test-";
 
 /// Builds and runs tests in the workspace, with these arguments of `cargo test`, showing what
 /// they print.
@@ -108,17 +108,15 @@ impl Slow {
     }
 }
 
-/// Tells what this process does, all below it, and those of its tests wherever they are, and
-/// kills them.
+/// Tells what this process does, and all that belong to it, and kills them.
 fn end_what_hangs(top: u32, said: &str) {
     println!("{said}");
     let all = read_processes();
-    let below = below(top, &all);
-    let is_ours = |process: &&Process| {
-        let runner = process.runner();
-        below.contains(&process.id) || runner.is_some_and(|runner| below.contains(&runner))
+    let is_below = |store: &str, below: &[u32]| {
+        let runner = store.split('-').next().and_then(|id| id.parse().ok());
+        runner.is_some_and(|runner: u32| below.contains(&runner))
     };
-    let hanging: Vec<&Process> = all.iter().filter(is_ours).collect();
+    let hanging = family(top, &all, is_below);
     for process in &hanging {
         println!("{}", process.describe());
     }
@@ -129,82 +127,6 @@ fn end_what_hangs(top: u32, said: &str) {
             kill_process(id, Signal::KILL).unwrap_or_default();
         }
     }
-}
-
-/// This process, its children, theirs, and so on.
-fn below(top: u32, all: &[Process]) -> Vec<u32> {
-    let mut found = vec![top];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        let children = all.iter().filter(|process| process.parent == parent);
-        found.extend(children.map(|process| process.id));
-        next += 1;
-    }
-    found
-}
-
-#[derive(Debug)]
-struct Process {
-    id: u32,
-    parent: u32,
-}
-
-impl Process {
-    fn read(&self, file: &str) -> Vec<u8> {
-        fs::read(format!("/proc/{}/{file}", self.id)).unwrap_or_default()
-    }
-
-    /// The process that runs the tests, of which this one was made.
-    fn runner(&self) -> Option<u32> {
-        let environment = self.read("environ");
-        let mut variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        variables.find_map(|variable| variable.strip_prefix(STORE)?.split('-').next()?.parse().ok())
-    }
-
-    /// What it is, where in the kernel each of its threads waits, and what it has open.
-    fn describe(&self) -> String {
-        let words = String::from_utf8_lossy(&self.read("cmdline")).replace('\0', " ");
-        let mut text = format!("process {} of {}: {words}\n", self.id, self.parent);
-        for thread in entries(&format!("/proc/{}/task", self.id)) {
-            let read = |file: &str| {
-                let bytes = self.read(&format!("task/{thread}/{file}"));
-                String::from_utf8_lossy(&bytes).trim().to_owned()
-            };
-            let states = read("status");
-            let state = states
-                .lines()
-                .find_map(|line| line.strip_prefix("State:"))
-                .unwrap_or("");
-            let stack = read("stack").replace('\n', ", ");
-            text += &format!(
-                "  thread {thread}:{state}; system call {}; {stack}\n",
-                read("syscall")
-            );
-        }
-        for descriptor in entries(&format!("/proc/{}/fd", self.id)) {
-            let target = fs::read_link(format!("/proc/{}/fd/{descriptor}", self.id));
-            text += &format!("  {descriptor} -> {}\n", target.unwrap_or_default().display());
-        }
-        text
-    }
-}
-
-fn entries(directory: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
-}
-
-fn read_processes() -> Vec<Process> {
-    let ids = entries("/proc").into_iter().filter_map(|name| name.parse().ok());
-    ids.filter_map(|id| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        let parent = parent.trim().parse().ok()?;
-        Some(Process { id, parent })
-    })
-    .collect()
 }
 
 #[cfg(test)]
@@ -230,14 +152,6 @@ mod tests {
         ]);
         let error = watch(command, Duration::from_millis(300), std::io::sink()).unwrap_err();
         assert_eq!(error, "nothing was printed for 0 s; not ended: x");
-    }
-
-    #[test]
-    fn who_is_below() {
-        let process = |(id, parent)| Process { id, parent };
-        let all = [(1, 0), (7, 1), (9, 7), (3, 9), (4, 1), (5, 4)].map(process);
-        assert_eq!(below(7, &all), [7, 9, 3]);
-        assert_eq!(below(3, &all), [3]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Harbour {
         if let Some(kill) = kill {
             command.env("CAIS_TEST_KILL", kill);
         }
-        Done::from(self.lan.host.inside(&command).output().unwrap())
+        Done::of(self.lan.host.inside(&command))
     }
 
     fn cais(&self, words: &[&str]) -> String {
@@ -161,8 +161,8 @@ fn a_plugin_has_nothing_of_the_caller() {
     command
         .env("NETCONFPATH", harbour.env.path("cni"))
         .env("CNI_PATH", harbour.env.path("plugins"));
-    let mut caller = after("exec 7</dev/null", &harbour.lan.host.inside(&command));
-    let done = Done::from(caller.output().unwrap());
+    let caller = after("exec 7</dev/null", &harbour.lan.host.inside(&command));
+    let done = Done::of(caller);
     assert_ne!(done.code, 0);
     let seen = fs::read_to_string(seen).unwrap();
     assert!(seen.contains(" 0 -> ") && !seen.contains(" 7 -> "), "{seen}");

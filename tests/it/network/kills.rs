@@ -12,7 +12,7 @@ fn kill_at_every_step(victim: &str, before: &[&str], words: &str, after: &[&str]
         }
         let mut command = env.command(&words.split(' ').collect::<Vec<_>>());
         command.env("CAIS_TEST_KILL", format!("{victim}:{step}"));
-        let done = Done::from(host.inside(&command).output().unwrap());
+        let done = Done::of(host.inside(&command));
         eventually("the next command agrees with the kernel", || {
             host.try_cais(&env, &["ps", "-a"]);
             host.try_cais(&env, &["network", "check"]).code == 0

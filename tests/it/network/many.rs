@@ -94,7 +94,7 @@ fn more_ports_than_descriptors() {
         .arg(cais.get_program())
         .args(cais.get_args());
     limited.envs(cais.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let done = Done::from(limited.output().unwrap());
+    let done = Done::of(limited);
     assert_eq!(
         (done.code, done.stdout.as_str()),
         (0, "300\n4096\n"),

@@ -13,7 +13,7 @@ fn ports_of_a_running_container_are_changed() {
     );
     assert_eq!(ask(&lan.outside, "tcp", HOST4, 8080).as_deref(), Some(OUTSIDE4));
     // The monitor keeps it and serves it by the time the command returns.
-    let taken = host.try_sh("socat -u TCP-LISTEN:8080 /dev/null");
+    let taken = host.try_sh("socat -u TCP-LISTEN:8080,accept-timeout=5 /dev/null");
     assert!(taken.stderr.contains("in use"), "{taken:?}");
     assert!(ask(host, "tcp", "::1", 8080).is_some());
     assert_sound(host, &env);
@@ -126,7 +126,7 @@ fn a_port_that_the_monitor_served_is_free_again() {
     let flags = ["-p", "8080:80", "--network", "bridge"];
     serve(&lan, &env, "web", &flags);
     // The server closes first, and so the monitor.
-    lan.host.sh("socat -u TCP6:[::1]:8080 - | grep -q .");
+    lan.host.sh("socat -u -T10 TCP6:[::1]:8080 - | grep -q .");
     let lingers = "ss -Htan state time-wait 'sport = 8080' | grep -q .";
     eventually("the connection lingers", || lan.host.try_sh(lingers).code == 0);
     lan.host.cais(&env, &["restart", "-t", "0", "web"]);

@@ -1,0 +1,78 @@
+//! Commands that must come to their end.
+
+use crate::hanging::{family, read_processes};
+use crate::support::patience;
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// None takes as long, on no machine: in seconds.
+const LIMIT: u32 = 240;
+
+/// Runs a command to its end, and until nobody has the other end of what it prints to. One that
+/// hangs is killed, and the test fails with what its processes were doing.
+pub(crate) fn output(command: &mut Command) -> Output {
+    output_within(command, Duration::from_secs(1) * LIMIT * patience())
+}
+
+fn output_within(command: &mut Command, limit: Duration) -> Output {
+    let store = command.get_envs().find_map(|(name, value)| {
+        let path = value.filter(|_| name == "CAIS_DATA")?.to_str()?;
+        let test = path.strip_prefix("/var/tmp/cais-test-")?.split('/').next()?;
+        Some(test.to_owned())
+    });
+    let named = format!("{command:?}");
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{named}: {error}: is its Debian package installed?"));
+    let id = child.id();
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()).unwrap_or_default());
+    if let Ok(output) = receiver.recv_timeout(limit) {
+        return output.unwrap();
+    }
+    let all = read_processes();
+    let hanging = family(id, &all, |test, _| store.as_deref() == Some(test));
+    let doing: String = hanging.iter().map(|process| process.describe()).collect();
+    for process in hanging {
+        let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
+        // It may have ended by itself meanwhile.
+        kill_process(id.unwrap(), Signal::KILL).unwrap_or_default();
+    }
+    let told = format!("{named} has not ended after {} s:\n{doing}", limit.as_secs());
+    // Who cleans up after a failure goes on.
+    assert!(std::thread::panicking(), "{told}");
+    Output {
+        status: ExitStatus::from_raw(9),
+        stdout: Vec::new(),
+        stderr: told.into_bytes(),
+    }
+}
+
+#[test]
+fn what_hangs_is_told_and_ended() {
+    let told = std::panic::catch_unwind(|| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & wait"]);
+        output_within(&mut command, Duration::from_millis(300))
+    });
+    let told = told.unwrap_err();
+    let told = told.downcast_ref::<String>().unwrap();
+    assert!(told.contains("sleep 1000\n  thread"), "{told}");
+}
+
+#[test]
+fn what_ends_is_heard() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo out; echo error >&2; exit 3"]);
+    let output = output(&mut command);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        (&*output.stdout, &*output.stderr),
+        (&b"out\n"[..], &b"error\n"[..])
+    );
+}
