@@ -2,6 +2,7 @@
 //! that end with the test, command lines.
 
 use crate::support::{Done, eventually, executable, is_soon, make_rootfs};
+use crate::within;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -160,7 +161,7 @@ impl Engine<'_> {
             .spawn()
             .unwrap();
         let input = child.stdin.take();
-        let output = child.wait_with_output().unwrap();
+        let output = within::end(child);
         drop(input);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

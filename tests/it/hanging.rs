@@ -53,7 +53,18 @@ fn below(tops: &[u32], all: &[Process]) -> Vec<u32> {
     found
 }
 
+/// What a process was executed with, and what [`family`] knows its test by.
+pub(crate) fn name(id: u32) -> (String, Option<String>) {
+    let process = Process { id, parent: 0 };
+    (process.words(), process.store())
+}
+
 impl Process {
+    fn words(&self) -> String {
+        let words = String::from_utf8_lossy(&self.read("cmdline")).replace('\0', " ");
+        words.trim_end().to_owned()
+    }
+
     fn read(&self, file: &str) -> Vec<u8> {
         fs::read(format!("/proc/{}/{file}", self.id)).unwrap_or_default()
     }
@@ -68,8 +79,7 @@ impl Process {
 
     /// What it is, where in the kernel each of its threads waits, and what it has open.
     pub(crate) fn describe(&self) -> String {
-        let words = String::from_utf8_lossy(&self.read("cmdline")).replace('\0', " ");
-        let mut text = format!("process {} of {}: {}\n", self.id, self.parent, words.trim_end());
+        let mut text = format!("process {} of {}: {}\n", self.id, self.parent, self.words());
         for thread in entries(&format!("/proc/{}/task", self.id)) {
             let read = |file: &str| {
                 let bytes = self.read(&format!("task/{thread}/{file}"));

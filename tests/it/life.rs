@@ -197,7 +197,7 @@ fn watchers_see_everything_until_the_end() {
         format!("{text}{number}\n")
     });
     for watcher in [silent, asking] {
-        let done = Done::from(watcher.wait_with_output().unwrap());
+        let done = Done::end_of(watcher);
         assert_eq!(done.code, 6);
         assert_eq!(done.stderr, "err\n");
         assert!(
@@ -218,7 +218,7 @@ fn input_ends_with_the_one_who_gives_it() {
     env.ok(&["create", "-i", "--name", "once", "host", "cat"]);
     let mut first = piped(&env, &["start", "-ai", "once"]).spawn().unwrap();
     first.stdin.take().unwrap().write_all(b"one\n").unwrap();
-    let done = Done::from(first.wait_with_output().unwrap());
+    let done = Done::end_of(first);
     assert_eq!((done.code, done.stdout.as_str()), (0, "one\n"), "{}", done.stderr);
     env.ok(&["rm", "once"]);
 }
@@ -439,7 +439,7 @@ fn waiting_for_what_is_asked() {
     eventually("all are watching", || waiting.iter().all(watches));
     env.ok(&["exec", "brief", "touch", "/go"]);
     for waiter in waiting {
-        let done = Done::from(waiter.wait_with_output().unwrap());
+        let done = Done::end_of(waiter);
         assert_eq!((done.code, done.stdout.as_str()), (0, "9\n"), "{}", done.stderr);
     }
     assert_eq!(env.cais(&["wait", "--condition", "bogus", "x"]).code, 1);

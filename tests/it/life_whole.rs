@@ -349,7 +349,7 @@ fn the_end_of_one_run_is_not_that_of_the_next() {
     for command in &slow {
         signal(command.id(), rustix::process::Signal::CONT);
     }
-    let [waited, stopped] = slow.map(|command| Done::from(command.wait_with_output().unwrap()));
+    let [waited, stopped] = slow.map(Done::end_of);
     assert_eq!(waited.stdout, "9\n");
     assert_eq!((stopped.code, stopped.stdout.as_str()), (0, "web\n"));
     assert_eq!(env.field("web", "Status"), "running");
@@ -391,7 +391,7 @@ fn what_is_being_started_is_not_killed_by_rm() {
     noted["init"] = named(program.id());
     fs::write(&state, noted.to_string()).unwrap();
     flock(&directory, FlockOperation::Unlock).unwrap();
-    let done = Done::from(removing.wait_with_output().unwrap());
+    let done = Done::end_of(removing);
     assert!(program.try_wait().unwrap().is_none(), "it was killed");
     assert!(
         done.code == 1 && done.stderr.contains("running"),

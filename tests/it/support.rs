@@ -4,7 +4,7 @@ use crate::within;
 use std::borrow::BorrowMut;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -266,6 +266,11 @@ impl Done {
     /// Runs a command to its end, which comes or the test fails.
     pub(crate) fn of(mut command: impl BorrowMut<Command>) -> Self {
         Self::from(within::output(command.borrow_mut()))
+    }
+
+    /// Of one that was started before: the same.
+    pub(crate) fn end_of(child: Child) -> Self {
+        Self::from(within::end(child))
     }
 }
 

@@ -273,7 +273,7 @@ fn processes_and_what_they_use() {
     std::io::Read::read_exact(stream.stdout.as_mut().unwrap(), &mut buffer).unwrap();
     assert_eq!(&buffer[..7], b"\x1b[2J\x1b[H");
     drop(stream.stdout.take());
-    assert_eq!(Done::from(stream.wait_with_output().unwrap()).code, 141);
+    assert_eq!(Done::end_of(stream).code, 141);
     assert_eq!(env.ok(&["port", "busy"]), "");
     let none = env.cais(&["port", "busy", "80"]);
     assert_eq!(none.code, 1);

@@ -1,10 +1,10 @@
 //! Commands that must come to their end.
 
-use crate::hanging::{family, read_processes};
+use crate::hanging::{self, family, read_processes};
 use crate::support::patience;
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -18,18 +18,21 @@ pub(crate) fn output(command: &mut Command) -> Output {
 }
 
 fn output_within(command: &mut Command, limit: Duration) -> Output {
-    let store = command.get_envs().find_map(|(name, value)| {
-        let path = value.filter(|_| name == "CAIS_DATA")?.to_str()?;
-        let test = path.strip_prefix("/var/tmp/cais-test-")?.split('/').next()?;
-        Some(test.to_owned())
-    });
-    let named = format!("{command:?}");
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{named}: {error}: is its Debian package installed?"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        child.unwrap_or_else(|error| panic!("{command:?}: {error}: is its Debian package installed?"));
+    end_within(child, limit)
+}
+
+/// The same for one that was started before.
+pub(crate) fn end(child: Child) -> Output {
+    end_within(child, Duration::from_secs(1) * LIMIT * patience())
+}
+
+fn end_within(child: Child, limit: Duration) -> Output {
     let id = child.id();
+    // Now, while it is there.
+    let (named, store) = hanging::name(id);
     let (sender, receiver) = channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()).unwrap_or_default());
     if let Ok(output) = receiver.recv_timeout(limit) {

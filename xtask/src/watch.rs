@@ -6,7 +6,7 @@
 mod hanging;
 
 use crate::{Outcome, workspace};
-use hanging::{family, read_processes};
+use hanging::{family, name, read_processes};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -110,7 +110,8 @@ impl Slow {
 
 /// Tells what this process does, and all that belong to it, and kills them.
 fn end_what_hangs(top: u32, said: &str) {
-    println!("{said}");
+    let (words, _) = name(top);
+    println!("{words}: {said}");
     let all = read_processes();
     let is_below = |store: &str, below: &[u32]| {
         let runner = store.split('-').next().and_then(|id| id.parse().ok());
