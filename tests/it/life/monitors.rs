@@ -59,7 +59,7 @@ fn a_monitor_has_nothing_of_its_caller() {
         "host",
         "sh",
         "-c",
-        "ls -l /proc/self/fd; exec sleep 1000",
+        "ls -l /proc/self/fd; echo end; exec sleep 1000",
     ]);
     let mut caller = after("cd /tmp; exec 7>&1 8>&2", &start);
     caller.stderr(writer.try_clone().unwrap()).stdout(writer);
@@ -82,6 +82,7 @@ fn a_monitor_has_nothing_of_its_caller() {
         .ok()
         .and_then(rustix::process::Pid::from_raw);
     assert_eq!(rustix::process::getsid(session).ok(), session);
+    eventually("it has said all", || env.ok(&["logs", "left"]).ends_with("end\n"));
     // 3 is the directory that ls(1) reads.
     let inside = env.ok(&["logs", "left"]);
     let pipes = inside.lines().filter(|line| line.contains("pipe:")).count();
