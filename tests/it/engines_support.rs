@@ -117,7 +117,7 @@ impl Drop for Bench {
 }
 
 pub(crate) fn run(command: &[&str]) -> Done {
-    Done::of(Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()))
+    Done::of(Command::new(command[0]).args(&command[1..]))
 }
 
 pub(crate) fn ok(command: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! What processes are doing that do not come to their end. Whoever reads what CI printed is to
 //! learn what hung, and where. `cargo xtask test` uses this file too.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 
 /// How the environment tells of which test a process is: then come the id of the process that
@@ -8,13 +9,27 @@ use std::fs;
 const STORE: &str = "CAIS_DATA=/var/tmp/cais-test-";
 
 #[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) id: u32,
+struct Process {
+    id: u32,
     parent: u32,
 }
 
+/// Kills `top` with its [`family`], and tells what they were doing.
+pub(crate) fn end(top: u32, is_ours: impl Fn(&str, &[u32]) -> bool) -> String {
+    let all = read_processes();
+    let hanging = family(top, &all, is_ours);
+    let doing = hanging.iter().map(|process| process.describe()).collect();
+    for process in hanging {
+        if let Some(id) = i32::try_from(process.id).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself meanwhile.
+            kill_process(id, Signal::KILL).unwrap_or_default();
+        }
+    }
+    doing
+}
+
 /// All that are there.
-pub(crate) fn read_processes() -> Vec<Process> {
+fn read_processes() -> Vec<Process> {
     let ids = entries("/proc").into_iter().filter_map(|name| name.parse().ok());
     ids.filter_map(|id| {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
@@ -27,7 +42,7 @@ pub(crate) fn read_processes() -> Vec<Process> {
 
 /// Of all these `top`, its children, theirs, and so on; and with them those whose monitors have
 /// left it, known by the store of the run of tests, or of the test, that `is_ours` knows.
-pub(crate) fn family(top: u32, all: &[Process], is_ours: impl Fn(&str, &[u32]) -> bool) -> Vec<&Process> {
+fn family(top: u32, all: &[Process], is_ours: impl Fn(&str, &[u32]) -> bool) -> Vec<&Process> {
     let below = below(&[top], all);
     let is_root = |process: &&Process| {
         let store = process.store();
@@ -78,7 +93,7 @@ impl Process {
     }
 
     /// What it is, where in the kernel each of its threads waits, and what it has open.
-    pub(crate) fn describe(&self) -> String {
+    fn describe(&self) -> String {
         let mut text = format!("process {} of {}: {}\n", self.id, self.parent, self.words());
         for thread in entries(&format!("/proc/{}/task", self.id)) {
             let read = |file: &str| {

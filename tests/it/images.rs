@@ -5,10 +5,10 @@ use crate::within;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let output = within::output(Command::new(program).args(arguments).stdin(Stdio::null()));
+    let output = within::output(Command::new(program).args(arguments));
     assert!(
         output.status.success(),
         "{program} {arguments:?}: {}",

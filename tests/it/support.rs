@@ -263,7 +263,7 @@ fn sweep_aborted() {
 }
 
 impl Done {
-    /// Runs a command to its end, which comes or the test fails.
+    /// Runs a command without input to its end, which comes or the test fails.
     pub(crate) fn of(mut command: impl BorrowMut<Command>) -> Self {
         Self::from(within::output(command.borrow_mut()))
     }

@@ -371,7 +371,7 @@ fn the_program_by_other_names() {
             .env("CAIS_DATA", env.path("data"))
             .env("CAIS_RUN", env.path("run"))
             .env("CAIS_CONFIG", "");
-        Done::of(command.stdin(Stdio::null()))
+        Done::of(command)
     };
     assert_eq!(
         run(&[

@@ -1,8 +1,7 @@
 //! Commands that must come to their end.
 
-use crate::hanging::{self, family, read_processes};
+use crate::hanging;
 use crate::support::patience;
-use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::channel;
@@ -11,20 +10,19 @@ use std::time::Duration;
 /// None takes as long, on no machine: in seconds.
 const LIMIT: u32 = 240;
 
-/// Runs a command to its end, and until nobody has the other end of what it prints to. One that
-/// hangs is killed, and the test fails with what its processes were doing.
+/// Runs a command without input to its end, and until nobody has the other end of what it
+/// prints to. One that hangs is killed, and the test fails with what its processes were doing.
 pub(crate) fn output(command: &mut Command) -> Output {
-    output_within(command, Duration::from_secs(1) * LIMIT * patience())
+    end(spawn(command))
 }
 
-fn output_within(command: &mut Command, limit: Duration) -> Output {
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child =
-        child.unwrap_or_else(|error| panic!("{command:?}: {error}: is its Debian package installed?"));
-    end_within(child, limit)
+    child.unwrap_or_else(|error| panic!("{command:?}: {error}: is its Debian package installed?"))
 }
 
-/// The same for one that was started before.
+/// The same for one that was started before, whatever its input is.
 pub(crate) fn end(child: Child) -> Output {
     end_within(child, Duration::from_secs(1) * LIMIT * patience())
 }
@@ -38,14 +36,7 @@ fn end_within(child: Child, limit: Duration) -> Output {
     if let Ok(output) = receiver.recv_timeout(limit) {
         return output.unwrap();
     }
-    let all = read_processes();
-    let hanging = family(id, &all, |test, _| store.as_deref() == Some(test));
-    let doing: String = hanging.iter().map(|process| process.describe()).collect();
-    for process in hanging {
-        let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
-        // It may have ended by itself meanwhile.
-        kill_process(id.unwrap(), Signal::KILL).unwrap_or_default();
-    }
+    let doing = hanging::end(id, |test, _| store.as_deref() == Some(test));
     let told = format!("{named} has not ended after {} s:\n{doing}", limit.as_secs());
     // Who cleans up after a failure goes on.
     assert!(std::thread::panicking(), "{told}");
@@ -61,7 +52,7 @@ fn what_hangs_is_told_and_ended() {
     let told = std::panic::catch_unwind(|| {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000 & wait"]);
-        output_within(&mut command, Duration::from_millis(300))
+        end_within(spawn(&mut command), Duration::from_millis(300))
     });
     let told = told.unwrap_err();
     let told = told.downcast_ref::<String>().unwrap();

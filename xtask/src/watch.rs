@@ -6,8 +6,6 @@
 mod hanging;
 
 use crate::{Outcome, workspace};
-use hanging::{family, name, read_processes};
-use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -110,24 +108,13 @@ impl Slow {
 
 /// Tells what this process does, and all that belong to it, and kills them.
 fn end_what_hangs(top: u32, said: &str) {
-    let (words, _) = name(top);
+    let (words, _) = hanging::name(top);
     println!("{words}: {said}");
-    let all = read_processes();
     let is_below = |store: &str, below: &[u32]| {
         let runner = store.split('-').next().and_then(|id| id.parse().ok());
         runner.is_some_and(|runner: u32| below.contains(&runner))
     };
-    let hanging = family(top, &all, is_below);
-    for process in &hanging {
-        println!("{}", process.describe());
-    }
-    for process in hanging {
-        let id = i32::try_from(process.id).ok().and_then(Pid::from_raw);
-        if let Some(id) = id {
-            // It may have ended by itself meanwhile.
-            kill_process(id, Signal::KILL).unwrap_or_default();
-        }
-    }
+    println!("{}", hanging::end(top, is_below));
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl<'a> Stage<'a> {
                 .map_err(plain("prctl PR_SET_PDEATHSIG"))?;
         }
         let told = self.try_report(&Report::Executing, &[]);
-        // The kernel told nothing of a death between a change of ids and the next word to it.
+        // Of a death between a change of ids and the prctl after it no signal came.
         if self.bound {
             told.map_err(|errno| Failure::new("sendmsg", b"the caller", errno))?;
         }
